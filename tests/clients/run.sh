@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Runs a stock OpenAI client against the gateway.
+#
+#     tests/clients/run.sh [GATEWAY_BINARY]
+#
+# Without a binary it builds the example. Everything it makes lies in target/clients.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+work=target/clients
+mkdir -p "$work"
+
+gateway=${1:-}
+if [ -z "$gateway" ]; then
+    cargo build --example gateway
+    gateway=${CARGO_TARGET_DIR:-target}/debug/examples/gateway
+fi
+
+python=$work/venv/bin/python
+[ -x "$python" ] || python3 -m venv "$work/venv"
+"$python" -m pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+
+started=()
+stop() {
+    for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
+    started=()
+}
+trap stop EXIT
+
+# Starts a server, waits until it says where it listens, and leaves that in $address. The
+# environment is empty but for what is named: a key that happens to be set would change the pool.
+start() {
+    local name=$1 log=$work/$1.log
+    shift
+    : >"$log"
+    env -i PATH="$PATH" "$@" >"$log" 2>&1 &
+    started+=($!)
+    for _ in $(seq 300); do
+        address=$(sed -n 's|.*listening on \(http://[0-9.:]*\).*|\1|p' "$log" | head -n 1)
+        [ -z "$address" ] || return 0
+        kill -0 "${started[-1]}" 2>/dev/null || break
+        sleep 0.1
+    done
+    echo "$name did not say where it listens; it said:" >&2
+    cat "$log" >&2
+    exit 1
+}
+
+status=0
+
+start gateway-pool "$gateway" --listen 127.0.0.1:0
+GATEWAY_URL=$address "$python" tests/clients/openai_python.py pool || status=1
+stop
+
+start stub "$python" tests/clients/stub_upstream.py
+cat >"$work/limited.toml" <<TOML
+[[provider]]
+name = "stub"
+base_url = "$address/v1"
+key_env = "STUB_KEY"
+
+[[provider.model]]
+id = "tiny"
+TOML
+start gateway-limited STUB_KEY=canary-stub-key "$gateway" --listen 127.0.0.1:0 --config "$work/limited.toml"
+GATEWAY_URL=$address "$python" tests/clients/openai_python.py limited || status=1
+
+exit "$status"

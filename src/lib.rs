@@ -2,6 +2,9 @@
 
 mod capability;
 mod outcome;
+#[allow(dead_code)] // Until the route is written.
+mod request;
 
 pub use capability::{Capabilities, Capability, CapabilitySet};
 pub use outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope};
+pub use request::{Endpoint, Needs};

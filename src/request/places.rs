@@ -35,6 +35,8 @@ enum Place {
     /// A string that the model reads.
     Prompt,
     Tools,
+    /// A tool or an output format, and anything in it: the model reads it all.
+    Schema,
     ResponseFormat,
     FormatType,
     Modalities,
@@ -78,6 +80,7 @@ impl Place {
             (Self::Part, "type") => Self::PartType,
             (Self::Part, "text" | "refusal") => Self::Prompt,
             (Self::ResponseFormat, "type") => Self::FormatType,
+            (Self::ResponseFormat | Self::Schema, _) => Self::Schema,
             _ => Self::Elsewhere,
         }
     }
@@ -89,40 +92,37 @@ impl Place {
             Self::Content => Self::Part,
             Self::ToolCalls => Self::ToolCall,
             Self::Modalities => Self::Modality,
+            Self::Tools | Self::Schema => Self::Schema,
             _ => Self::Elsewhere,
         }
     }
 }
 
-/// An array or object that is open.
-#[derive(Debug)]
-struct Open {
-    place: Place,
-    start: usize,
-    /// Whether anything is in it.
-    filled: bool,
-}
-
 /// Reads what a request needs off its tokens.
 #[derive(Debug)]
-pub(super) struct NeedsReader<'a> {
-    text: &'a str,
-    open: Vec<Open>,
-    /// The place of the value that comes next, inside an object.
+pub(super) struct NeedsReader {
+    /// The arrays and objects that are open, and where they stand.
+    open: Vec<(Kind, Place)>,
+    /// The place of the member whose key came last.
     member: Place,
-    /// What the current part of a message's content is.
-    media: Option<Media>,
+    part: Part,
     prompt: Estimate,
     needs: Needs,
 }
 
-impl<'a> NeedsReader<'a> {
-    pub(super) fn new(text: &'a str, endpoint: Endpoint) -> Self {
+/// The current part of a message's content.
+#[derive(Debug, Default)]
+struct Part {
+    start: usize,
+    media: Option<Media>,
+}
+
+impl NeedsReader {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
         Self {
-            text,
             open: Vec::new(),
-            member: Place::Request,
-            media: None,
+            member: Place::Elsewhere,
+            part: Part::default(),
             prompt: Estimate::default(),
             needs: Needs {
                 endpoint,
@@ -135,37 +135,19 @@ impl<'a> NeedsReader<'a> {
         }
     }
 
-    pub(super) fn read(&mut self, token: &Token<'a>) {
+    pub(super) fn read(&mut self, token: &Token<'_>) {
         match token.event {
-            Event::Key(key) => {
-                let object = self.open.last().map_or(Place::Elsewhere, |open| open.place);
-                self.member = object.member(key);
-            }
+            Event::Key(key) => self.key(key),
             Event::Begin(kind) => {
                 let place = self.arrive();
-                let start = token.start;
-                self.begin(place, kind);
-                // An array of messages is a place for messages; an object there is none.
-                let place = match (place, kind) {
-                    (Place::Messages | Place::Content | Place::ToolCalls, Kind::Object)
-                    | (Place::Modalities, Kind::Object)
-                    | (Place::Request | Place::Message | Place::Part, Kind::Array)
-                    | (Place::ToolCall | Place::Called | Place::ResponseFormat, Kind::Array) => {
-                        Place::Elsewhere
-                    }
-                    _ => place,
-                };
-                let filled = false;
-                self.open.push(Open {
-                    place,
-                    start,
-                    filled,
-                });
+                self.open.push((kind, place));
+                self.begin(place, kind, token.start);
             }
-            Event::End(kind) => {
-                if let Some(open) = self.open.pop() {
-                    let raw = self.text.get(open.start..token.end).unwrap_or_default();
-                    self.end(&open, kind, raw);
+            Event::End(_) => {
+                if let Some((Kind::Object, Place::Part)) = self.open.pop() {
+                    if let Some(media) = self.part.media {
+                        self.prompt.media(media, token.end - self.part.start);
+                    }
                 }
             }
             scalar => {
@@ -176,11 +158,8 @@ impl<'a> NeedsReader<'a> {
     }
 
     pub(super) fn finish(mut self) -> Needs {
-        let outputs = [Capability::ImageOutput, Capability::AudioOutput];
-        if !outputs
-            .iter()
-            .any(|&output| self.needs.hard.contains(output))
-        {
+        let other = [Capability::ImageOutput, Capability::AudioOutput];
+        if !other.iter().any(|&output| self.needs.hard.contains(output)) {
             self.needs.hard.insert(Capability::TextOutput);
         }
         self.needs.prompt_tokens = self.prompt.finish();
@@ -189,40 +168,31 @@ impl<'a> NeedsReader<'a> {
 
     /// The place of the value that comes now.
     fn arrive(&mut self) -> Place {
-        let member = std::mem::take(&mut self.member);
-        match self.open.last_mut() {
-            Some(open) => {
-                open.filled = true;
-                match member {
-                    Place::Elsewhere => open.place.element(),
-                    member => member,
+        match self.open.last() {
+            None => Place::Request,
+            Some((Kind::Object, _)) => self.member,
+            Some((Kind::Array, list)) => {
+                if *list == Place::Tools {
+                    self.needs.hard.insert(Capability::Tools);
                 }
+                list.element()
             }
-            None => member,
         }
     }
 
-    fn begin(&mut self, place: Place, kind: Kind) {
+    fn key(&mut self, key: Text<'_>) {
+        let object = self.open.last().map_or(Place::Elsewhere, |open| open.1);
+        self.member = object.member(key);
+        if self.member == Place::Schema {
+            self.prompt.quoted(key);
+        }
+    }
+
+    fn begin(&mut self, place: Place, kind: Kind, start: usize) {
         match (place, kind) {
             (Place::Reasoning, Kind::Object) => self.needs.soft.insert(Capability::Reasoning),
             (Place::Message, Kind::Object) => self.prompt.message(),
-            (Place::Part, Kind::Object) => self.media = None,
-            _ => {}
-        }
-    }
-
-    fn end(&mut self, open: &Open, kind: Kind, raw: &str) {
-        match (open.place, kind) {
-            (Place::Tools, Kind::Array) if open.filled => {
-                self.needs.hard.insert(Capability::Tools);
-                self.prompt.json(raw);
-            }
-            (Place::ResponseFormat, Kind::Object) => self.prompt.json(raw),
-            (Place::Part, Kind::Object) => {
-                if let Some(media) = self.media.take() {
-                    self.prompt.media(media, raw.len());
-                }
-            }
+            (Place::Part, Kind::Object) => self.part = Part { start, media: None },
             _ => {}
         }
     }
@@ -244,10 +214,12 @@ impl<'a> NeedsReader<'a> {
                 needs.output_tokens = needs.output_tokens.max(whole(limit));
             }
             (Place::Content | Place::Prompt, Event::Text(text)) => self.prompt.text(text),
+            (Place::Schema, Event::Text(text)) => self.prompt.quoted(text),
+            (Place::Schema, _) => self.prompt.literal(),
             (Place::PartType, Event::Text(name)) => {
                 if let Some((media, capability)) = part(&name.name()) {
                     needs.hard.insert(capability);
-                    self.media = self.media.max(Some(media));
+                    self.part.media = self.part.media.max(Some(media));
                 }
             }
             (Place::FormatType, Event::Text(name)) => match &*name.name() {

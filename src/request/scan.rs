@@ -44,7 +44,7 @@ pub(crate) fn scan(body: &[u8], endpoint: Endpoint) -> Result<Envelope, ScanErro
     let mut reader = Reader::new(text);
     let mut edits = Edits::default();
     let mut tools = ToolGuard::default();
-    let mut needs = NeedsReader::new(text, endpoint);
+    let mut needs = NeedsReader::new(endpoint);
     while let Some(token) = reader.next()? {
         if token.depth == 0 && !matches!(token.event, Event::Begin(Kind::Object) | Event::End(_)) {
             return Err(ScanError::NotAnObject);

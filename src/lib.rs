@@ -2,7 +2,7 @@
 
 mod capability;
 mod outcome;
-#[allow(dead_code)] // Until the route is written.
+#[allow(dead_code, unused_imports)] // Until the route is written.
 mod request;
 
 pub use capability::{Capabilities, Capability, CapabilitySet};

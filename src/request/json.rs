@@ -83,6 +83,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next token; `None` at the end of a valid text.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Option<Token<'a>>, ScanError> {
         self.skip_whitespace();
         let kind = match (self.expect, self.nest.innermost()) {
@@ -121,6 +122,7 @@ impl<'a> Reader<'a> {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
+    #[cold]
     fn fail<T>(&self, what: &'static str) -> Result<T, ScanError> {
         Err(ScanError::Syntax {
             offset: self.at,
@@ -144,6 +146,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn value(&mut self) -> Result<Token<'a>, ScanError> {
         let start = self.at;
         let event = match self.peek() {
@@ -280,8 +283,8 @@ impl<'a> Reader<'a> {
 
 /// How many bytes of a string come before the first that is not taken as it is.
 ///
-/// A block at a time without a branch inside, which the compiler turns into vector instructions:
-/// a string may be megabytes of base64.
+/// First a block at a time without a branch inside, which the compiler turns into vector
+/// instructions: a string may be megabytes of base64. Then the words of the block that ends it.
 fn plain_prefix(bytes: &[u8]) -> usize {
     let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
     let mut rest = bytes;
@@ -291,8 +294,30 @@ fn plain_prefix(bytes: &[u8]) -> usize {
         }
         rest = after;
     }
+    while let Some((word, after)) = rest.split_first_chunk::<8>() {
+        let specials = special_in_word(u64::from_le_bytes(*word));
+        if specials != 0 {
+            return bytes.len() - rest.len() + specials.trailing_zeros() as usize / 8;
+        }
+        rest = after;
+    }
     let tail = rest.iter().position(|&byte| special(byte));
     bytes.len() - rest.len() + tail.unwrap_or(rest.len())
+}
+
+/// A word whose lowest bit that is set lies in the lowest byte that is not taken as it is; zero if
+/// there is none.
+///
+/// Subtracting borrows the top bit of a byte that is too small, so above the first such byte the
+/// bits mean nothing.
+const fn special_in_word(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let quote = word ^ (ONES * b'"' as u64);
+    let quote = quote.wrapping_sub(ONES) & !quote;
+    let escape = word ^ (ONES * b'\\' as u64);
+    let escape = escape.wrapping_sub(ONES) & !escape;
+    (control | quote | escape) & (ONES << 7)
 }
 
 impl Kind {

@@ -71,14 +71,14 @@ impl Place {
                 Self::OutputLimit
             }
             (Self::Message, "content") => Self::Content,
-            (Self::Message, "name" | "refusal") => Self::Prompt,
             (Self::Message, "tool_calls") => Self::ToolCalls,
             (Self::Message, "function_call") | (Self::ToolCall, "function" | "custom") => {
                 Self::Called
             }
-            (Self::Called, "name" | "arguments" | "input") => Self::Prompt,
             (Self::Part, "type") => Self::PartType,
-            (Self::Part, "text" | "refusal") => Self::Prompt,
+            (Self::Message, "name" | "refusal")
+            | (Self::Part, "text" | "refusal")
+            | (Self::Called, "name" | "arguments" | "input") => Self::Prompt,
             (Self::ResponseFormat, "type") => Self::FormatType,
             (Self::ResponseFormat | Self::Schema, _) => Self::Schema,
             _ => Self::Elsewhere,

@@ -52,8 +52,8 @@ enum Place {
 impl Place {
     /// The place of the member `key` of an object that stands here.
     fn member(self, key: Text<'_>) -> Self {
-        // A schema may hold any number of keys that are nowhere.
-        if self == Self::Elsewhere {
+        // The most common places, whose keys need no look.
+        if let Self::Elsewhere | Self::Schema = self {
             return self;
         }
         match (self, &*key.name()) {
@@ -80,7 +80,7 @@ impl Place {
             | (Self::Part, "text" | "refusal")
             | (Self::Called, "name" | "arguments" | "input") => Self::Prompt,
             (Self::ResponseFormat, "type") => Self::FormatType,
-            (Self::ResponseFormat | Self::Schema, _) => Self::Schema,
+            (Self::ResponseFormat, _) => Self::Schema,
             _ => Self::Elsewhere,
         }
     }
@@ -213,7 +213,9 @@ impl NeedsReader {
             (Place::OutputLimit, Event::Number(limit)) => {
                 needs.output_tokens = needs.output_tokens.max(whole(limit));
             }
-            (Place::Content | Place::Prompt, Event::Text(text)) => self.prompt.text(text),
+            (Place::Content | Place::Part | Place::Prompt, Event::Text(text)) => {
+                self.prompt.text(text);
+            }
             (Place::Schema, Event::Text(text)) => self.prompt.quoted(text),
             (Place::Schema, _) => self.prompt.literal(),
             (Place::PartType, Event::Text(name)) => {
@@ -479,6 +481,7 @@ mod tests {
         for body in [
             format!(r#"{{"messages":[{{"content":"{words}"}}]}}"#),
             format!(r#"{{"messages":[{{"name":"{words}"}}]}}"#),
+            part_of_a_message(&format!("\"{words}\"")),
             part_of_a_message(&format!(r#"{{"type":"text","text":"{words}"}}"#)),
             format!(
                 r#"{{"messages":[{{"tool_calls":[{{"function":{{"arguments":"{words}"}}}}]}}]}}"#

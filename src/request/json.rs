@@ -476,14 +476,18 @@ mod tests {
     }
 
     #[test]
-    fn a_string_of_any_length_ends_where_it_ends() {
-        for len in 0..200 {
-            for special in ["\"", "\\", "\n", "\u{0}"] {
-                let text = "é".repeat(len / 2) + &"a".repeat(len % 2) + special + "tail";
-                let plain = text.len() - special.len() - 4;
-                assert_eq!(plain_prefix(text.as_bytes()), plain);
+    fn every_special_byte_is_found_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            let special = byte < 0x20 || byte == b'"' || byte == b'\\';
+            for at in 0..80 {
+                let mut bytes = [b'a'; 80];
+                bytes[at] = byte;
+                let expected = if special { at } else { bytes.len() };
+                assert_eq!(plain_prefix(&bytes), expected, "{byte:#x} at {at}");
+                // What stands behind it must not hide it.
+                bytes[at + 1..].fill(0x21);
+                assert_eq!(plain_prefix(&bytes), expected, "{byte:#x} at {at}");
             }
-            assert_eq!(plain_prefix("a".repeat(len).as_bytes()), len);
         }
     }
 }

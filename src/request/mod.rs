@@ -1,13 +1,13 @@
 //! What is read of a request before it is routed, and how its body is rewritten.
 //!
-//! [`scan`] reads a body once, without building a tree: which bytes to replace, which members to
+//! [`scan()`] reads a body once, without building a tree: which bytes to replace, which members to
 //! leave out, and what the request [needs](Needs) of a model. [`Envelope::rewrite`] then makes the
 //! body of one attempt out of slices of the original [`Bytes`](bytes::Bytes), so a second attempt
 //! at another model costs no copy and no second scan.
 //!
-//! One job a file: `json` knows the grammar, `edits` the top-level members that change, `tools`
-//! which tools may pass, `places` where in a request something is needed, `tokens` how long text
-//! is to a model.
+//! One job a file: `json` knows the grammar, `text` what a string stands for, `edits` the top-level
+//! members that change, `tools` which tools may pass, `places` where in a request something is
+//! needed, `tokens` how long text is to a model.
 
 mod edits;
 mod endpoint;

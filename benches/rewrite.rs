@@ -1,0 +1,72 @@
+//! What the rewrite of a body costs, next to a copy of it and to a round trip through a tree.
+
+use std::hint::black_box;
+
+use bytes::Bytes;
+use criterion::{Criterion, Throughput};
+use serde_json::{Value, json};
+use tower_free_models::__private::rewrite;
+
+const MODEL: &str = "meta-llama/llama-3.3-70b-instruct:free";
+
+/// A conversation of about `len` bytes.
+fn conversation(len: usize) -> Bytes {
+    let turn =
+        "Please look at the second paragraph again:\n\"the river will take it\" is too strong. ";
+    let messages: Vec<_> = (0..len / (turn.len() + 45) + 1)
+        .map(|n| json!({"role": if n % 2 == 0 { "user" } else { "assistant" }, "content": turn}))
+        .collect();
+    request(&json!(messages))
+}
+
+/// A question about an image of `len` bytes of base64.
+fn image(len: usize) -> Bytes {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let data: String = (0..len).map(|n| alphabet[n * 7919 % 64] as char).collect();
+    let url = format!("data:image/png;base64,{data}");
+    request(&json!([{"role": "user", "content": [
+        {"type": "text", "text": "What is in this image?"},
+        {"type": "image_url", "image_url": {"url": url}},
+    ]}]))
+}
+
+fn request(messages: &Value) -> Bytes {
+    let body = json!({"model": "free", "stream": true, "max_tokens": 1000, "messages": messages});
+    body.to_string().into()
+}
+
+/// What most proxies do.
+fn round_trip(body: &[u8]) -> Vec<u8> {
+    let mut value: Value = serde_json::from_slice(body).expect("the body is JSON");
+    value["model"] = MODEL.into();
+    serde_json::to_vec(&value).expect("a value is JSON")
+}
+
+fn define(c: &mut Criterion) {
+    for (name, body) in [
+        ("conversation_1kb", conversation(1_000)),
+        ("conversation_100kb", conversation(100_000)),
+        ("conversation_2mb", conversation(2_000_000)),
+        ("image_2mb", image(2_000_000)),
+    ] {
+        let ours = rewrite(&body, MODEL).expect("the body is routed").concat();
+        let (ours, tree): (Value, Value) = (
+            serde_json::from_slice(&ours).expect("what is sent is JSON"),
+            serde_json::from_slice(&round_trip(&body)).expect("what is sent is JSON"),
+        );
+        assert_eq!(ours, tree);
+
+        let mut group = c.benchmark_group(name);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function("copy", |b| b.iter(|| black_box(&body).to_vec()));
+        group.bench_function("rewrite", |b| b.iter(|| rewrite(black_box(&body), MODEL)));
+        group.bench_function("tree", |b| b.iter(|| round_trip(black_box(&body))));
+        group.finish();
+    }
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    define(&mut criterion);
+    criterion.final_summary();
+}

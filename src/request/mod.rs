@@ -1,0 +1,32 @@
+//! What is read of a request before it is routed, and how its body is rewritten.
+//!
+//! [`scan()`] reads a body once, without building a tree: which bytes to replace, which members to
+//! leave out, and what the request [needs](Needs) of a model. [`Envelope::rewrite`] then makes the
+//! body of one attempt out of slices of the original [`Bytes`](bytes::Bytes), so a second attempt
+//! at another model costs no copy and no second scan.
+//!
+//! One job a file: `json` knows the grammar, `text` what a string stands for, `edits` the top-level
+//! members that change, `tools` which tools may pass, `places` where in a request something is
+//! needed, `tokens` how long text is to a model.
+
+mod edits;
+mod endpoint;
+mod error;
+mod json;
+mod needs;
+#[cfg(test)]
+mod oracle;
+mod places;
+#[cfg(test)]
+mod proptests;
+mod scan;
+mod segments;
+mod text;
+mod tokens;
+mod tools;
+
+pub use endpoint::Endpoint;
+pub(crate) use error::ScanError;
+pub use needs::Needs;
+pub(crate) use scan::{Envelope, scan};
+pub(crate) use segments::Segments;

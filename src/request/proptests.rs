@@ -1,0 +1,288 @@
+//! The laws of the scan, over any body.
+
+use std::{fs, path::Path};
+
+use bytes::Bytes;
+use proptest::{collection::vec, option, prelude::*, sample::Index, sample::select};
+
+use super::{Endpoint, ScanError, oracle, scan};
+use crate::capability::Capability;
+
+/// Space of any kind, mostly none.
+fn space() -> impl Strategy<Value = String> {
+    prop_oneof![5 => Just(String::new()), 1 => "[ \t\n\r]{1,3}"]
+}
+
+/// A string in quotes, each of whose characters may be escaped.
+fn quoted(content: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+    (content, any::<u64>()).prop_map(|(content, escapes)| {
+        let mut quoted = String::from("\"");
+        for (at, char) in content.chars().enumerate() {
+            let bit = escapes.rotate_right(at as u32) & 7 == 1;
+            if bit || char < ' ' || char == '"' || char == '\\' {
+                for unit in char.encode_utf16(&mut [0; 2]) {
+                    quoted += &format!("\\u{unit:04x}");
+                }
+            } else {
+                quoted.push(char);
+            }
+        }
+        quoted + "\""
+    })
+}
+
+/// A key: often one that matters, in some case, sometimes with other letters that fold to it.
+fn key() -> impl Strategy<Value = String> {
+    const NAMES: [&str; 14] = [
+        "model",
+        "model",
+        "model",
+        "models",
+        "route",
+        "plugins",
+        "web_search_options",
+        "messages",
+        "modelx",
+        "mode",
+        "content",
+        "stream",
+        "",
+        "type",
+    ];
+    let known =
+        (select(&NAMES[..]), option::weighted(0.4, any::<u32>())).prop_map(|(name, case)| {
+            let case = case.unwrap_or(0);
+            let other =
+                |(at, char): (usize, char)| match (case.rotate_right(2 * at as u32) & 3, char) {
+                    (1, _) => char.to_ascii_uppercase(),
+                    (2, 's') => 'ſ',
+                    (2, 'i') => 'ı',
+                    (3, 'i') => 'İ',
+                    _ => char,
+                };
+            name.chars().enumerate().map(other).collect()
+        });
+    quoted(prop_oneof![8 => known, 1 => ".{0,6}"])
+}
+
+/// A number, in any way it may be written.
+fn number() -> impl Strategy<Value = String> {
+    "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,5})?([eE][+-]?[0-9]{1,3})?"
+}
+
+fn joined(open: char, items: &[String], close: char) -> String {
+    format!("{open}{}{close}", items.join(","))
+}
+
+fn member(value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+    (space(), key(), space(), value, space()).prop_map(|(before, key, between, value, after)| {
+        format!("{before}{key}{between}:{between}{value}{after}")
+    })
+}
+
+/// Any JSON value as text.
+fn value() -> impl Strategy<Value = String> {
+    let text = prop_oneof![Just("free".to_owned()), ".{0,8}", "[,:{}\\[\\]\"\\\\]{1,5}"];
+    let leaf = prop_oneof![
+        select(
+            &[
+                "null",
+                "true",
+                "false",
+                "\"\\ud800\"",
+                "[]",
+                "{}",
+                "[ ]",
+                "{ }"
+            ][..]
+        )
+        .prop_map(str::to_owned),
+        number(),
+        quoted(text),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let spaced = (space(), inner.clone(), space()).prop_map(|(a, value, b)| a + &value + &b);
+        prop_oneof![
+            vec(spaced, 1..4).prop_map(|items| joined('[', &items, ']')),
+            vec(member(inner), 1..4).prop_map(|items| joined('{', &items, '}')),
+        ]
+    })
+}
+
+/// Any JSON object as text.
+fn object() -> impl Strategy<Value = String> {
+    let object = prop_oneof![
+        1 => space().prop_map(|space| format!("{{{space}}}")),
+        20 => vec(member(value()), 1..7).prop_map(|items| joined('{', &items, '}')),
+    ];
+    (space(), object, space()).prop_map(|(before, object, after)| before + &object + &after)
+}
+
+/// A change of one place of a text to something that may break it.
+fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    let bytes: &[&[u8]] = &[
+        b"",
+        b"\"",
+        b"\\",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"0",
+        b".",
+        b"e",
+        b"-",
+        b" ",
+        b"\0",
+        b"\x1f",
+        b"\x7f",
+        b"\x80",
+        b"\xff",
+        b"\xc3",
+        b"\xe4\xb8",
+        b"\xed\xa0\x80",
+        b"\\u12",
+        b"nul",
+        b"true",
+        b"\"\":1,",
+    ];
+    let change = (any::<Index>(), 0..3usize, select(bytes));
+    (object(), vec(change, 1..3)).prop_map(|(text, changes)| {
+        let mut body = text.into_bytes();
+        for (at, cut, bytes) in changes {
+            let at = at.index(body.len() + 1);
+            let end = (at + cut).min(body.len());
+            body.splice(at..end, bytes.iter().copied());
+        }
+        body
+    })
+}
+
+/// Asserts that the scan refuses `body` if and only if the reference does.
+fn assert_refused_as_by_reference(body: &[u8]) {
+    let ours = scan(body, Endpoint::ChatCompletions);
+    match ours {
+        Err(ScanError::NotUtf8 { .. } | ScanError::Syntax { .. }) => {
+            assert!(!oracle::is_json(body));
+        }
+        Err(ScanError::NotAnObject) => {
+            let first = body.iter().find(|byte| !b" \n\t\r".contains(byte));
+            assert_ne!(first, Some(&b'{'));
+        }
+        Err(error @ (ScanError::TooDeep { .. } | ScanError::TooManyEdits)) => {
+            panic!("{error}");
+        }
+        Err(ScanError::UnsupportedTool { .. }) | Ok(_) => assert!(oracle::is_json(body)),
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_changes_but_what_must(body in object(), model in ".{0,12}") {
+        let envelope = scan(body.as_bytes(), Endpoint::ChatCompletions).unwrap();
+        let body = Bytes::from(body);
+        let segments = envelope.rewrite(&body, &model);
+        let len = segments.len();
+        let segments: Vec<_> = segments.collect();
+        prop_assert_eq!(len, segments.iter().map(|segment| segment.len() as u64).sum::<u64>());
+        oracle::assert_rewritten(&body, &model, &segments);
+    }
+
+    #[test]
+    fn a_rewritten_body_is_a_fixed_point(body in object()) {
+        let rewrite = |body: Bytes| {
+            let envelope = scan(&body, Endpoint::ChatCompletions).unwrap();
+            let segments: Vec<_> = envelope.rewrite(&body, "a/b:free").collect();
+            (envelope, Bytes::from(segments.concat()))
+        };
+        let (before, once) = rewrite(body.into());
+        let (after, twice) = rewrite(once.clone());
+        prop_assert_eq!(once, twice);
+        prop_assert_eq!(after.requested.as_deref(), Some("a/b:free"));
+        prop_assert!(after.dropped.is_empty());
+        prop_assert_eq!(before.needs, after.needs);
+    }
+
+    #[test]
+    fn what_the_reference_refuses_is_refused(body in damaged()) {
+        assert_refused_as_by_reference(&body);
+    }
+
+    #[test]
+    fn any_bytes_are_refused_as_by_the_reference(body in vec(any::<u8>(), 0..40)) {
+        assert_refused_as_by_reference(&body);
+        let object = [&b"{\"a\":"[..], &body, b"}"].concat();
+        assert_refused_as_by_reference(&object);
+        let text = [&b"{\"a\":\""[..], &body, b"\"}"].concat();
+        assert_refused_as_by_reference(&text);
+    }
+
+    #[test]
+    fn a_body_cut_short_is_refused(body in object()) {
+        let whole = body.trim_end().len();
+        for end in 0..whole {
+            let error = scan(&body.as_bytes()[..end], Endpoint::ChatCompletions).unwrap_err();
+            let broken = matches!(error, ScanError::Syntax { .. } | ScanError::NotUtf8 { .. });
+            prop_assert!(broken, "{error}");
+        }
+    }
+}
+
+/// Requests that clients really sent, where there is a folder of them beside the crate's.
+fn real_bodies() -> Vec<(String, Bytes)> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/requests");
+    let index = fs::read_to_string(data.join("INDEX.tsv")).unwrap_or_default();
+    index
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .filter(|(_, rest)| rest.contains("/chat/completions\t"))
+        .map(|(name, _)| (name.to_owned(), fs::read(data.join(name)).unwrap().into()))
+        .collect()
+}
+
+#[test]
+fn real_requests_need_what_their_names_say() {
+    for (name, body) in real_bodies() {
+        let needs = scan(&body, Endpoint::ChatCompletions).unwrap().needs;
+        let words: Vec<_> = name.split('_').collect();
+        for (word, capability) in [
+            ("tools", Capability::Tools),
+            ("image", Capability::ImageInput),
+            ("audio", Capability::AudioInput),
+            ("file", Capability::FileInput),
+            ("video", Capability::VideoInput),
+            ("jsonschema", Capability::JsonSchema),
+        ] {
+            let needed = needs.hard.contains(capability);
+            assert_eq!(needed, words.contains(&word), "{name}: {word}");
+        }
+        let reasoning = needs.soft.contains(Capability::Reasoning);
+        assert_eq!(reasoning, words.contains(&"reasoning"), "{name}");
+        let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(needs.stream, value["stream"] == true, "{name}");
+    }
+}
+
+#[test]
+fn real_requests_change_only_in_their_model() {
+    for (_, body) in real_bodies() {
+        let envelope = scan(&body, Endpoint::ChatCompletions).unwrap();
+        let segments: Vec<_> = envelope.rewrite(&body, "a/b:free").collect();
+        oracle::assert_rewritten(&body, "a/b:free", &segments);
+    }
+}
+
+#[test]
+fn real_requests_cut_anywhere_are_refused() {
+    for (name, body) in real_bodies() {
+        let step = body.len() / 500 + 1;
+        for end in (0..body.len()).step_by(step) {
+            assert!(
+                scan(&body[..end], Endpoint::ChatCompletions).is_err(),
+                "{name}: {end}"
+            );
+        }
+    }
+}

@@ -325,7 +325,9 @@ fn is_free(entry: &Value) -> bool {
                 "overrides" => value
                     .as_array()
                     .is_some_and(|list| list.iter().all(all_zero)),
-                "discount" | "min_prompt_tokens" | "utc_start" | "utc_end" => value.is_number(),
+                "discount" | "min_prompt_tokens" | "utc_start" | "utc_end" => {
+                    value.is_number() || value.is_null() || zero(value)
+                }
                 _ => zero(value),
             })
         })

@@ -1,7 +1,6 @@
 //! The providers that are known by name.
 
-use super::{BaseUrl, FreeRule};
-use crate::ProviderBuilder;
+use super::{BaseUrl, FreeRule, ProviderBuilder};
 
 /// When an account's daily quota begins anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

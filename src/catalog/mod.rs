@@ -115,9 +115,9 @@ impl Catalog {
         Ok(self.swap(provider.name(), targets))
     }
 
-    /// Takes out all targets of the provider of this name, and says how many there were.
-    pub fn remove(&self, provider_name: &str) -> usize {
-        self.swap(provider_name, Vec::new()).removed
+    /// Takes out all targets of the provider of this name.
+    pub fn remove(&self, provider_name: &str) {
+        self.swap(provider_name, Vec::new());
     }
 
     fn swap(&self, name: &str, targets: Vec<Target>) -> Swap {
@@ -281,8 +281,8 @@ mod tests {
         let (a, b) = (provider("a"), provider("b"));
         let catalog =
             Catalog::from_targets([targets(&a, &["1", "2"]), targets(&b, &["1"])].concat());
-        assert_eq!(catalog.remove("a"), 2);
-        assert_eq!(catalog.remove("a"), 0);
+        catalog.remove("a");
+        catalog.remove("nobody");
         assert_eq!(ids(&catalog), ["b/1"]);
     }
 

@@ -60,8 +60,7 @@ impl Provider {
     /// A provider of this name, about which nothing else is known yet.
     ///
     /// A name is part of headers, so it is visible ASCII without `/`, `,` and `=`.
-    // A builder is where a provider begins: `Provider::new("local").base_url(…)`.
-    #[allow(clippy::new_ret_no_self)]
+    #[expect(clippy::new_ret_no_self, reason = "a provider begins as its builder")]
     pub fn new(name: impl Into<String>) -> ProviderBuilder {
         ProviderBuilder {
             name: name.into(),

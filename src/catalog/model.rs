@@ -1,0 +1,361 @@
+//! One entry of a provider's list.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::capability::{Capabilities, Capability, CapabilitySet};
+
+/// A model: its id, and what is stated of it.
+///
+/// What is not stated is unknown, and unknown excludes nothing.
+///
+/// ```
+/// use tower_free_models::{Capability, Model};
+///
+/// let model = Model::new("tiny")
+///     .context_length(8192)
+///     .input(["text", "image"])
+///     .parameters(["tools", "response_format"])
+///     .build();
+/// assert!(model.capabilities().yes.contains(Capability::ImageInput));
+/// assert!(model.capabilities().yes.contains(Capability::JsonObject));
+/// assert!(model.capabilities().no.contains(Capability::JsonSchema));
+/// assert!(!model.capabilities().no.contains(Capability::ImageOutput));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    id: String,
+    context_length: Option<u64>,
+    max_output: Option<u64>,
+    capabilities: Capabilities,
+    random: bool,
+    guard: bool,
+    created: Option<u64>,
+    owned_by: Option<String>,
+}
+
+/// What each capability is called in `supported_parameters`, under any of these names.
+const PARAMETERS: &[(Capability, &[&str])] = &[
+    (Capability::Tools, &["tools"]),
+    // A model that follows a schema can write JSON.
+    (
+        Capability::JsonObject,
+        &["response_format", "structured_outputs"],
+    ),
+    // `response_format` alone is the JSON object: gemma-4-31b-it:free has it, and refuses a schema.
+    (Capability::JsonSchema, &["structured_outputs"]),
+    (
+        Capability::Reasoning,
+        &["reasoning", "include_reasoning", "reasoning_effort"],
+    ),
+    (Capability::Logprobs, &["logprobs", "top_logprobs"]),
+];
+
+const INPUTS: &[(Capability, &[&str])] = &[
+    (Capability::ImageInput, &["image"]),
+    (Capability::AudioInput, &["audio"]),
+    (Capability::FileInput, &["file"]),
+    (Capability::VideoInput, &["video"]),
+];
+
+const OUTPUTS: &[(Capability, &[&str])] = &[
+    (Capability::TextOutput, &["text"]),
+    (Capability::ImageOutput, &["image"]),
+    (Capability::AudioOutput, &["audio"]),
+];
+
+/// Parts of the names of models that judge a conversation and do not take part in it: llama-guard, gpt-oss-safeguard,
+/// nemotron content-safety, shieldgemma, omni-moderation.
+const GUARDS: &[&str] = &["guard", "safety", "shield", "moderation"];
+
+impl Model {
+    /// A model of this id, of which nothing is stated yet.
+    #[expect(clippy::new_ret_no_self, reason = "a model begins as its builder")]
+    pub fn new(id: impl Into<String>) -> ModelBuilder {
+        let id = id.into();
+        ModelBuilder(Self {
+            guard: names_a_guard(&id),
+            id,
+            context_length: None,
+            max_output: None,
+            capabilities: Capabilities::UNKNOWN,
+            random: true,
+            created: None,
+            owned_by: None,
+        })
+    }
+
+    /// The id, as the provider wants it in `model`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The window in tokens, if it is known.
+    #[must_use]
+    pub fn context_length(&self) -> Option<u64> {
+        self.context_length
+    }
+
+    /// The longest answer in tokens, if it is known.
+    #[must_use]
+    pub fn max_output(&self) -> Option<u64> {
+        self.max_output
+    }
+
+    /// What it can and cannot do.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// Whether it may be picked without being asked for by name.
+    #[must_use]
+    pub fn is_random(&self) -> bool {
+        self.random
+    }
+
+    /// Whether it judges conversations: to a chat it answers "safe", so it is never picked at random for one.
+    #[must_use]
+    pub fn is_guard(&self) -> bool {
+        self.guard
+    }
+
+    /// When it was made, in seconds since 1970, if it is known.
+    #[must_use]
+    pub fn created(&self) -> Option<u64> {
+        self.created
+    }
+
+    /// Who made it, if it is known.
+    #[must_use]
+    pub fn owned_by(&self) -> Option<&str> {
+        self.owned_by.as_deref()
+    }
+
+    /// A fingerprint of all that is stated, for a model that no listing speaks of.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let Self {
+            id,
+            context_length,
+            max_output,
+            capabilities: Capabilities { yes, no },
+            random,
+            guard,
+            created,
+            owned_by,
+        } = self;
+        let mut hasher = DefaultHasher::new();
+        (id, context_length, max_output, yes, no).hash(&mut hasher);
+        (random, guard, created, owned_by).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// Builds a [`Model`].
+///
+/// A list that is stated says yes or no to every capability it governs; an empty one states nothing. A listing that
+/// fills in no parameters has not looked: reading it as a *no* to everything would empty the pool.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ModelBuilder(Model);
+
+impl ModelBuilder {
+    /// The window, in tokens. Zero is unknown.
+    pub fn context_length(mut self, tokens: u64) -> Self {
+        self.0.context_length = (tokens > 0).then_some(tokens);
+        self
+    }
+
+    /// The longest answer, in tokens. Zero is unknown.
+    pub fn max_output(mut self, tokens: u64) -> Self {
+        self.0.max_output = (tokens > 0).then_some(tokens);
+        self
+    }
+
+    /// What it can and cannot do, in place of everything stated before.
+    pub fn capabilities(mut self, capabilities: Capabilities) -> Self {
+        self.0.capabilities = capabilities;
+        self
+    }
+
+    /// What it accepts: `text`, `image`, `audio`, `file`, `video`.
+    pub fn input<I>(self, modalities: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        self.stating(modalities, INPUTS)
+    }
+
+    /// What it answers with: `text`, `image`, `audio`.
+    pub fn output<I>(self, modalities: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        self.stating(modalities, OUTPUTS)
+    }
+
+    /// The parameters it knows, as in OpenRouter's `supported_parameters`: `tools`, `response_format`,
+    /// `structured_outputs`, `reasoning`, `logprobs`, …
+    pub fn parameters<I>(self, parameters: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        self.stating(parameters, PARAMETERS)
+    }
+
+    /// Whether it may be picked without being asked for by name. The default is that it may.
+    pub fn random(mut self, random: bool) -> Self {
+        self.0.random = random;
+        self
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn build(self) -> Model {
+        self.0
+    }
+
+    /// The name it is shown under, which may tell a guard that its id does not.
+    pub(super) fn shown_as(mut self, name: &str) -> Self {
+        self.0.guard |= names_a_guard(name);
+        self
+    }
+
+    /// When it was made. Zero is unknown.
+    pub(super) fn created(mut self, seconds: u64) -> Self {
+        self.0.created = (seconds > 0).then_some(seconds);
+        self
+    }
+
+    pub(super) fn owned_by(mut self, owner: String) -> Self {
+        self.0.owned_by = Some(owner);
+        self
+    }
+
+    fn stating<I>(mut self, list: I, governed: &[(Capability, &[&str])]) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let mut stated = false;
+        let mut yes = CapabilitySet::EMPTY;
+        for word in list {
+            stated = true;
+            let named = governed
+                .iter()
+                .filter(|(_, names)| names.contains(&word.as_ref()));
+            yes = named.fold(yes, |yes, (capability, _)| yes.with(*capability));
+        }
+        if stated {
+            let all: CapabilitySet = governed.iter().map(|(capability, _)| *capability).collect();
+            let capabilities = &mut self.0.capabilities;
+            capabilities.yes = capabilities.yes.difference(all).union(yes);
+            capabilities.no = capabilities.no.difference(yes).union(all.difference(yes));
+        }
+        self
+    }
+}
+
+impl From<ModelBuilder> for Model {
+    fn from(builder: ModelBuilder) -> Self {
+        builder.build()
+    }
+}
+
+fn names_a_guard(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    GUARDS.iter().any(|guard| name.contains(guard))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(capabilities: impl IntoIterator<Item = Capability>) -> CapabilitySet {
+        capabilities.into_iter().collect()
+    }
+
+    #[test]
+    fn a_stated_list_governs_its_own_capabilities_and_no_others() {
+        let model = Model::new("m").input(["text", "image"]).build();
+        let Capabilities { yes, no } = model.capabilities();
+        assert_eq!(yes, set([Capability::ImageInput]));
+        let others = [
+            Capability::AudioInput,
+            Capability::FileInput,
+            Capability::VideoInput,
+        ];
+        assert_eq!(no, set(others));
+    }
+
+    #[test]
+    fn an_empty_list_states_nothing() {
+        let none: [&str; 0] = [];
+        let model = Model::new("m")
+            .parameters(none)
+            .input(none)
+            .output(none)
+            .build();
+        assert_eq!(model.capabilities(), Capabilities::UNKNOWN);
+    }
+
+    #[test]
+    fn response_format_is_a_json_object_and_structured_outputs_are_both() {
+        let model = Model::new("m").parameters(["response_format"]).build();
+        assert!(model.capabilities().yes.contains(Capability::JsonObject));
+        assert!(model.capabilities().no.contains(Capability::JsonSchema));
+        let model = Model::new("m").parameters(["structured_outputs"]).build();
+        assert!(model.capabilities().yes.contains(Capability::JsonObject));
+        assert!(model.capabilities().yes.contains(Capability::JsonSchema));
+    }
+
+    #[test]
+    fn the_last_word_on_a_capability_counts() {
+        let model = Model::new("m")
+            .parameters(["tools"])
+            .parameters(["seed"])
+            .build();
+        assert!(model.capabilities().no.contains(Capability::Tools));
+        let model = Model::new("m")
+            .parameters(["seed"])
+            .parameters(["tools"])
+            .build();
+        assert!(model.capabilities().yes.contains(Capability::Tools));
+        assert!(!model.capabilities().no.contains(Capability::Tools));
+    }
+
+    #[test]
+    fn guards_are_known_by_their_names() {
+        for id in [
+            "acme/llama-guard-4-12b",
+            "acme/gpt-safeguard-20b",
+            "acme/content-safety:free",
+            "ShieldGemma",
+            "omni-moderation-latest",
+        ] {
+            assert!(Model::new(id).build().is_guard(), "{id}");
+        }
+        assert!(
+            Model::new("m")
+                .shown_as("Acme: Guardian")
+                .build()
+                .is_guard()
+        );
+        assert!(!Model::new("acme/chat").build().is_guard());
+    }
+
+    #[test]
+    fn a_fingerprint_follows_what_is_stated() {
+        let tiny = |tokens| {
+            Model::new("tiny")
+                .context_length(tokens)
+                .build()
+                .fingerprint()
+        };
+        assert_eq!(tiny(1), tiny(1));
+        assert_ne!(tiny(1), tiny(2));
+    }
+}

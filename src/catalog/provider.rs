@@ -1,0 +1,505 @@
+//! One account at one OpenAI-compatible service.
+
+use std::{error::Error, fmt, sync::Arc};
+
+use http::{
+    HeaderMap, Uri,
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue,
+        TRANSFER_ENCODING,
+    },
+};
+
+use super::{
+    BaseUrl, BaseUrlError, Day, FreeRule, KnownProvider, Model, NotFree, Target,
+    known::DEFAULT_LISTING,
+};
+
+/// One account at one OpenAI-compatible service: where it is, its credential, and what is free there.
+///
+/// A handle: clones are the same provider, and two providers are equal only if one is a clone of the other. Two keys
+/// of one service are two providers, under two names.
+///
+/// With a base URL, a request is sent there with the provider's own key, or without one. With none, the inner service
+/// knows where to go, and the caller's credential stays.
+///
+/// ```
+/// use tower_free_models::{FreeRule, Provider};
+///
+/// let openrouter = Provider::openrouter().key("sk-or-v1-0123").build()?;
+/// assert_eq!(openrouter.name(), "openrouter");
+/// assert!(!format!("{openrouter:?}").contains("0123"));
+///
+/// let local = Provider::new("local")
+///     .base_url("http://127.0.0.1:8080/v1")
+///     .free(FreeRule::All)
+///     .build()?;
+/// assert!(!local.has_key());
+/// # Ok::<(), tower_free_models::ProviderError>(())
+/// ```
+#[derive(Clone)]
+pub struct Provider(Arc<Inner>);
+
+struct Inner {
+    name: Arc<str>,
+    base: Option<BaseUrl>,
+    key: Option<Key>,
+    headers: HeaderMap,
+    free: FreeRule,
+    listing: &'static str,
+    day: Day,
+}
+
+/// A key, and the header that carries it.
+struct Key {
+    secret: String,
+    authorization: HeaderValue,
+}
+
+impl Provider {
+    /// A provider of this name, about which nothing else is known yet.
+    ///
+    /// A name is part of headers, so it is visible ASCII without `/`, `,` and `=`.
+    #[expect(clippy::new_ret_no_self, reason = "a provider begins as its builder")]
+    pub fn new(name: impl Into<String>) -> ProviderBuilder {
+        ProviderBuilder {
+            name: name.into(),
+            base_url: None,
+            key: None,
+            headers: Vec::new(),
+            free: None,
+            listing: None,
+            day: None,
+        }
+    }
+
+    /// OpenRouter.
+    pub fn openrouter() -> ProviderBuilder {
+        KnownProvider::openrouter().builder()
+    }
+
+    /// The provider that is known under this name, if one is.
+    #[must_use]
+    pub fn known(name: &str) -> Option<ProviderBuilder> {
+        KnownProvider::named(name).map(KnownProvider::builder)
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Where it is, unless the inner service knows that.
+    #[must_use]
+    pub fn base(&self) -> Option<&BaseUrl> {
+        self.0.base.as_ref()
+    }
+
+    /// Where its listing is, if it has a base URL.
+    #[must_use]
+    pub fn listing_uri(&self) -> Option<Uri> {
+        self.base().map(|base| base.uri(self.0.listing, None))
+    }
+
+    /// What is free there.
+    #[must_use]
+    pub fn free_rule(&self) -> FreeRule {
+        self.0.free
+    }
+
+    /// Whether it has a key of its own.
+    #[must_use]
+    pub fn has_key(&self) -> bool {
+        self.0.key.is_some()
+    }
+
+    /// When its day ends.
+    #[must_use]
+    pub fn day(&self) -> Day {
+        self.0.day
+    }
+
+    /// A target for a model that the operator wrote down, and vouches for by writing it.
+    ///
+    /// # Errors
+    ///
+    /// If the provider's rule says that the id cannot be free, as on OpenRouter without `:free` at its end, or if the
+    /// id cannot stand in a header.
+    ///
+    /// ```
+    /// use tower_free_models::{Model, Provider};
+    ///
+    /// let openrouter = Provider::openrouter().build()?;
+    /// assert!(openrouter.target(Model::new("acme/chat:free")).is_ok());
+    /// assert!(openrouter.target(Model::new("acme/chat")).is_err());
+    /// # Ok::<(), tower_free_models::ProviderError>(())
+    /// ```
+    pub fn target(&self, model: impl Into<Model>) -> Result<Target, NotFree> {
+        Target::written(self, model.into())
+    }
+
+    /// The `Authorization` header of its key, marked as sensitive.
+    pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
+        self.0.key.as_ref().map(|key| &key.authorization)
+    }
+
+    /// The key itself, to find where an upstream echoes it.
+    pub(crate) fn secret(&self) -> Option<&str> {
+        self.0.key.as_ref().map(|key| key.secret.as_str())
+    }
+
+    /// What is sent with every attempt.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    pub(super) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.0.name)
+    }
+}
+
+impl PartialEq for Provider {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Provider {}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provider")
+            .field("name", &self.0.name)
+            .field("base", &self.0.base)
+            .field("has_key", &self.has_key())
+            .field("headers", &names(&self.0.headers))
+            .field("free", &self.0.free)
+            .field("day", &self.0.day)
+            .finish()
+    }
+}
+
+/// Builds a [`Provider`].
+#[derive(Clone)]
+#[must_use = "a provider is made by `build`"]
+pub struct ProviderBuilder {
+    name: String,
+    base_url: Option<String>,
+    key: Option<String>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    free: Option<FreeRule>,
+    listing: Option<&'static str>,
+    day: Option<Day>,
+}
+
+impl ProviderBuilder {
+    pub(super) fn known(known: &KnownProvider) -> Self {
+        Self {
+            base_url: Some(known.base_url.to_owned()),
+            free: Some(known.free),
+            listing: Some(known.listing),
+            day: Some(known.day),
+            ..Provider::new(known.name)
+        }
+    }
+
+    /// Another name, as for a second key of the same service: `openrouter#2`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Where it is. The default is that the inner service knows.
+    pub fn base_url(mut self, url: &str) -> Self {
+        self.base_url = Some(url.to_owned());
+        self
+    }
+
+    /// The key, sent as `Authorization: Bearer` to the base URL and nowhere else. The default is none.
+    pub fn key(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
+        self
+    }
+
+    /// What is free there. The default is the rule that is known for the host or the name, else [`FreeRule::Priced`].
+    ///
+    /// No other rule is accepted for openrouter.ai, where [`FreeRule::All`] would be every paid model.
+    pub fn free(mut self, rule: FreeRule) -> Self {
+        self.free = Some(rule);
+        self
+    }
+
+    /// A header that is sent with every attempt, such as one of attribution.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// When the account's day ends. The default is what is known for the host or the name, else [`Day::Unknown`].
+    pub fn day(mut self, day: Day) -> Self {
+        self.day = Some(day);
+        self
+    }
+
+    /// The provider.
+    ///
+    /// # Errors
+    ///
+    /// If the name or the key cannot stand in a header, the base URL is none, there is a key and no base URL to send
+    /// it to, the rule is not the one that its host demands, or a header is one that the layers set.
+    pub fn build(self) -> Result<Provider, ProviderError> {
+        let fault = |fault| ProviderError {
+            name: self.name.clone(),
+            fault,
+        };
+        if !is_name(&self.name) {
+            return Err(fault(Fault::Name));
+        }
+        let base = self.base_url.as_deref().map(BaseUrl::parse);
+        let base = base.transpose().map_err(|e| fault(Fault::BaseUrl(e)))?;
+        let key = self.key.as_deref().map(Key::new);
+        let key = key.transpose().map_err(fault)?;
+        if key.is_some() && base.is_none() {
+            return Err(fault(Fault::KeyWithoutBase));
+        }
+        if let Some((name, _)) = self.headers.iter().find(|(name, _)| is_reserved(name)) {
+            return Err(fault(Fault::Header(name.clone())));
+        }
+        let at = base.as_ref().and_then(KnownProvider::at);
+        let known = at.or_else(|| KnownProvider::named(&self.name));
+        let free = match (self.free, known) {
+            (Some(rule), _) => rule,
+            (None, Some(known)) => known.free,
+            (None, None) => FreeRule::default(),
+        };
+        // A weaker rule would turn a price list into a pool: the one mistake that costs money at once.
+        if at.is_some_and(|at| at.free == FreeRule::OpenRouter) && free != FreeRule::OpenRouter {
+            return Err(fault(Fault::Rule(free)));
+        }
+        let known_day = known.map(|known| known.day).unwrap_or_default();
+        Ok(Provider(Arc::new(Inner {
+            name: self.name.into(),
+            base,
+            key,
+            headers: self.headers.into_iter().collect(),
+            free,
+            listing: self.listing.unwrap_or(DEFAULT_LISTING),
+            day: self.day.unwrap_or(known_day),
+        })))
+    }
+}
+
+impl fmt::Debug for ProviderBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not even the base URL: before it is parsed it may hold a password.
+        f.debug_struct("ProviderBuilder")
+            .field("name", &self.name)
+            .field("has_key", &self.key.is_some())
+            .field(
+                "headers",
+                &names(self.headers.iter().map(|(name, value)| (name, value))),
+            )
+            .field("free", &self.free)
+            .field("day", &self.day)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The names of headers without their values, which may be credentials.
+fn names<'a>(headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> Vec<&'a str> {
+    headers.into_iter().map(|(name, _)| name.as_str()).collect()
+}
+
+impl Key {
+    fn new(key: &str) -> Result<Self, Fault> {
+        // The line end that a key brings along from a file is not part of it.
+        let secret = key.trim();
+        if secret.is_empty() {
+            return Err(Fault::EmptyKey);
+        }
+        if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Fault::Key);
+        }
+        let mut authorization =
+            HeaderValue::try_from(format!("Bearer {secret}")).map_err(|_| Fault::Key)?;
+        authorization.set_sensitive(true);
+        Ok(Self {
+            secret: secret.to_owned(),
+            authorization,
+        })
+    }
+}
+
+/// Whether a name can stand in `provider/model=outcome, …` and be told from what surrounds it.
+fn is_name(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b',' | b'=');
+    (1..=64).contains(&name.len()) && name.bytes().all(is_part)
+}
+
+/// What only the layers and the key may set.
+fn is_reserved(name: &HeaderName) -> bool {
+    [
+        AUTHORIZATION,
+        CONNECTION,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        HOST,
+        TRANSFER_ENCODING,
+    ]
+    .contains(name)
+}
+
+/// Why a provider cannot be built. It never holds the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderError {
+    name: String,
+    fault: Fault,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Fault {
+    Name,
+    BaseUrl(BaseUrlError),
+    EmptyKey,
+    Key,
+    KeyWithoutBase,
+    Header(HeaderName),
+    Rule(FreeRule),
+}
+
+impl fmt::Display for ProviderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "provider {:?}: ", self.name)?;
+        match &self.fault {
+            Fault::Name => f.write_str(
+                "a name is 1 to 64 visible ASCII characters other than `/`, `,` and `=`",
+            ),
+            Fault::BaseUrl(error) => error.fmt(f),
+            Fault::EmptyKey => f.write_str("the key is empty"),
+            Fault::Key => f.write_str("the key holds a character that no header can carry"),
+            Fault::KeyWithoutBase => f.write_str("a key needs a base URL to be sent to"),
+            Fault::Header(name) => write!(f, "the header {name} is not one to be added"),
+            Fault::Rule(rule) => write!(
+                f,
+                "the rule {rule:?} would take paid models of this host for free"
+            ),
+        }
+    }
+}
+
+impl Error for ProviderError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(builder: ProviderBuilder) -> Fault {
+        builder.build().expect_err("a fault").fault
+    }
+
+    #[test]
+    fn debug_shows_no_key_and_no_header_value() {
+        let builder = Provider::openrouter().key("sk-secret").header(
+            HeaderName::from_static("x-api-key"),
+            HeaderValue::from_static("hidden"),
+        );
+        let shown = format!("{builder:?}");
+        let provider = builder.build().expect("a provider");
+        let shown = format!("{shown} {provider:?} {:?}", provider.authorization());
+        assert!(
+            !shown.contains("secret") && !shown.contains("hidden"),
+            "{shown}"
+        );
+        assert_eq!(provider.secret(), Some("sk-secret"));
+        assert!(
+            provider
+                .authorization()
+                .is_some_and(HeaderValue::is_sensitive)
+        );
+        assert!(provider.headers().contains_key("x-api-key"));
+    }
+
+    #[test]
+    fn an_error_shows_no_key() {
+        for builder in [
+            Provider::openrouter().key("sk secret"),
+            Provider::openrouter().key("sk-secret\u{7f}"),
+            Provider::new("p").key("sk-secret"),
+            Provider::new("p")
+                .key("secret")
+                .base_url("http://u:secret@h/"),
+        ] {
+            let error = builder.build().expect_err("a fault");
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_trimmed_and_never_empty() {
+        let provider = Provider::openrouter()
+            .key("sk-1\n")
+            .build()
+            .expect("a provider");
+        assert_eq!(provider.secret(), Some("sk-1"));
+        assert_eq!(fault(Provider::openrouter().key(" \n")), Fault::EmptyKey);
+    }
+
+    #[test]
+    fn a_key_goes_to_a_base_url_only() {
+        assert_eq!(fault(Provider::new("p").key("k")), Fault::KeyWithoutBase);
+    }
+
+    #[test]
+    fn a_name_can_stand_in_a_trail() {
+        for name in ["openrouter", "openrouter#2", "a.b-c_d:e"] {
+            assert!(Provider::new(name).build().is_ok(), "{name}");
+        }
+        let long = "x".repeat(65);
+        for name in ["", "a/b", "a,b", "a=b", "a b", "ä", "a\n", long.as_str()] {
+            assert_eq!(fault(Provider::new(name)), Fault::Name, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_weaker_rule_is_accepted_for_openrouter() {
+        let url = "https://openrouter.ai/api/v1";
+        for rule in [FreeRule::All, FreeRule::Priced] {
+            let builder = Provider::new("mine").base_url(url).free(rule);
+            assert_eq!(fault(builder), Fault::Rule(rule));
+        }
+        let provider = Provider::new("mine")
+            .base_url(url)
+            .build()
+            .expect("a provider");
+        assert_eq!(provider.free_rule(), FreeRule::OpenRouter);
+        assert_eq!(provider.day(), Day::Utc);
+    }
+
+    #[test]
+    fn a_known_name_brings_its_rule_to_another_base() {
+        let provider = Provider::new("openrouter")
+            .base_url("http://127.0.0.1:1/v1")
+            .build();
+        assert_eq!(
+            provider.expect("a provider").free_rule(),
+            FreeRule::OpenRouter
+        );
+        let provider = Provider::new("local").build().expect("a provider");
+        assert_eq!(provider.free_rule(), FreeRule::Priced);
+    }
+
+    #[test]
+    fn what_the_layers_set_cannot_be_added() {
+        let builder = Provider::new("p").header(AUTHORIZATION, HeaderValue::from_static("x"));
+        assert_eq!(fault(builder), Fault::Header(AUTHORIZATION));
+    }
+
+    #[test]
+    fn the_listing_is_under_the_base() {
+        let uri = |builder: ProviderBuilder| builder.build().expect("a provider").listing_uri();
+        let there = uri(Provider::openrouter()).expect("a listing");
+        assert_eq!(there, "https://openrouter.ai/api/v1/models");
+        assert_eq!(uri(Provider::new("p")), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! All targets at one moment.
+
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use super::{Provider, Target, TargetId};
+
+/// All targets at one moment, which never change again.
+///
+/// Their order is that in which the providers came, and within a provider that of its listing.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    targets: Vec<Target>,
+    providers: Vec<Provider>,
+    generation: u64,
+}
+
+impl Snapshot {
+    /// Targets of one provider stay together, and of two with one id the first counts.
+    pub(super) fn new(targets: impl IntoIterator<Item = Target>) -> Self {
+        static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+        let mut ids = HashSet::new();
+        let mut providers: Vec<Provider> = Vec::new();
+        let mut groups: Vec<Vec<Target>> = Vec::new();
+        for target in targets {
+            if !ids.insert(target.id().clone()) {
+                continue;
+            }
+            let name = target.provider().name();
+            match providers
+                .iter()
+                .position(|provider| provider.name() == name)
+            {
+                Some(at) => groups[at].push(target),
+                None => {
+                    providers.push(target.provider().clone());
+                    groups.push(vec![target]);
+                }
+            }
+        }
+        Self {
+            targets: groups.into_iter().flatten().collect(),
+            providers,
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// The targets.
+    #[must_use]
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// The providers that have a target.
+    #[must_use]
+    pub fn providers(&self) -> &[Provider] {
+        &self.providers
+    }
+
+    /// A number that no other snapshot of this process has.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// How many targets there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Whether there is no target.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
+    /// The target of this id.
+    #[must_use]
+    pub fn find(&self, id: &TargetId) -> Option<&Target> {
+        self.targets.iter().find(|target| target.id() == id)
+    }
+
+    /// The targets that a request asks for with this `model`: by an exact id at any provider, or by `provider/id`.
+    ///
+    /// A name that [means any](means_any) names none in particular, and so does one that no target has.
+    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Target> {
+        self.targets.iter().filter(move |target| {
+            let id = target.id();
+            let there = || name.strip_prefix(id.provider())?.strip_prefix('/');
+            !means_any(name) && (id.model() == name || there() == Some(id.model()))
+        })
+    }
+}
+
+/// Whether this `model` of a request means any model.
+///
+/// ```
+/// use tower_free_models::means_any;
+///
+/// assert!(means_any("free") && means_any("openrouter/free") && means_any(""));
+/// assert!(!means_any("acme/chat:free"));
+/// ```
+#[must_use]
+pub fn means_any(model: &str) -> bool {
+    matches!(model, "" | "free" | "auto" | "openrouter/free")
+}

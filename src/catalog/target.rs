@@ -1,0 +1,242 @@
+//! What a request is routed to.
+
+use std::{
+    error::Error,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use super::{Model, Provider};
+
+/// A model at a provider: what a request is routed to, and what health is kept for.
+///
+/// It is made by its [`Provider`] only, which knows what is free. Clones are cheap.
+#[derive(Clone)]
+pub struct Target(Arc<Inner>);
+
+struct Inner {
+    provider: Provider,
+    model: Model,
+    id: TargetId,
+    row: u64,
+}
+
+impl Target {
+    /// A target that a listing speaks of and whose price the caller has judged; `row` is what the listing says.
+    pub(super) fn listed(provider: &Provider, model: Model, row: u64) -> Result<Self, BadId> {
+        BadId::check(model.id())?;
+        Ok(Self(Arc::new(Inner {
+            provider: provider.clone(),
+            id: TargetId::new(provider.shared_name(), model.id().into()),
+            model,
+            row,
+        })))
+    }
+
+    /// A target that the operator wrote down.
+    pub(super) fn written(provider: &Provider, model: Model) -> Result<Self, NotFree> {
+        let id = model.id().to_owned();
+        let refused = |reason| NotFree {
+            provider: provider.shared_name(),
+            id,
+            reason,
+        };
+        if !provider.free_rule().admits_written(model.id()) {
+            return Err(refused(Reason::Rule));
+        }
+        let row = model.fingerprint();
+        Self::listed(provider, model, row).map_err(|bad| refused(Reason::Id(bad)))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn provider(&self) -> &Provider {
+        &self.0.provider
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.0.model
+    }
+
+    /// Both by name.
+    #[must_use]
+    pub fn id(&self) -> &TargetId {
+        &self.0.id
+    }
+
+    /// A fingerprint of what the listing said of it: another one means that the provider changed something.
+    pub(crate) fn row(&self) -> u64 {
+        self.0.row
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("provider", &self.0.provider.name())
+            .field("model", &self.0.model)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name of a target, a cheap key: `provider/model`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TargetId {
+    // The hash comes first, so that two different ids rarely compare as strings.
+    hash: u64,
+    provider: Arc<str>,
+    model: Arc<str>,
+}
+
+impl TargetId {
+    pub(crate) fn new(provider: Arc<str>, model: Arc<str>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (&*provider, &*model).hash(&mut hasher);
+        Self {
+            hash: hasher.finish(),
+            provider,
+            model,
+        }
+    }
+
+    /// The provider's name.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    /// The model's id.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+}
+
+impl Hash for TargetId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl fmt::Display for TargetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.provider, self.model)
+    }
+}
+
+impl fmt::Debug for TargetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TargetId({self})")
+    }
+}
+
+/// Why an id cannot name a model in `x-free-model`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BadId;
+
+impl BadId {
+    /// The longest id in bytes: real ones have less than a hundred.
+    const LONGEST: usize = 256;
+
+    pub(super) fn check(id: &str) -> Result<(), Self> {
+        let fits = (1..=Self::LONGEST).contains(&id.len());
+        // A header's value loses the spaces around it.
+        let whole = id.trim_matches(' ').len() == id.len();
+        let visible = |byte| matches!(byte, b' '..=b'~');
+        match fits && whole && id.bytes().all(visible) {
+            true => Ok(()),
+            false => Err(Self),
+        }
+    }
+}
+
+impl fmt::Display for BadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "an id is 1 to {} printable ASCII characters",
+            Self::LONGEST
+        )
+    }
+}
+
+/// Why a model is no target of a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotFree {
+    provider: Arc<str>,
+    id: String,
+    reason: Reason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    Rule,
+    Id(BadId),
+}
+
+impl fmt::Display for NotFree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { provider, id, .. } = self;
+        write!(f, "{id:?} is no free model of {provider}: ")?;
+        match self.reason {
+            Reason::Rule => {
+                f.write_str("a free one is named `author/model:free`, and no router is")
+            }
+            Reason::Id(bad) => bad.fmt(f),
+        }
+    }
+}
+
+impl Error for NotFree {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn provider(name: &str) -> Provider {
+        Provider::new(name).build().expect("a provider")
+    }
+
+    #[test]
+    fn an_id_is_both_names() {
+        let target = provider("p").target(Model::new("a/b")).expect("a target");
+        assert_eq!(target.id().to_string(), "p/a/b");
+        let same = TargetId::new("p".into(), "a/b".into());
+        assert!(HashSet::from([same]).contains(target.id()));
+        assert_ne!(TargetId::new("p/a".into(), "b".into()), *target.id());
+    }
+
+    #[test]
+    fn an_id_that_no_header_can_carry_is_no_target() {
+        let long = "x".repeat(257);
+        for id in ["", " a", "a ", "a\nb", "ä", "a\u{7f}", long.as_str()] {
+            let error = provider("p").target(Model::new(id)).expect_err(id);
+            assert_eq!(error.reason, Reason::Id(BadId), "{id:?}");
+        }
+        assert!(
+            provider("p")
+                .target(Model::new("/models/my model.gguf"))
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_written_model_of_openrouter_must_be_a_free_variant() {
+        let openrouter = Provider::openrouter().build().expect("a provider");
+        for id in [
+            "acme/chat",
+            "openrouter/free",
+            "openrouter/auto",
+            "~acme/latest",
+        ] {
+            let error = openrouter.target(Model::new(id)).expect_err(id);
+            assert_eq!(error.reason, Reason::Rule, "{id}");
+        }
+        assert!(openrouter.target(Model::new("acme/chat:free")).is_ok());
+    }
+}

@@ -283,7 +283,8 @@ mod tests {
     #[test]
     fn a_null_or_blank_error_beside_an_answer_is_none() {
         for error in ["null", r#""""#, "{}", "[]", "false"] {
-            let body = format!(r#"{{"error":{error},"choices":[{{"message":{{"content":"hi"}}}}]}}"#);
+            let body =
+                format!(r#"{{"error":{error},"choices":[{{"message":{{"content":"hi"}}}}]}}"#);
             assert_eq!(verdict(&body), Verdict::Content, "{body}");
         }
     }
@@ -342,14 +343,16 @@ mod tests {
 
     #[test]
     fn half_a_surrogate_pair_does_not_cost_the_answer() {
-        assert_eq!(chat(r#"{"content":"\ud83d"}"#, r#""stop""#), Verdict::Content);
+        assert_eq!(
+            chat(r#"{"content":"\ud83d"}"#, r#""stop""#),
+            Verdict::Content
+        );
     }
 
     #[test]
     fn a_cost_above_zero_is_seen() {
-        let billed = |usage: &str| {
-            read(format!(r#"{{"choices":[],"usage":{usage}}}"#).as_bytes()).billed
-        };
+        let billed =
+            |usage: &str| read(format!(r#"{{"choices":[],"usage":{usage}}}"#).as_bytes()).billed;
         for usage in [
             r#"{"cost":0.00014}"#,
             r#"{"cost":1}"#,
@@ -376,15 +379,24 @@ mod tests {
     /// Every recorded whole answer is one, except where it records an error.
     #[test]
     fn recorded_answers_are_content() {
-        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/streams/vercel-ai");
+        let root = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../shared/data/streams/vercel-ai"
+        );
         let Ok(vendors) = std::fs::read_dir(root) else {
             return;
         };
         for vendor in vendors.flatten() {
-            for file in std::fs::read_dir(vendor.path()).into_iter().flatten().flatten() {
+            for file in std::fs::read_dir(vendor.path())
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
                 let name = file.file_name().to_string_lossy().into_owned();
-                // Google's `interactions` are an API of their own, a transcript in plain text is no JSON: neither is ours.
-                let foreign = name.starts_with("interactions") || name.ends_with("transcription-text.json");
+                // Google's `interactions` are an API of their own, so are skills, and a transcript in plain text is no JSON.
+                let foreign = ["interactions", "transcription-text", "skill"]
+                    .iter()
+                    .any(|api| name.contains(api));
                 if foreign || !name.ends_with(".json") {
                     continue;
                 }

@@ -34,7 +34,12 @@ pub struct Evidence<'a> {
 impl<'a> Evidence<'a> {
     /// Puts the evidence together.
     #[must_use]
-    pub const fn new(status: StatusCode, headers: &'a HeaderMap, body: &'a [u8], now: SystemTime) -> Self {
+    pub const fn new(
+        status: StatusCode,
+        headers: &'a HeaderMap,
+        body: &'a [u8],
+        now: SystemTime,
+    ) -> Self {
         Self {
             status,
             headers,
@@ -115,7 +120,11 @@ impl<'a> Case<'a> {
             ("x-ratelimit-type", "exceeded for "),
             ("x-error-message", ""),
         ] {
-            if let Some(value) = evidence.headers.get(header).and_then(|value| value.to_str().ok()) {
+            if let Some(value) = evidence
+                .headers
+                .get(header)
+                .and_then(|value| value.to_str().ok())
+            {
                 body.say(&format!("{before}{value}"));
             }
         }
@@ -155,8 +164,17 @@ impl<'a> Case<'a> {
 
     fn outcome(&self) -> Outcome {
         let outcome = self.outcome_of(self.means());
-        let own = || self.body.labels.iter().any(|label| label.starts_with("openrouter_"));
-        if self.body.relayed && !own() { relayed(outcome) } else { outcome }
+        let own = || {
+            self.body
+                .labels
+                .iter()
+                .any(|label| label.starts_with("openrouter_"))
+        };
+        if self.body.relayed && !own() {
+            relayed(outcome)
+        } else {
+            outcome
+        }
     }
 
     fn means(&self) -> Means {
@@ -198,13 +216,24 @@ impl<'a> Case<'a> {
     /// Whether the error is about another parameter than the model: a `previous_response_id` or a file that is not found
     /// does not mean that the model is gone.
     fn blames_another_parameter(&self) -> bool {
-        self.body.param.as_deref().is_some_and(|param| param != "model")
+        self.body
+            .param
+            .as_deref()
+            .is_some_and(|param| param != "model")
     }
 
     /// Whether the body gives no reason.
     fn is_bare(&self) -> bool {
         let text = self.text.trim().trim_end_matches('.');
-        ["", "forbidden", "access denied", "permission denied", "unauthorized", "http 403"].contains(&text)
+        [
+            "",
+            "forbidden",
+            "access denied",
+            "permission denied",
+            "unauthorized",
+            "http 403",
+        ]
+        .contains(&text)
     }
 
     /// Google counts by project, or by project and model, as its `quotaId` says.
@@ -219,7 +248,9 @@ impl<'a> Case<'a> {
 
     fn outcome_of(&self, means: Means) -> Outcome {
         match means {
-            Means::Limited(scope) => at(OutcomeKind::RateLimited, scope).until(self.recovery_of_limit()),
+            Means::Limited(scope) => {
+                at(OutcomeKind::RateLimited, scope).until(self.recovery_of_limit())
+            }
             Means::Quota => {
                 let stated = self.stated().filter(|wait| *wait >= SHORTEST_QUOTA);
                 Outcome::of(OutcomeKind::OutOfQuota)
@@ -272,7 +303,9 @@ impl<'a> Case<'a> {
         self.body.window.or_else(|| {
             BEFORE_WINDOW.iter().find_map(|before| {
                 let rest = self.text.split_once(before)?.1;
-                let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+                let end = rest
+                    .find(|c: char| !c.is_ascii_digit())
+                    .unwrap_or(rest.len());
                 rest[..end].parse().ok()
             })
         })

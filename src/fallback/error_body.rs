@@ -63,7 +63,10 @@ impl ErrorBody {
         let text = text.trim();
         if !text.is_empty() && room > 0 {
             let cut = (0..=room.min(text.len())).rev();
-            let end = cut.into_iter().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+            let end = cut
+                .into_iter()
+                .find(|&at| text.is_char_boundary(at))
+                .unwrap_or(0);
             self.text.push_str(&text[..end]);
             self.text.push('\n');
         }
@@ -88,8 +91,10 @@ impl Reads for ErrorBody {
     fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
             // Envelopes, and what speaks to people: of those the strings are taken, of their objects the fields.
-            "error" | "errors" | "message" | "msg" | "detail" | "details" | "title" | "metadata"
-            | "availability" | "violations" | "response" | "choices" => into(map, self),
+            "error" | "errors" | "message" | "msg" | "detail" | "details" | "title"
+            | "metadata" | "availability" | "violations" | "response" | "choices" => {
+                into(map, self)
+            }
             "code" | "status" | "http_status" | "status_code" | "raw_status_code" => {
                 let mut scalar = Scalar::default();
                 into(map, &mut scalar)?;
@@ -97,7 +102,12 @@ impl Reads for ErrorBody {
                 self.label(&scalar.0);
                 Ok(())
             }
-            "type" | "error_type" | "reason" | "limit_source" | "failed_routing_step" | "name"
+            "type"
+            | "error_type"
+            | "reason"
+            | "limit_source"
+            | "failed_routing_step"
+            | "name"
             | "provider_error_code" => {
                 let mut scalar = Scalar::default();
                 into(map, &mut scalar)?;
@@ -182,7 +192,11 @@ struct Scalar(String);
 impl Scalar {
     /// An HTTP status that is an error's.
     fn status(&self) -> Option<u16> {
-        self.0.trim().parse().ok().filter(|status| (300..=599).contains(status))
+        self.0
+            .trim()
+            .parse()
+            .ok()
+            .filter(|status| (300..=599).contains(status))
     }
 }
 
@@ -262,7 +276,9 @@ mod tests {
 
     #[test]
     fn a_message_is_short_and_fits_a_line() {
-        let long = said(&serde_json::json!({ "error": "ä\u{7}\n\u{85} ".repeat(1000) }).to_string()).unwrap();
+        let long =
+            said(&serde_json::json!({ "error": "ä\u{7}\n\u{85} ".repeat(1000) }).to_string())
+                .unwrap();
         assert!(long.chars().count() <= MAX_MESSAGE);
         assert!(long.starts_with("ä ä"));
         assert!(!long.contains(char::is_control));
@@ -273,7 +289,10 @@ mod tests {
         let status = |body: &str| ErrorBody::of(body.as_bytes()).status;
         assert_eq!(status(r#"{"error":{"code":429}}"#), Some(429));
         assert_eq!(status(r#"{"error":{"code":"503"}}"#), Some(503));
-        assert_eq!(status(r#"{"code":"1300","raw_status_code":429}"#), Some(429));
+        assert_eq!(
+            status(r#"{"code":"1300","raw_status_code":429}"#),
+            Some(429)
+        );
         assert_eq!(status(r#"{"error":{"http_status":429}}"#), Some(429));
         assert_eq!(status(r#"{"error":{"code":4006}}"#), None);
         assert_eq!(status(r#"{"error":{"code":200}}"#), None);
@@ -282,7 +301,8 @@ mod tests {
 
     #[test]
     fn a_body_cut_short_gives_what_came_before() {
-        let error = ErrorBody::of(br#"{"error":{"code":429,"message":"busy","metadata":{"raw":"mod"#);
+        let error =
+            ErrorBody::of(br#"{"error":{"code":429,"message":"busy","metadata":{"raw":"mod"#);
         assert_eq!((error.status, &*error.text), (Some(429), "busy\n"));
         let error = ErrorBody::of(br#"{"error":{"message":"Rate limit exc"#);
         assert!(error.text.contains("Rate limit exc"));

@@ -50,7 +50,10 @@ pub(super) enum Means {
 }
 
 use By::{Label, Opening, Text};
-use Capability::{AudioInput, FileInput, ImageInput, JsonObject, JsonSchema, Logprobs, Reasoning, Tools, VideoInput};
+use Capability::{
+    AudioInput, FileInput, ImageInput, JsonObject, JsonSchema, Logprobs, Reasoning, Tools,
+    VideoInput,
+};
 use Lack::{Parameter, TokensPerMinute};
 use Means::{Gated, Gone, Lacks, Limited, Quota, Refused, TooLong, Unauthorised, Unavailable};
 
@@ -71,7 +74,8 @@ const fn lacks(capability: Capability) -> Means {
     Lacks(Lack::Capability(capability))
 }
 
-/// The table.
+/// The table, a line for each sign.
+#[rustfmt::skip]
 pub(super) const SIGNS: &[Sign] = &[
     // -- A sick deployment or a bad generation, under the status of a bad request.
     Sign(ANY, Label("tool_use_failed"), Unavailable), // Groq
@@ -326,15 +330,17 @@ pub(super) const STATUSES: &[(&str, u16)] = &[
 pub(super) const LIMITED_WORDS: &[&str] = &["rate limit", "rate-limit", "too many requests"];
 
 /// A limit that ends with the day, where nothing says when that is: in text or in Google's `quotaId`.
-pub(super) const DAY_WORDS: &[&str] = &["per day", "per-day", "perday", "(tpd)", "(rpd)", "daily", "86400s", "/ day"];
+pub(super) const DAY_WORDS: &[&str] = &[
+    "per day", "per-day", "perday", "(tpd)", "(rpd)", "daily", "86400s", "/ day",
+];
 
 /// What stands before the size of a window, in tokens.
 pub(super) const BEFORE_WINDOW: &[&str] = &[
-    "maximum context length is ",          // OpenAI, OpenRouter, vLLM
-    "available context size (",            // llama.cpp
-    "context length of only ",             // LM Studio
-    "context length of ",                  // vLLM, SambaNova
-    "`max_new_tokens` must be <= ",        // Together
-    "maximum number of tokens allowed (",  // Gemini
-    "max size: ",                          // GitHub Models
+    "maximum context length is ",         // OpenAI, OpenRouter, vLLM
+    "available context size (",           // llama.cpp
+    "context length of only ",            // LM Studio
+    "context length of ",                 // vLLM, SambaNova
+    "`max_new_tokens` must be <= ",       // Together
+    "maximum number of tokens allowed (", // Gemini
+    "max size: ",                         // GitHub Models
 ];

@@ -106,7 +106,10 @@ impl Kind {
             // `response.output_text.delta`, `response.function_call_arguments.done`,
             // `response.image_generation_call.partial_image`; the rest tells of beginnings and progress.
             _ if name.starts_with("response.") => {
-                if name.ends_with(".delta") || name.ends_with(".done") || name.ends_with(".partial_image") {
+                if name.ends_with(".delta")
+                    || name.ends_with(".done")
+                    || name.ends_with(".partial_image")
+                {
                     Self::Judged
                 } else {
                     Self::Silent
@@ -114,12 +117,14 @@ impl Kind {
             }
             // Cohere v2 and Anthropic.
             "message-end" | "message_stop" => Self::Terminal,
-            "message-start" | "message_start" | "content-end" | "content_block_stop" | "tool-call-end" => Self::Silent,
+            "message-start" | "message_start" | "content-end" | "content_block_stop"
+            | "tool-call-end" => Self::Silent,
             "content-start" | "content_block_start" | "message_delta" => Self::Judged,
             // OpenAI's image, transcription and speech streams.
-            "image_generation.completed" | "image_edit.completed" | "transcript.text.done" | "speech.audio.done" => {
-                Self::Answer
-            }
+            "image_generation.completed"
+            | "image_edit.completed"
+            | "transcript.text.done"
+            | "speech.audio.done" => Self::Answer,
             _ => return None,
         })
     }
@@ -172,7 +177,9 @@ impl Event {
     fn finished(&self) -> bool {
         matches!(self.kind, Some(Kind::Terminal | Kind::Answer))
             || self.choices.is_some_and(|choices| choices.finish.any)
-            || self.candidates.is_some_and(|candidates| candidates.finish.any)
+            || self
+                .candidates
+                .is_some_and(|candidates| candidates.finish.any)
     }
 
     fn failed(&self) -> bool {
@@ -319,14 +326,19 @@ mod tests {
 
     #[test]
     fn a_completion_chunk_says_its_text() {
-        assert!(of(r#"{"object":"text_completion","choices":[{"text":"a","finish_reason":null}]}"#).content);
+        assert!(
+            of(r#"{"object":"text_completion","choices":[{"text":"a","finish_reason":null}]}"#)
+                .content
+        );
         assert!(!of(r#"{"object":"text_completion","choices":[{"text":""}]}"#).content);
     }
 
     #[test]
     fn a_finish_reason_finishes_and_a_cut_answers() {
         let finish = |reason: &str| {
-            of(&format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]}}"#))
+            of(&format!(
+                r#"{{"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]}}"#
+            ))
         };
         for (reason, finished, content) in [
             ("stop", true, false),
@@ -336,7 +348,11 @@ mod tests {
             ("", false, false),
         ] {
             let meaning = finish(reason);
-            assert_eq!((meaning.finished, meaning.content), (finished, content), "{reason}");
+            assert_eq!(
+                (meaning.finished, meaning.content),
+                (finished, content),
+                "{reason}"
+            );
             assert_eq!(meaning.error, None);
         }
         let meaning = finish("error");
@@ -384,22 +400,78 @@ mod tests {
     #[test]
     fn events_of_the_responses_api_speak_through_deltas_and_done() {
         for (event, content, finished) in [
-            (r#"{"type":"response.created","response":{"output":[],"tools":[{"name":"f"}],"error":null}}"#, false, false),
-            (r#"{"type":"response.in_progress","response":{}}"#, false, false),
-            (r#"{"type":"response.output_item.added","item":{"type":"message","content":[]}}"#, false, false),
-            (r#"{"type":"response.output_item.added","item":{"type":"function_call","name":"f"}}"#, false, false),
-            (r#"{"type":"response.content_part.added","part":{"type":"output_text","text":""}}"#, false, false),
-            (r#"{"type":"response.output_text.delta","delta":""}"#, false, false),
-            (r#"{"type":"response.output_text.delta","delta":"a"}"#, true, false),
-            (r#"{"type":"response.reasoning_summary_text.delta","delta":"a"}"#, true, false),
-            (r#"{"type":"response.function_call_arguments.delta","delta":"{"}"#, true, false),
-            (r#"{"type":"response.output_item.done","item":{"type":"function_call","name":"f","arguments":""}}"#, true, false),
-            (r#"{"type":"response.output_item.done","item":{"id":"m","type":"message","status":"completed","content":[]}}"#, false, false),
-            (r#"{"type":"response.completed","response":{"error":null,"output":[]}}"#, false, true),
-            (r#"{"type":"response.incomplete","response":{"output":[]}}"#, true, true),
+            (
+                r#"{"type":"response.created","response":{"output":[],"tools":[{"name":"f"}],"error":null}}"#,
+                false,
+                false,
+            ),
+            (
+                r#"{"type":"response.in_progress","response":{}}"#,
+                false,
+                false,
+            ),
+            (
+                r#"{"type":"response.output_item.added","item":{"type":"message","content":[]}}"#,
+                false,
+                false,
+            ),
+            (
+                r#"{"type":"response.output_item.added","item":{"type":"function_call","name":"f"}}"#,
+                false,
+                false,
+            ),
+            (
+                r#"{"type":"response.content_part.added","part":{"type":"output_text","text":""}}"#,
+                false,
+                false,
+            ),
+            (
+                r#"{"type":"response.output_text.delta","delta":""}"#,
+                false,
+                false,
+            ),
+            (
+                r#"{"type":"response.output_text.delta","delta":"a"}"#,
+                true,
+                false,
+            ),
+            (
+                r#"{"type":"response.reasoning_summary_text.delta","delta":"a"}"#,
+                true,
+                false,
+            ),
+            (
+                r#"{"type":"response.function_call_arguments.delta","delta":"{"}"#,
+                true,
+                false,
+            ),
+            (
+                r#"{"type":"response.output_item.done","item":{"type":"function_call","name":"f","arguments":""}}"#,
+                true,
+                false,
+            ),
+            (
+                r#"{"type":"response.output_item.done","item":{"id":"m","type":"message","status":"completed","content":[]}}"#,
+                false,
+                false,
+            ),
+            (
+                r#"{"type":"response.completed","response":{"error":null,"output":[]}}"#,
+                false,
+                true,
+            ),
+            (
+                r#"{"type":"response.incomplete","response":{"output":[]}}"#,
+                true,
+                true,
+            ),
         ] {
             let meaning = of(event);
-            assert_eq!((meaning.content, meaning.finished), (content, finished), "{event}");
+            assert_eq!(
+                (meaning.content, meaning.finished),
+                (content, finished),
+                "{event}"
+            );
             assert_eq!(meaning.error, None, "{event}");
         }
     }
@@ -407,23 +479,67 @@ mod tests {
     #[test]
     fn foreign_dialects_are_understood_or_let_through() {
         for (event, content, finished) in [
-            (r#"{"type":"message-start","delta":{"message":{"role":"assistant","content":[]}}}"#, false, false),
-            (r#"{"type":"content-start","delta":{"message":{"content":{"type":"text","text":""}}}}"#, false, false),
-            (r#"{"type":"content-delta","delta":{"message":{"content":{"text":"a"}}}}"#, true, false),
-            (r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE","usage":{}}}"#, false, true),
-            (r#"{"type":"message_start","message":{"model":"m","content":[]}}"#, false, false),
-            (r#"{"type":"content_block_start","content_block":{"type":"text","text":""}}"#, false, false),
-            (r#"{"type":"content_block_start","content_block":{"type":"tool_use","id":"t","name":"f"}}"#, true, false),
-            (r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}"#, true, false),
-            (r#"{"type":"message_delta","delta":{"stop_reason":"max_tokens"}}"#, true, false),
+            (
+                r#"{"type":"message-start","delta":{"message":{"role":"assistant","content":[]}}}"#,
+                false,
+                false,
+            ),
+            (
+                r#"{"type":"content-start","delta":{"message":{"content":{"type":"text","text":""}}}}"#,
+                false,
+                false,
+            ),
+            (
+                r#"{"type":"content-delta","delta":{"message":{"content":{"text":"a"}}}}"#,
+                true,
+                false,
+            ),
+            (
+                r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE","usage":{}}}"#,
+                false,
+                true,
+            ),
+            (
+                r#"{"type":"message_start","message":{"model":"m","content":[]}}"#,
+                false,
+                false,
+            ),
+            (
+                r#"{"type":"content_block_start","content_block":{"type":"text","text":""}}"#,
+                false,
+                false,
+            ),
+            (
+                r#"{"type":"content_block_start","content_block":{"type":"tool_use","id":"t","name":"f"}}"#,
+                true,
+                false,
+            ),
+            (
+                r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}"#,
+                true,
+                false,
+            ),
+            (
+                r#"{"type":"message_delta","delta":{"stop_reason":"max_tokens"}}"#,
+                true,
+                false,
+            ),
             (r#"{"type":"message_stop"}"#, false, true),
-            (r#"{"candidates":[{"content":{"parts":[{"text":"a"}],"role":"model"},"index":0}]}"#, true, false),
+            (
+                r#"{"candidates":[{"content":{"parts":[{"text":"a"}],"role":"model"},"index":0}]}"#,
+                true,
+                false,
+            ),
             (r#"{"candidates":[{"finishReason":"STOP"}]}"#, false, true),
             (r#"{"token":{"text":"a"}}"#, true, false),
             (r#"{}"#, false, false),
         ] {
             let meaning = of(event);
-            assert_eq!((meaning.content, meaning.finished), (content, finished), "{event}");
+            assert_eq!(
+                (meaning.content, meaning.finished),
+                (content, finished),
+                "{event}"
+            );
             assert_eq!(meaning.error, None, "{event}");
         }
     }
@@ -437,6 +553,10 @@ mod tests {
         for _ in 0..100_000 {
             assert!(std::hint::black_box(Meaning::of(b"", std::hint::black_box(chunk))).content);
         }
-        println!("{:?} a chunk of {} bytes", clock.elapsed() / 100_000, chunk.len());
+        println!(
+            "{:?} a chunk of {} bytes",
+            clock.elapsed() / 100_000,
+            chunk.len()
+        );
     }
 }

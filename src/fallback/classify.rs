@@ -3,9 +3,12 @@
 //! Evidence beats status: the same 400, 402, 403, 404 or 429 means different things by what its body names. So the
 //! [signs](super::signs) in the body are looked for first, and the status decides what they leave open.
 
-use std::{fmt, time::SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 
 use super::{
     error_body::ErrorBody,
@@ -101,7 +104,7 @@ impl Classify for DefaultClassify {
 
 /// A quota that refills within this is none: what names so short a wait counts another window. Gemini puts a 15 s delay
 /// on a day that is used up.
-const SHORTEST_QUOTA: std::time::Duration = std::time::Duration::from_secs(60);
+const SHORTEST_QUOTA: Duration = Duration::from_secs(60);
 
 /// One response, read.
 struct Case<'a> {
@@ -213,8 +216,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Whether the error is about another parameter than the model: a `previous_response_id` or a file that is not found
-    /// does not mean that the model is gone.
+    /// Whether the error is about another parameter than the model: a `previous_response_id` or a file that is not
+    /// found does not mean that the model is gone.
     fn blames_another_parameter(&self) -> bool {
         self.body
             .param
@@ -269,8 +272,22 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn stated(&self) -> Option<std::time::Duration> {
-        limits::stated(self.evidence.headers, self.evidence.body, self.evidence.now)
+    /// The wait that is stated. Of the headers of a 2xx only the clock counts: a `Retry-After` on it means nothing, and
+    /// its counters are read as any success's.
+    fn stated(&self) -> Option<Duration> {
+        let Evidence {
+            status,
+            headers,
+            body,
+            now,
+        } = *self.evidence;
+        if !status.is_success() {
+            return limits::stated(headers, body, now);
+        }
+        let clock = headers
+            .get(header::DATE)
+            .map(|date| (header::DATE, date.clone()));
+        limits::stated(&clock.into_iter().collect(), body, now)
     }
 
     fn recovery_of_limit(&self) -> Recovery {

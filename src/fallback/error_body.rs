@@ -22,8 +22,8 @@ const MAX_MESSAGE: usize = 300;
 /// What was found in the body of an error.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorBody {
-    /// The words meant for programs, in lower case, in order: codes (numbers too), types, statuses, reasons, limit sources,
-    /// routing steps.
+    /// The words meant for programs, in lower case, in order: codes (numbers too), types, statuses, reasons, limit
+    /// sources, routing steps.
     pub(crate) labels: Vec<String>,
     /// Google's `quotaId`s, in lower case.
     pub(crate) quotas: Vec<String>,

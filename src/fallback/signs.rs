@@ -66,8 +66,8 @@ const MISFIT: &[u16] = &[400, 404, 405, 415, 422, 500, 501];
 const SIZE: &[u16] = &[400, 413, 422, 500];
 /// Where a model is not found.
 const MISSING: &[u16] = &[400, 403, 404, 410, 422];
-/// Where a limit is reached. Not 400: what finds fault with a request may quote it, and a caller who writes "insufficient
-/// credits" into one must not bench a provider.
+/// Where a limit is reached. Not 400: what finds fault with a request may quote it, and a caller who writes
+/// "insufficient credits" into one must not bench a provider.
 const LIMIT: &[u16] = &[401, 402, 403, 429, 500, 503];
 
 const fn lacks(capability: Capability) -> Means {

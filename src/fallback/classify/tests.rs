@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
@@ -615,6 +613,24 @@ fn a_200_without_any_word_of_its_error_is_unavailable() {
     ] {
         assert_eq!(classify(200, body), Outcome::of(Unavailable), "{body}");
     }
+}
+
+#[test]
+fn of_a_200_only_the_error_says_when_to_return() {
+    let headers = headers(&[
+        ("retry-after", "60"),
+        ("date", "Fri, 04 Sep 2026 09:00:00 GMT"),
+    ]);
+    let reset =
+        r#"{"error":{"code":429,"metadata":{"headers":{"X-RateLimit-Reset":"1788512407"}}}}"#;
+    assert_eq!(
+        classify_with(200, &headers, br#"{"error":{"code":429}}"#),
+        limited()
+    );
+    assert_eq!(
+        classify_with(200, &headers, reset.as_bytes()),
+        after(limited(), 7.0)
+    );
 }
 
 #[test]

@@ -1,21 +1,148 @@
 //! Tower middleware that gives any HTTP stack free LLM inference.
+//!
+//! ```text
+//! caller ─▶ Fallback ─▶ FreeModelRoute ─▶ S        S: a hyper client, reqwest, an axum handler…
+//!             │  ▲            │   ▲
+//!     outcome │  │ again      │   │ one consistent read per pick
+//!             ▼  │            ▼   │
+//!           HealthMap ◀───── Catalog                cheap handles; clones share state
+//! ```
+//!
+//! [`FreeModelRouteLayer`] rewrites the `model` of an outgoing OpenAI-format request to a free model, chosen
+//! at random among those that can serve this request and are healthy now. [`FallbackLayer`] sees what comes
+//! back: on a rate limit, an overload, an error hidden in a 200, an empty answer or a stall before the first
+//! token it records the outcome in the [`HealthMap`], and sends the same request to another model, before the
+//! caller has seen a byte. [`stack`] gives both in the right order.
+//!
+//! ```
+//! use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
+//!
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, Full};
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_free_models::{Body, Catalog, FreeRule, HealthMap, Model, Provider, Routed, stack};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! // Who offers what for free. Most read a provider's listing: see `Provider::read_listing`.
+//! let acme = Provider::new("acme")
+//!     .base_url("https://acme.example/v1")
+//!     .key("acme-key")
+//!     .free(FreeRule::All)
+//!     .build()?;
+//! let catalog = Catalog::from_targets([
+//!     acme.target(Model::new("small"))?,
+//!     acme.target(Model::new("large"))?,
+//! ]);
+//! let health = HealthMap::new();
+//!
+//! // Any client: this one is overloaded once, and then answers.
+//! let client = service_fn({
+//!     let calls = Arc::new(AtomicU32::new(0));
+//!     move |request: Request<Body>| {
+//!         assert_eq!(request.uri(), "https://acme.example/v1/chat/completions");
+//!         assert_eq!(request.headers()["authorization"], "Bearer acme-key");
+//!         let first = calls.fetch_add(1, Ordering::Relaxed) == 0;
+//!         let (status, body) = if first {
+//!             (503, r#"{"error": {"message": "overloaded"}}"#)
+//!         } else {
+//!             (200, r#"{"choices": [{"message": {"content": "Hello!"}, "finish_reason": "stop"}]}"#)
+//!         };
+//!         let response = Response::builder().status(status).body(Full::from(body));
+//!         async move { response }
+//!     }
+//! });
+//!
+//! let service = stack(catalog, health.clone()).layer(client);
+//! let request = Request::post("/v1/chat/completions")
+//!     .header("content-type", "application/json")
+//!     .body(Full::from(r#"{"model": "free", "messages": [{"role": "user", "content": "Hi"}]}"#))?;
+//! let response = service.oneshot(request).await?;
+//!
+//! // The caller has not noticed anything, but can see it all.
+//! assert_eq!(response.status(), 200);
+//! assert_eq!(response.headers()["x-free-attempts"], "2");
+//! let routed = response.extensions().get::<Routed>().unwrap();
+//! assert_eq!(response.headers()["x-free-model"], routed.target.id().model());
+//! let body = response.into_body().collect().await?.to_bytes();
+//! assert!(std::str::from_utf8(&body)?.contains("Hello!"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is routed
+//!
+//! POST requests to `…/chat/completions` with a JSON body. Everything else passes through untouched and unbuffered.
+//! `free`, `auto`, `openrouter/free`, an empty or a missing `model` mean any model; the id of a model means that one
+//! first, at any provider; `provider/id` means that model there; any other name means any. A request header
+//! `x-free-pin: true` forbids any model but the one that is named.
+//!
+//! # What a response says
+//!
+//! | header | |
+//! |---|---|
+//! | `x-free-model`, `x-free-provider` | who answered |
+//! | `x-free-attempts` | how many attempts were made |
+//! | `x-free-trail` | `provider/model=outcome, …`, at most 2 KiB |
+//! | `x-free-dropped` | fields of the request that were left out because they could cost money |
+//!
+//! For Rust, the same stands in the extension [`Routed`].
+//!
+//! # What is guaranteed
+//!
+//! - **Free**: what is known to cost cannot be represented as a [`Target`]; see [`FreeRule`]. A target whose answer
+//!   reports a cost is quarantined at once.
+//! - **Whole**: before commit no byte of a losing attempt reaches the caller; after it, the upstream's bytes pass
+//!   unchanged. A stream that breaks off ends with one error event, and never with an invented `[DONE]`.
+//! - **Separate**: where a provider has a base URL, its own credential is set and the caller's headers pass by an
+//!   allow-list, so a credential goes to its own provider only.
+//! - **Bounded**: every buffer has a limit and every wait a deadline; dropping a response drops its upstream.
+//!
+//! # The order of the layers
+//!
+//! `FallbackLayer` outside, `FreeModelRouteLayer` inside, as [`stack`] has them; the wrong order is answered with a 500
+//! that says so. Timeouts around both must be longer than the fallback's own deadline. A layer that decompresses
+//! responses may stand inside or outside: upstreams are asked not to compress.
 
-// Until the layers read it, part of the catalog has no caller.
+mod answer;
+mod body;
 mod capability;
-#[allow(dead_code)]
 mod catalog;
+mod clock;
+mod error;
+pub mod fallback;
+mod health;
+mod intake;
+mod lenient;
+mod limits;
 mod outcome;
-#[allow(dead_code, unused_imports)] // Until the route is written.
 mod request;
+mod rng;
+pub mod route;
+mod select;
+mod slot;
+mod sse;
+mod stack;
 
+pub use body::Body;
 pub use capability::{Capabilities, Capability, CapabilitySet};
 pub use catalog::{
     BaseUrl, BaseUrlError, Catalog, CatalogError, Day, FreeRule, KnownProvider, Listing,
     ListingError, Model, ModelBuilder, NotFree, Provider, ProviderBuilder, ProviderError,
     SkipReason, Skipped, Snapshot, Swap, Target, TargetId, means_any,
 };
+#[doc(inline)]
+pub use fallback::{Classify, DefaultClassify, Evidence, Fallback, FallbackLayer};
+pub use health::{
+    Attempt, Cooling, HealthMap, HealthSnapshot, ProviderHealth, Tally, TargetHealth, TargetState,
+};
 pub use outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope};
 pub use request::{Endpoint, Needs};
+#[doc(inline)]
+pub use route::{FreeModelRoute, FreeModelRouteLayer, Routed};
+pub use select::{Candidate, Chance, Random, Select};
+pub use slot::AttemptSlot;
+pub use stack::{Stack, stack};
 
 /// For the benchmarks and fuzz targets of this crate. Not API: it changes without notice.
 #[doc(hidden)]

@@ -1,29 +1,175 @@
 //! A gateway that answers OpenAI-format requests from free models.
 //!
-//! For now it reads its settings and serves the simulated providers alone, each under its own path.
-#![allow(dead_code)] // until the gateway's own routes use all of it
+//! `cargo run --example gateway` needs nothing: without keys it serves a pool of simulated models. With a
+//! provider's key in the environment it uses that provider, with `--config FILE` exactly what the file says.
 
 mod cli;
+mod client;
 mod config;
+mod models;
+mod page;
+mod pool;
+mod server;
 mod simulated;
+mod status;
 
-use std::error::Error;
+use std::{error::Error, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tower_free_models::{Catalog, FreeRule, HealthMap, KnownProvider, Provider};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    cli::Cli,
+    config::Config,
+    pool::{Loaded, Source},
+    server::Gateway,
+};
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let cli = cli::Cli::parse();
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    match run(&Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gateway: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: &Cli) -> Result<(), BoxError> {
+    let variable = |name: &str| std::env::var(name).ok();
     let mut config = match &cli.config {
-        Some(path) => config::Config::load(path, &|name| name == "openrouter", &|name| {
-            std::env::var(name).ok()
-        })?,
-        None => config::Config::default(),
+        Some(path) => Config::load(path, &|name| Provider::known(name).is_some(), &variable)
+            .map_err(|error| error.to_string())?,
+        None => Config::default(),
     };
     cli.override_in(&mut config);
-    let listener = TcpListener::bind(config.listen).await?;
-    println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, simulated::upstream(config.seed.unwrap_or(0))).await?;
-    Ok(())
+
+    let mut sources = config
+        .providers
+        .iter()
+        .map(Source::from_config)
+        .collect::<Result<Vec<_>, _>>()?;
+    if cli.config.is_none() {
+        sources = Source::from_environment(&variable)?;
+        if sources.is_empty() {
+            sources = simulate(&mut config).await?;
+        }
+    }
+
+    let (client, catalog) = (client::client(), Catalog::new());
+    let health = config.seed.map_or_else(HealthMap::new, HealthMap::seeded);
+    for source in &sources {
+        report(&source.load(&client, &catalog).await);
+    }
+    if catalog.snapshot().is_empty() {
+        return Err("no provider has a free model to offer, so there is nothing to serve".into());
+    }
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+    let address = listener.local_addr()?;
+    println!("{} free models in the pool", catalog.snapshot().len());
+    println!("listening on http://{address}\n\nTry it:\n");
+    println!("  curl http://{address}/v1/chat/completions -H 'content-type: application/json' \\");
+    println!(
+        "    -d '{{\"model\": \"free\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}' -i\n"
+    );
+
+    let router = server::router(Gateway { catalog, health }, &config, client);
+    serve(listener, router, config.shutdown_grace).await
+}
+
+/// The simulated pool, on a port of its own, and its providers.
+async fn simulate(config: &mut Config) -> Result<Vec<Source>, BoxError> {
+    let keys: Vec<_> = KnownProvider::all()
+        .iter()
+        .flat_map(|known| known.key_env)
+        .copied()
+        .collect();
+    println!(
+        "*** SIMULATED MODELS: no key is set ({}), so all answers are made up. ***",
+        keys.join(", ")
+    );
+    println!(
+        "*** They are rate limited, fail and recover like real ones; every answer says x-free-simulated: true. ***"
+    );
+    // A simulated model that stalls does so for 8 s; what a newcomer should see is the fallback.
+    config.first_token_timeout = config.first_token_timeout.min(Duration::from_secs(3));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let upstream =
+        simulated::upstream(config.seed.unwrap_or_else(|| u64::from(std::process::id())));
+    tokio::spawn(async move { axum::serve(listener, upstream).await });
+    simulated::PROVIDERS
+        .iter()
+        .map(|provider| {
+            let name = provider.name;
+            Source::listed(
+                Provider::new(name)
+                    .base_url(&format!("http://{address}/{name}/v1"))
+                    .key(provider.key)
+                    .free(FreeRule::Priced),
+            )
+        })
+        .collect()
+}
+
+fn report(loaded: &Loaded) {
+    match &loaded.error {
+        Some(error) => println!("{}: no models: {error}", loaded.name),
+        None => println!("{}: {} free models", loaded.name, loaded.free),
+    }
+    for skipped in &loaded.skipped {
+        tracing::warn!(provider = loaded.name, "left out of the listing: {skipped}");
+    }
+}
+
+/// Serves until a signal comes; then lets what is under way end within the grace.
+async fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    grace: Duration,
+) -> Result<(), BoxError> {
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    let (stop, mut stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        println!(
+            "stopping: what is under way may take {} s more",
+            grace.as_secs()
+        );
+        let _ = stop.send(true);
+    });
+    let mut asked = stopping.clone();
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        let _ = stopping.wait_for(|stop| *stop).await;
+    });
+    tokio::select! {
+        served = server.into_future() => Ok(served?),
+        () = async {
+            let _ = asked.wait_for(|stop| *stop).await;
+            tokio::time::sleep(grace).await;
+        } => Ok(()),
+    }
 }

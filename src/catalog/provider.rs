@@ -3,10 +3,10 @@
 use std::{error::Error, fmt, sync::Arc};
 
 use http::{
-    HeaderMap, Uri,
+    HeaderMap, Request, Uri,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue,
-        TRANSFER_ENCODING,
+        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+        HeaderName, HeaderValue, TRANSFER_ENCODING,
     },
 };
 
@@ -14,6 +14,7 @@ use super::{
     BaseUrl, BaseUrlError, Day, FreeRule, KnownProvider, Model, NotFree, Target,
     known::DEFAULT_LISTING,
 };
+use crate::body::Body;
 
 /// One account at one OpenAI-compatible service: where it is, its credential, and what is free there.
 ///
@@ -100,6 +101,23 @@ impl Provider {
     #[must_use]
     pub fn listing_uri(&self) -> Option<Uri> {
         self.base().map(|base| base.uri(self.0.listing, None))
+    }
+
+    /// The request that asks for its listing, with its own credential, if it has a base URL.
+    ///
+    /// Any HTTP client can send it; what comes back is for [`read_listing`](Self::read_listing).
+    #[must_use]
+    pub fn listing_request(&self) -> Option<Request<Body>> {
+        let mut request = Request::new(Body::default());
+        *request.uri_mut() = self.listing_uri()?;
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.extend(self.headers().clone());
+        if let Some(credential) = self.authorization() {
+            headers.insert(AUTHORIZATION, credential.clone());
+        }
+        Some(request)
     }
 
     /// What is free there.

@@ -88,11 +88,9 @@ impl Snapshot {
     ///
     /// A name that [means any](means_any) names none in particular, and so does one that no target has.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Target> {
-        self.targets.iter().filter(move |target| {
-            let id = target.id();
-            let there = || name.strip_prefix(id.provider())?.strip_prefix('/');
-            !means_any(name) && (id.model() == name || there() == Some(id.model()))
-        })
+        self.targets
+            .iter()
+            .filter(move |target| target.is_named(name))
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Model, Provider};
+use super::{Model, Provider, means_any};
 
 /// A model at a provider: what a request is routed to, and what health is kept for.
 ///
@@ -65,6 +65,14 @@ impl Target {
     #[must_use]
     pub fn id(&self) -> &TargetId {
         &self.0.id
+    }
+
+    /// Whether a request with this `model` asks for this target: by the exact id of its model, or by
+    /// `provider/id`. A name that [means any](crate::means_any) names none in particular.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        let there = || name.strip_prefix(self.id().provider())?.strip_prefix('/');
+        !means_any(name) && (self.id().model() == name || there() == Some(self.id().model()))
     }
 
     /// A fingerprint of what the listing said of it: another one means that the provider changed something.

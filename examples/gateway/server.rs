@@ -1,0 +1,145 @@
+//! The gateway's routes.
+
+use std::convert::Infallible;
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{Html, IntoResponse, Response},
+    routing::{get, post_service},
+};
+use serde_json::{Value, json};
+use tower::{Layer, ServiceExt};
+use tower_free_models::{Catalog, Endpoint, HealthMap, Stack};
+
+use crate::{client::HttpClient, config::Config, models, page, status};
+
+/// What the routes read.
+#[derive(Clone, Debug)]
+pub(crate) struct Gateway {
+    pub(crate) catalog: Catalog,
+    pub(crate) health: HealthMap,
+}
+
+/// Shown to whoever asks for something else.
+const ROUTES: [&str; 6] = [
+    "POST /v1/chat/completions",
+    "GET /v1/models",
+    "GET /v1/models/{id}",
+    "GET /status",
+    "GET /healthz",
+    "GET /",
+];
+
+pub(crate) fn router(gateway: Gateway, config: &Config, client: HttpClient) -> Router {
+    let stack = stack(&gateway, config);
+    // An answer in any case: axum's services do not fail.
+    let chat = stack.layer(client);
+    let chat = tower::service_fn(move |request| {
+        let chat = chat.clone();
+        async move {
+            Ok::<_, Infallible>(match chat.oneshot(request).await {
+                Ok(response) => response.into_response(),
+                Err(error) => unreachable(&error),
+            })
+        }
+    });
+    Router::new()
+        .route(
+            &format!("/v1{}", Endpoint::ChatCompletions.path()),
+            post_service(chat),
+        )
+        .route("/v1/models", get(list_models))
+        .route("/v1/models/{*id}", get(show_model))
+        .route("/status", get(show_status))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/", get(show_page))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_route)
+        .with_state(gateway)
+}
+
+fn stack(gateway: &Gateway, config: &Config) -> Stack {
+    let max_body = config.max_body as u64;
+    tower_free_models::stack(gateway.catalog.clone(), gateway.health.clone())
+        .fallback(|layer| {
+            layer
+                .max_attempts(config.max_attempts.get())
+                .max_body(max_body)
+                .body_timeout(config.body_timeout)
+                .deadline(config.deadline)
+                .header_timeout(config.header_timeout)
+                .first_token_timeout(config.first_token_timeout)
+                .answer_timeout(config.answer_timeout)
+                .idle_timeout(config.idle_timeout)
+        })
+        .route(|layer| {
+            let layer = layer
+                .max_body(max_body)
+                .prefer_requested(config.prefer_requested);
+            match config.seed {
+                Some(seed) => layer.seed(seed),
+                None => layer,
+            }
+        })
+}
+
+/// No provider could be reached at all: the client's own error, which has no words for a caller.
+fn unreachable(error: &hyper_util::client::legacy::Error) -> Response {
+    tracing::warn!(%error, "no provider could be reached");
+    let message = "No provider could be reached. Check this machine's network.";
+    openai_error(StatusCode::BAD_GATEWAY, "unreachable", message, json!({}))
+}
+
+async fn list_models(State(gateway): State<Gateway>) -> Json<Value> {
+    Json(models::list(&gateway.catalog.snapshot()))
+}
+
+async fn show_model(State(gateway): State<Gateway>, Path(id): Path<String>) -> Response {
+    match models::find(&gateway.catalog.snapshot(), &id) {
+        Some(model) => Json(model).into_response(),
+        None => {
+            let message = format!(
+                "The model `{id}` is not in the pool. GET /v1/models lists those that are."
+            );
+            openai_error(
+                StatusCode::NOT_FOUND,
+                "model_not_found",
+                &message,
+                json!({ "param": "model" }),
+            )
+        }
+    }
+}
+
+async fn show_status(State(gateway): State<Gateway>) -> Json<Value> {
+    Json(status::status(&gateway))
+}
+
+async fn show_page(State(gateway): State<Gateway>) -> Html<String> {
+    Html(page::page(&gateway))
+}
+
+async fn no_such_route() -> Response {
+    let message = format!("There is no such route. Routes: {}.", ROUTES.join(", "));
+    openai_error(
+        StatusCode::NOT_FOUND,
+        "no_such_route",
+        &message,
+        json!({ "routes": ROUTES }),
+    )
+}
+
+fn openai_error(status: StatusCode, code: &str, message: &str, more: Value) -> Response {
+    let kind = if status.is_server_error() {
+        "server_error"
+    } else {
+        "not_found_error"
+    };
+    let mut error = json!({ "message": message, "type": kind, "param": null, "code": code });
+    if let (Some(error), Value::Object(more)) = (error.as_object_mut(), more) {
+        error.extend(more);
+    }
+    (status, Json(json!({ "error": error }))).into_response()
+}

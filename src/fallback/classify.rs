@@ -1,0 +1,354 @@
+//! What a failed response means.
+//!
+//! Evidence beats status: the same 400, 402, 403, 404 or 429 means different things by what its body names. So the
+//! [signs](super::signs) in the body are looked for first, and the status decides what they leave open.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderMap, StatusCode, header};
+
+use super::{
+    error_body::ErrorBody,
+    signs::{BEFORE_WINDOW, By, DAY_WORDS, LIMITED_WORDS, Means, SIGNS, STATUSES, Sign},
+};
+use crate::{
+    capability::Capability,
+    limits,
+    outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
+};
+
+/// What is known of a failed response.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Evidence<'a> {
+    /// Its status; of an error in a 2xx, that one.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its body, or the event of a stream that holds the error. It may be empty or cut short.
+    pub body: &'a [u8],
+    /// The time by the wall clock.
+    pub now: SystemTime,
+}
+
+impl<'a> Evidence<'a> {
+    /// Puts the evidence together.
+    #[must_use]
+    pub const fn new(
+        status: StatusCode,
+        headers: &'a HeaderMap,
+        body: &'a [u8],
+        now: SystemTime,
+    ) -> Self {
+        Self {
+            status,
+            headers,
+            body,
+            now,
+        }
+    }
+}
+
+/// The body may echo a credential, so of it only the length is shown.
+impl fmt::Debug for Evidence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Evidence")
+            .field("status", &self.status)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells what a failed response means: for this request, and for the health of what sent it.
+///
+/// It is asked about every response that is not a 2xx, and about an error that is found in one. A closure will do:
+///
+/// ```
+/// use tower_free_models::{Classify, DefaultClassify, Evidence, Outcome, OutcomeKind};
+///
+/// // A provider whose 418 means that it is overloaded.
+/// let classify = |evidence: &Evidence<'_>| match evidence.status.as_u16() {
+///     418 => Outcome::of(OutcomeKind::Unavailable),
+///     _ => DefaultClassify.classify(evidence),
+/// };
+/// # fn assert(_: impl Classify) {}
+/// # assert(classify);
+/// ```
+pub trait Classify: Send + Sync {
+    /// What this response means.
+    fn classify(&self, evidence: &Evidence<'_>) -> Outcome;
+}
+
+impl<F> Classify for F
+where
+    F: Fn(&Evidence<'_>) -> Outcome + Send + Sync,
+{
+    fn classify(&self, evidence: &Evidence<'_>) -> Outcome {
+        self(evidence)
+    }
+}
+
+/// What is known of the errors of the free providers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DefaultClassify;
+
+impl Classify for DefaultClassify {
+    fn classify(&self, evidence: &Evidence<'_>) -> Outcome {
+        Case::of(evidence).outcome()
+    }
+}
+
+/// A quota that refills within this is none: what names so short a wait counts another window. Gemini puts a 15 s delay
+/// on a day that is used up.
+const SHORTEST_QUOTA: Duration = Duration::from_secs(60);
+
+/// One response, read.
+struct Case<'a> {
+    evidence: &'a Evidence<'a>,
+    status: u16,
+    body: ErrorBody,
+    /// The body's text in lower case.
+    text: String,
+}
+
+impl<'a> Case<'a> {
+    fn of(evidence: &'a Evidence<'a>) -> Self {
+        let mut body = ErrorBody::of(evidence.body);
+        for (header, before) in [
+            // GitHub Models names whose limit it is; Hugging Face explains itself.
+            ("x-ratelimit-type", "exceeded for "),
+            ("x-error-message", ""),
+        ] {
+            if let Some(value) = evidence
+                .headers
+                .get(header)
+                .and_then(|value| value.to_str().ok())
+            {
+                body.say(&format!("{before}{value}"));
+            }
+        }
+        let text = body.text.to_ascii_lowercase();
+        let mut case = Self {
+            evidence,
+            status: evidence.status.as_u16(),
+            body,
+            text,
+        };
+        if evidence.status.is_success() {
+            case.status = case.inner_status();
+        }
+        case
+    }
+
+    /// The status that the error in a 2xx would have had.
+    fn inner_status(&self) -> u16 {
+        let named = || {
+            let status = |label: &String| Some(STATUSES.iter().find(|(word, _)| word == label)?.1);
+            let general = |status: &u16| *status == 400;
+            let mut statuses = self.body.labels.iter().filter_map(status);
+            // A type that says "bad request" is believed last: the code beside it says more.
+            let first = statuses.next()?;
+            Some(if general(&first) {
+                statuses.find(|status| !general(status)).unwrap_or(first)
+            } else {
+                first
+            })
+        };
+        let said = || {
+            let limited = LIMITED_WORDS.iter().any(|words| self.text.contains(words));
+            limited.then_some(429)
+        };
+        self.body.status.or_else(named).or_else(said).unwrap_or(500)
+    }
+
+    fn outcome(&self) -> Outcome {
+        let outcome = self.outcome_of(self.means());
+        let own = || {
+            self.body
+                .labels
+                .iter()
+                .any(|label| label.starts_with("openrouter_"))
+        };
+        if self.body.relayed && !own() {
+            relayed(outcome)
+        } else {
+            outcome
+        }
+    }
+
+    fn means(&self) -> Means {
+        SIGNS
+            .iter()
+            .find(|sign| self.shows(sign))
+            .map_or_else(|| self.means_by_status(), |sign| sign.2)
+    }
+
+    fn shows(&self, Sign(statuses, by, means): &Sign) -> bool {
+        (statuses.is_empty() || statuses.contains(&self.status))
+            && !(*means == Means::Gone && self.blames_another_parameter())
+            && match by {
+                By::Label(label) => self.body.labels.iter().any(|found| found == label),
+                By::Text(phrases) => phrases.iter().all(|phrase| self.text.contains(phrase)),
+                By::Opening(phrase) => self.text.lines().any(|line| line.starts_with(phrase)),
+            }
+    }
+
+    fn means_by_status(&self) -> Means {
+        match self.status {
+            401 => Means::Unauthorised,
+            402 => Means::Quota,
+            // An edge that blocks shows a page. A bare refusal is the key's. One with a reason that we do not know
+            // must not bench the whole provider.
+            403 if self.body.html => Means::Unavailable,
+            403 if self.is_bare() => Means::Unauthorised,
+            403 => Means::Gated,
+            404 if self.blames_another_parameter() => Means::Refused,
+            404 | 410 => Means::Gone,
+            408 | 425 | 498 => Means::Unavailable,
+            413 => Means::TooLong,
+            429 => Means::Limited(self.scope_of_quotas()),
+            400..=499 => Means::Refused,
+            _ => Means::Unavailable,
+        }
+    }
+
+    /// Whether the error is about another parameter than the model: a `previous_response_id` or a file that is not
+    /// found does not mean that the model is gone.
+    fn blames_another_parameter(&self) -> bool {
+        self.body
+            .param
+            .as_deref()
+            .is_some_and(|param| param != "model")
+    }
+
+    /// Whether the body gives no reason.
+    fn is_bare(&self) -> bool {
+        let text = self.text.trim().trim_end_matches('.');
+        [
+            "",
+            "forbidden",
+            "access denied",
+            "permission denied",
+            "unauthorized",
+            "http 403",
+        ]
+        .contains(&text)
+    }
+
+    /// Google counts by project, or by project and model, as its `quotaId` says.
+    fn scope_of_quotas(&self) -> Scope {
+        let quotas = &self.body.quotas;
+        if quotas.is_empty() || quotas.iter().any(|id| id.contains("permodel")) {
+            Scope::Target
+        } else {
+            Scope::Provider
+        }
+    }
+
+    fn outcome_of(&self, means: Means) -> Outcome {
+        match means {
+            Means::Limited(scope) => {
+                at(OutcomeKind::RateLimited, scope).until(self.recovery_of_limit())
+            }
+            Means::Quota => {
+                let stated = self.stated().filter(|wait| *wait >= SHORTEST_QUOTA);
+                Outcome::of(OutcomeKind::OutOfQuota)
+                    .provider()
+                    .until(stated.map_or(Recovery::DayEnd, Recovery::After))
+            }
+            Means::Unauthorised => Outcome::of(OutcomeKind::Unauthorised).provider(),
+            Means::Gated => Outcome::of(OutcomeKind::Gated),
+            Means::Gone => Outcome::of(OutcomeKind::Gone),
+            Means::Lacks(Lack::Parameter) => Outcome::unfit(self.parameter()),
+            Means::Lacks(lack) => Outcome::unfit(lack),
+            Means::TooLong => Outcome::unfit(Lack::ContextLength(self.window())),
+            Means::Unavailable => Outcome::of(OutcomeKind::Unavailable)
+                .until(self.stated().map_or(Recovery::Unstated, Recovery::After)),
+            Means::Refused => Outcome::of(OutcomeKind::Refused),
+        }
+    }
+
+    /// The wait that is stated. Of the headers of a 2xx only the clock counts: a `Retry-After` on it means nothing, and
+    /// its counters are read as any success's.
+    fn stated(&self) -> Option<Duration> {
+        let Evidence {
+            status,
+            headers,
+            body,
+            now,
+        } = *self.evidence;
+        if !status.is_success() {
+            return limits::stated(headers, body, now);
+        }
+        let clock = headers
+            .get(header::DATE)
+            .map(|date| (header::DATE, date.clone()));
+        limits::stated(&clock.into_iter().collect(), body, now)
+    }
+
+    fn recovery_of_limit(&self) -> Recovery {
+        let of_day = |text: &str| DAY_WORDS.iter().any(|words| text.contains(words));
+        // Google's delay counts the minute, also where the day is used up.
+        if self.body.quotas.iter().any(|id| of_day(id)) {
+            return Recovery::DayEnd;
+        }
+        match self.stated() {
+            Some(wait) => Recovery::After(wait),
+            None if of_day(&self.text) => Recovery::DayEnd,
+            None => Recovery::Unstated,
+        }
+    }
+
+    /// A parameter that stands for a capability is that.
+    fn parameter(&self) -> Lack {
+        let param = self.body.param.as_deref().unwrap_or_default();
+        let root = param.split(['.', '[']).next().unwrap_or_default();
+        Lack::Capability(match root {
+            "logprobs" | "top_logprobs" => Capability::Logprobs,
+            "tools" | "functions" => Capability::Tools,
+            "reasoning" | "reasoning_effort" | "include_reasoning" => Capability::Reasoning,
+            _ => return Lack::Parameter,
+        })
+    }
+
+    /// The window that the error names.
+    fn window(&self) -> Option<u64> {
+        self.body.window.or_else(|| {
+            BEFORE_WINDOW.iter().find_map(|before| {
+                let rest = self.text.split_once(before)?.1;
+                let end = rest
+                    .find(|c: char| !c.is_ascii_digit())
+                    .unwrap_or(rest.len());
+                rest[..end].parse().ok()
+            })
+        })
+    }
+}
+
+const fn at(kind: OutcomeKind, scope: Scope) -> Outcome {
+    match scope {
+        Scope::Target => Outcome::of(kind),
+        Scope::Provider => Outcome::of(kind).provider(),
+    }
+}
+
+/// What an upstream's error means behind a router: the account and the key that it names are the router's own, so it is
+/// one more target that does not work.
+fn relayed(mut outcome: Outcome) -> Outcome {
+    if outcome.scope == Scope::Provider {
+        outcome.scope = Scope::Target;
+        if outcome.kind != OutcomeKind::RateLimited {
+            outcome.kind = OutcomeKind::Unavailable;
+            // A day of somebody else's account says nothing of when the router has found another.
+            outcome.recovery = Recovery::Unstated;
+        }
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests;

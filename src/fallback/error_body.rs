@@ -1,0 +1,320 @@
+//! What an error's body says, in any of the envelopes that providers wrap it in.
+//!
+//! There is no one format: `{"error": {…}}` (OpenAI, OpenRouter, Google), `{"error": "…"}` (Ollama, Hugging Face,
+//! Venice, xAI), flat `{"message", "code"}` (Cerebras, Mistral, Cohere), `{"detail": …}` (FastAPI, Mistral's gateway),
+//! `{"status", "title"}` (NVIDIA), `[{"error": …}]` (Gemini), `{"success": false, "errors": […]}` (Cloudflare),
+//! `{"type": "error", "error": …}` (Anthropic, OpenCode), a `response` or a choice that failed, or no JSON at all.
+
+use serde::de::MapAccess;
+
+use crate::lenient::{Reads, into, read, skip};
+
+/// Prose beyond this is not looked at.
+const MAX_TEXT: usize = 8 * 1024;
+
+/// Labels beyond this many, or this long, are none.
+const MAX_LABELS: usize = 32;
+const MAX_LABEL: usize = 128;
+
+/// The most characters of a message for people.
+const MAX_MESSAGE: usize = 300;
+
+/// What was found in the body of an error.
+#[derive(Debug, Default)]
+pub(crate) struct ErrorBody {
+    /// The words meant for programs, in lower case, in order: codes (numbers too), types, statuses, reasons, limit
+    /// sources, routing steps.
+    pub(crate) labels: Vec<String>,
+    /// Google's `quotaId`s, in lower case.
+    pub(crate) quotas: Vec<String>,
+    /// The words meant for people, as they were sent; each ends with a line feed.
+    pub(crate) text: String,
+    /// The first number that can be an HTTP status.
+    pub(crate) status: Option<u16>,
+    /// The request's parameter that is at fault.
+    pub(crate) param: Option<String>,
+    /// The context window in tokens, where it has a field of its own (llama.cpp).
+    pub(crate) window: Option<u64>,
+    /// The error is an upstream's, passed on by a router: who is named in it is not the caller (OpenRouter's
+    /// `metadata.provider_name`).
+    pub(crate) relayed: bool,
+    /// A page for browsers: an edge or a proxy answered, not the API.
+    pub(crate) html: bool,
+}
+
+impl ErrorBody {
+    /// Reads `body`, which may be empty or cut short.
+    pub(crate) fn of(body: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(body);
+        let text = text.trim_start_matches('\u{feff}').trim();
+        let mut error = Self::default();
+        if text.starts_with('<') {
+            error.html = true;
+        } else if !read(text, &mut error) && error.text.is_empty() {
+            // Plain text, or a JSON that was cut within its message.
+            error.say(text);
+        }
+        error
+    }
+
+    /// Adds something meant for people.
+    pub(crate) fn say(&mut self, text: &str) {
+        let room = MAX_TEXT.saturating_sub(self.text.len());
+        let text = text.trim();
+        if !text.is_empty() && room > 0 {
+            let cut = (0..=room.min(text.len())).rev();
+            let end = cut
+                .into_iter()
+                .find(|&at| text.is_char_boundary(at))
+                .unwrap_or(0);
+            self.text.push_str(&text[..end]);
+            self.text.push('\n');
+        }
+    }
+
+    fn label(&mut self, label: &str) {
+        let label = label.trim();
+        if self.labels.len() < MAX_LABELS && !label.is_empty() && label.len() <= MAX_LABEL {
+            self.labels.push(label.to_ascii_lowercase());
+        }
+    }
+
+    /// Takes a number that may be a status: of several the outermost, so that a router's own goes first.
+    fn number_of_status(&mut self, scalar: &Scalar) {
+        if let Some(status) = scalar.status() {
+            self.status.get_or_insert(status);
+        }
+    }
+}
+
+impl Reads for ErrorBody {
+    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            // Envelopes, and what speaks to people: of those the strings are taken, of their objects the fields.
+            "error" | "errors" | "message" | "msg" | "detail" | "details" | "title"
+            | "metadata" | "availability" | "violations" | "response" | "choices" => {
+                into(map, self)
+            }
+            "code" | "status" | "http_status" | "status_code" | "raw_status_code" => {
+                let mut scalar = Scalar::default();
+                into(map, &mut scalar)?;
+                self.number_of_status(&scalar);
+                self.label(&scalar.0);
+                Ok(())
+            }
+            "type"
+            | "error_type"
+            | "reason"
+            | "limit_source"
+            | "failed_routing_step"
+            | "name"
+            | "provider_error_code" => {
+                let mut scalar = Scalar::default();
+                into(map, &mut scalar)?;
+                self.label(&scalar.0);
+                Ok(())
+            }
+            "quotaId" => {
+                let mut scalar = Scalar::default();
+                into(map, &mut scalar)?;
+                if self.quotas.len() < MAX_LABELS && scalar.0.len() <= MAX_LABEL {
+                    self.quotas.push(scalar.0.to_ascii_lowercase());
+                }
+                Ok(())
+            }
+            "param" => {
+                let mut scalar = Scalar::default();
+                into(map, &mut scalar)?;
+                if !scalar.0.is_empty() {
+                    self.param.get_or_insert(scalar.0);
+                }
+                Ok(())
+            }
+            "n_ctx" => {
+                let mut scalar = Scalar::default();
+                into(map, &mut scalar)?;
+                self.window = scalar.0.parse().ok();
+                Ok(())
+            }
+            "provider_name" => {
+                let mut scalar = Scalar::default();
+                into(map, &mut scalar)?;
+                self.relayed |= !scalar.0.is_empty();
+                Ok(())
+            }
+            // What the upstream said to the router: prose, or its JSON in a string, which is read once deep.
+            "raw" => {
+                let mut raw = Scalar::default();
+                into(map, &mut raw)?;
+                let mut inner = Self::default();
+                if read(&raw.0, &mut Quoted(&mut inner)) {
+                    self.say(&inner.text);
+                    inner.labels.iter().for_each(|label| self.label(label));
+                    self.quotas.append(&mut inner.quotas);
+                    self.quotas.truncate(MAX_LABELS);
+                } else {
+                    self.say(&raw.0);
+                }
+                Ok(())
+            }
+            _ => skip(map),
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.say(text);
+    }
+}
+
+/// JSON inside a string: read as any other, but what is quoted in it in turn is not.
+struct Quoted<'a>(&'a mut ErrorBody);
+
+impl Reads for Quoted<'_> {
+    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "raw" => skip(map),
+            "error" | "errors" | "message" | "detail" | "details" | "metadata" | "violations" => {
+                into(map, self)
+            }
+            _ => self.0.field(key, map),
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.0.say(text);
+    }
+}
+
+/// A string or a number, as text.
+#[derive(Default)]
+struct Scalar(String);
+
+impl Scalar {
+    /// An HTTP status that is an error's.
+    fn status(&self) -> Option<u16> {
+        self.0
+            .trim()
+            .parse()
+            .ok()
+            .filter(|status| (300..=599).contains(status))
+    }
+}
+
+impl Reads for Scalar {
+    fn text(&mut self, text: &str) {
+        text.clone_into(&mut self.0);
+    }
+
+    fn number(&mut self, number: f64) {
+        self.0 = number.to_string();
+    }
+}
+
+/// The error in a few words for people: at most 300 characters, none of them a control character. None if the body has
+/// none to say, or is a page for browsers.
+pub(crate) fn message(body: &[u8]) -> Option<String> {
+    let error = ErrorBody::of(body);
+    // A router's own "Provider returned error" says less than what the provider said.
+    let text = error
+        .text
+        .strip_prefix("Provider returned error\n")
+        .filter(|raw| !raw.is_empty())
+        .unwrap_or(&error.text);
+    let message: String = text
+        .split(|c: char| c.is_control() || c.is_whitespace())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(MAX_MESSAGE)
+        .collect();
+    (!message.is_empty()).then_some(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn said(body: &str) -> Option<String> {
+        message(body.as_bytes())
+    }
+
+    #[test]
+    fn every_envelope_gives_its_message() {
+        for body in [
+            r#"{"error":{"message":"busy","type":"t","param":null,"code":null}}"#,
+            r#"{"error":"busy"}"#,
+            r#"{"code":"invalid-argument","error":"busy"}"#,
+            r#"{"message":"busy","type":"t","code":"c"}"#,
+            r#"{"object":"error","message":{"detail":[{"type":"t","loc":["body"],"msg":"busy"}]}}"#,
+            r#"{"detail":"busy"}"#,
+            r#"{"detail":[{"msg":"busy","loc":["body",0]}]}"#,
+            r#"{"status":429,"title":"busy"}"#,
+            r#"{"id":"x","message":"busy"}"#,
+            r#"[{"error":{"code":429,"message":"busy","status":"RESOURCE_EXHAUSTED"}}]"#,
+            r#"{"errors":[{"code":4006,"message":"busy"}],"success":false,"result":{}}"#,
+            r#"{"type":"error","error":{"type":"t","message":"busy"}}"#,
+            r#"{"type":"response.failed","response":{"error":{"code":"server_error","message":"busy"}}}"#,
+            r#"{"choices":[{"message":{"content":"half"},"finish_reason":"error","error":{"message":"busy"}}]}"#,
+            r#"{"error":{"message":"Provider returned error","metadata":{"raw":"busy"}}}"#,
+            r#"{"error":{"message":"Provider returned error","metadata":{"raw":"{\"error\":{\"message\":\"busy\"}}"}}}"#,
+            "busy",
+            " busy \r\n",
+        ] {
+            assert_eq!(said(body).as_deref(), Some("busy"), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_page_for_browsers_says_nothing() {
+        assert_eq!(said("<!DOCTYPE html><html>Access denied</html>"), None);
+        assert_eq!(said(""), None);
+        assert_eq!(said("{}"), None);
+    }
+
+    #[test]
+    fn a_message_is_short_and_fits_a_line() {
+        let long =
+            said(&serde_json::json!({ "error": "ä\u{7}\n\u{85} ".repeat(1000) }).to_string())
+                .unwrap();
+        assert!(long.chars().count() <= MAX_MESSAGE);
+        assert!(long.starts_with("ä ä"));
+        assert!(!long.contains(char::is_control));
+    }
+
+    #[test]
+    fn a_status_is_a_number_that_can_be_one() {
+        let status = |body: &str| ErrorBody::of(body.as_bytes()).status;
+        assert_eq!(status(r#"{"error":{"code":429}}"#), Some(429));
+        assert_eq!(status(r#"{"error":{"code":"503"}}"#), Some(503));
+        assert_eq!(
+            status(r#"{"code":"1300","raw_status_code":429}"#),
+            Some(429)
+        );
+        assert_eq!(status(r#"{"error":{"http_status":429}}"#), Some(429));
+        assert_eq!(status(r#"{"error":{"code":4006}}"#), None);
+        assert_eq!(status(r#"{"error":{"code":200}}"#), None);
+        assert_eq!(status(r#"{"error":{"code":"server_error"}}"#), None);
+    }
+
+    #[test]
+    fn a_body_cut_short_gives_what_came_before() {
+        let error =
+            ErrorBody::of(br#"{"error":{"code":429,"message":"busy","metadata":{"raw":"mod"#);
+        assert_eq!((error.status, &*error.text), (Some(429), "busy\n"));
+        let error = ErrorBody::of(br#"{"error":{"message":"Rate limit exc"#);
+        assert!(error.text.contains("Rate limit exc"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics_or_grows(body in prop::collection::vec(any::<u8>(), 0..400), text in "\\PC{0,400}") {
+            for body in [&body[..], text.as_bytes(), serde_json::json!({ "error": text }).to_string().as_bytes()] {
+                prop_assert!(ErrorBody::of(body).text.len() <= MAX_TEXT + 1);
+                prop_assert!(message(body).is_none_or(|message| message.chars().count() <= MAX_MESSAGE));
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The stream gate: holds events back until they may be passed on.
+//!
+//! Before commit that is everything. After it, that is the part of an event whose end has not come: a stream
+//! that is cut can then be ended with an error at an event boundary, and no client sees half an event.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::sse::{EventReader, Meaning};
+
+/// What a stream has been seen to hold so far.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The first semantic event: text, a tool call, reasoning, a refusal, audio, an image.
+    pub(super) content: bool,
+    /// A finish reason, `[DONE]`, or a terminal event.
+    pub(super) finished: bool,
+    /// The first error event.
+    pub(super) error: Option<Bytes>,
+    /// That came before any content.
+    pub(super) failed_first: bool,
+    /// It cost money.
+    pub(super) billed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Gate {
+    reader: EventReader,
+    limit: usize,
+    /// Whole events.
+    ready: VecDeque<Bytes>,
+    /// The beginning of an event.
+    held: VecDeque<Bytes>,
+    held_len: usize,
+    /// All bytes that came in.
+    total: usize,
+    /// Part of an event that was too large to hold has been passed on.
+    torn: bool,
+    pub(super) seen: Seen,
+}
+
+impl Gate {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            reader: EventReader::new(limit),
+            limit,
+            ready: VecDeque::new(),
+            held: VecDeque::new(),
+            held_len: 0,
+            total: 0,
+            torn: false,
+            seen: Seen::default(),
+        }
+    }
+
+    pub(super) fn push(&mut self, mut chunk: Bytes) {
+        self.total = self.total.saturating_add(chunk.len());
+        let seen = &mut self.seen;
+        let safe = self
+            .reader
+            .push(&chunk, &mut |meaning, _| note(seen, meaning));
+        if safe > 0 {
+            self.release();
+            self.torn = false;
+            self.ready.push_back(chunk.split_to(safe.min(chunk.len())));
+        }
+        if !chunk.is_empty() {
+            self.held_len += chunk.len();
+            self.held.push_back(chunk);
+            if self.held_len > self.limit {
+                self.release();
+                self.torn = true;
+            }
+        }
+    }
+
+    /// The stream has ended. An event that lacks nothing but its blank line counts.
+    pub(super) fn end(&mut self) {
+        if let Some(meaning) = self.reader.finish() {
+            let whole = meaning.finished || meaning.error.is_some() || meaning.content;
+            note(&mut self.seen, meaning);
+            if whole {
+                self.release();
+            }
+        }
+        if self.seen.finished || self.seen.error.is_some() {
+            self.release();
+        }
+    }
+
+    /// Ends a stream that was cut: what is held is dropped, an error event stands in its place.
+    pub(super) fn cut(&mut self, error: Bytes) {
+        self.held.clear();
+        self.held_len = 0;
+        if self.torn {
+            // Half an event is out already; this ends it.
+            self.ready.push_back(Bytes::from_static(b"\n\n"));
+        }
+        self.ready.push_back(error);
+    }
+
+    pub(super) fn next(&mut self) -> Option<Bytes> {
+        self.ready.pop_front()
+    }
+
+    /// So much has come without content that it is not worth holding any longer.
+    pub(super) const fn is_full(&self) -> bool {
+        self.total >= self.limit
+    }
+
+    fn release(&mut self) {
+        self.ready.append(&mut self.held);
+        self.held_len = 0;
+    }
+}
+
+fn note(seen: &mut Seen, meaning: Meaning) {
+    seen.failed_first |= meaning.error.is_some() && !seen.content;
+    seen.content |= meaning.content;
+    seen.finished |= meaning.finished;
+    seen.billed |= meaning.billed;
+    if seen.error.is_none() {
+        seen.error = meaning.error.map(Bytes::from);
+    }
+}

@@ -1,0 +1,463 @@
+//! All that outlives one attempt: the request, what its attempts came to, and what to answer in the end.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header, request, response};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{
+    classify::Evidence,
+    error_body::{self, ErrorBody},
+    layer::Config,
+    peek::{Drain, is_encoded},
+    redact::redact,
+};
+use crate::{
+    body::Body,
+    catalog::{Target, TargetId},
+    error::Refusal,
+    health::Attempt,
+    intake::Held,
+    outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
+    request::Segments,
+    route::{Routed, mark_trail},
+    slot::{AttemptSlot, NoTarget, Session},
+};
+
+pub(super) struct Job<S, E> {
+    pub(super) config: Arc<Config>,
+    /// Never called itself: each later attempt gets a clone.
+    service: S,
+    parts: request::Parts,
+    bytes: Bytes,
+    _held: Held,
+    session: Arc<Session>,
+    trail: Vec<(TargetId, OutcomeKind)>,
+    /// Until then an answer must have begun.
+    pub(super) deadline: Instant,
+    /// Until then the caller may wait for somebody to recover, once it has begun to wait.
+    wait_until: Option<Instant>,
+    /// The first answer that finds fault with the request.
+    refused: Option<Failed>,
+    /// The last answer of a target that could not serve this request.
+    unfit: Option<Failed>,
+    /// What the last upstream that failed said.
+    last: Option<LastError>,
+    /// The last error of the inner service, if nothing but such errors came.
+    error: Option<E>,
+    /// The first end of a limit that an attempt has met.
+    limit: Option<Instant>,
+}
+
+/// A failure as the upstream said it.
+pub(super) struct Failed {
+    pub(super) head: response::Parts,
+    pub(super) body: Bytes,
+    /// The body is not all there.
+    pub(super) cut: bool,
+}
+
+struct LastError {
+    target: TargetId,
+    status: Option<StatusCode>,
+    message: Option<String>,
+}
+
+/// What comes after a failure.
+pub(super) enum After<E> {
+    /// Another attempt.
+    Again,
+    /// This answer.
+    Answer(Response<Bytes>),
+    /// The inner service's own error.
+    Error(E),
+}
+
+/// Why there is no further attempt.
+enum OutOf {
+    Targets(Refusal),
+    Budget,
+    Time,
+}
+
+impl<S: Clone, E> Job<S, E> {
+    pub(super) fn new(
+        config: Arc<Config>,
+        parts: request::Parts,
+        bytes: Bytes,
+        held: Held,
+        service: S,
+    ) -> Self {
+        let deadline = Instant::now() + config.deadline;
+        Self {
+            config,
+            service,
+            parts,
+            bytes,
+            _held: held,
+            session: Arc::default(),
+            trail: Vec::new(),
+            deadline,
+            wait_until: None,
+            refused: None,
+            unfit: None,
+            last: None,
+            error: None,
+            limit: None,
+        }
+    }
+
+    pub(super) fn service(&self) -> S {
+        self.service.clone()
+    }
+
+    /// The request for one attempt, with a fresh slot.
+    pub(super) fn request(&self) -> (Request<Body>, AttemptSlot) {
+        let slot = AttemptSlot::new(Arc::clone(&self.session));
+        let mut parts = self.parts.clone();
+        parts.extensions.insert(slot.clone());
+        (
+            Request::from_parts(parts, Body::whole(Segments::from(self.bytes.clone()))),
+            slot,
+        )
+    }
+
+    /// The end of the wait for a head: for one that is not streamed the head may come with the whole answer.
+    pub(super) fn head_deadline(&self, began: Instant) -> Instant {
+        let limit = if self.streams() {
+            self.config.header_timeout
+        } else {
+            self.config.answer_timeout
+        };
+        self.within(began, limit)
+    }
+
+    pub(super) fn within(&self, began: Instant, limit: std::time::Duration) -> Instant {
+        began
+            .checked_add(limit)
+            .map_or(self.deadline, |end| end.min(self.deadline))
+    }
+
+    fn streams(&self) -> bool {
+        self.session.lock().streams().unwrap_or(false)
+    }
+
+    /// An answer begins: marks its head with the way it took here.
+    pub(super) fn mark<B>(&mut self, target: &TargetId, response: &mut Response<B>) {
+        self.trail.push((target.clone(), OutcomeKind::Succeeded));
+        self.mark_trail(response);
+    }
+
+    /// What the caller's own credential was refused goes back as it came, and is nobody else's business.
+    pub(super) fn mark_refused<B>(&mut self, attempt: Attempt, response: &mut Response<B>) {
+        self.trail
+            .push((attempt.target().id().clone(), OutcomeKind::Refused));
+        attempt.fail(&Outcome::of(OutcomeKind::Refused));
+        self.mark_trail(response);
+    }
+
+    fn mark_trail<B>(&self, response: &mut Response<B>) {
+        mark_trail(response.headers_mut(), &self.trail);
+        if let Some(routed) = response.extensions_mut().get_mut::<Routed>() {
+            routed.trail.clone_from(&self.trail);
+        }
+    }
+
+    /// The inner service answered with an error.
+    pub(super) fn unreachable(&mut self, attempt: Attempt, error: E) -> After<E> {
+        if self
+            .trail
+            .iter()
+            .all(|(_, outcome)| *outcome == OutcomeKind::Unreachable)
+        {
+            self.error = Some(error);
+        }
+        self.failed(attempt, &Outcome::of(OutcomeKind::Unreachable), None)
+    }
+
+    /// A deadline passed before an answer had begun.
+    pub(super) fn too_slow(&mut self, attempt: Attempt) -> After<E> {
+        let out_of_time = Instant::now() >= self.deadline;
+        if out_of_time && !self.trail.is_empty() {
+            // It had only what others left of the time: no fault of its own.
+            self.trail
+                .push((attempt.target().id().clone(), OutcomeKind::TooSlow));
+            drop(attempt);
+            return self.end(OutOf::Time);
+        }
+        self.failed(attempt, &Outcome::of(OutcomeKind::TooSlow), None)
+    }
+
+    /// A success without an answer in it, or one that broke off before it began.
+    pub(super) fn no_answer(&mut self, attempt: Attempt, kind: OutcomeKind) -> After<E> {
+        self.failed(attempt, &Outcome::of(kind), None)
+    }
+
+    /// An error found in a success.
+    pub(super) fn hidden_error(
+        &mut self,
+        attempt: Attempt,
+        head: response::Parts,
+        body: Bytes,
+    ) -> After<E> {
+        let outcome = self.classify(&attempt, StatusCode::OK, &head, &body);
+        // Should this go back to the caller, then as the failure that it is.
+        let status = ErrorBody::of(&body)
+            .status
+            .and_then(|status| StatusCode::from_u16(status).ok());
+        let mut head = head;
+        head.status = status.unwrap_or(StatusCode::BAD_REQUEST);
+        head.headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        self.failed(
+            attempt,
+            &outcome,
+            Some(Failed {
+                head,
+                body,
+                cut: false,
+            }),
+        )
+    }
+
+    /// A response that is no success.
+    pub(super) fn failure(
+        &mut self,
+        attempt: Attempt,
+        head: response::Parts,
+        drain: &Drain,
+    ) -> After<E> {
+        let body = drain.body();
+        let read = if is_encoded(&head.headers) {
+            Bytes::new()
+        } else {
+            body.clone()
+        };
+        let outcome = self.classify(&attempt, head.status, &head, &read);
+        self.failed(
+            attempt,
+            &outcome,
+            Some(Failed {
+                head,
+                body,
+                cut: drain.cut,
+            }),
+        )
+    }
+
+    fn classify(
+        &self,
+        attempt: &Attempt,
+        status: StatusCode,
+        head: &response::Parts,
+        body: &[u8],
+    ) -> Outcome {
+        let now = attempt.map().wall();
+        self.config
+            .classify
+            .classify(&Evidence::new(status, &head.headers, body, now))
+    }
+
+    fn failed(&mut self, attempt: Attempt, outcome: &Outcome, failed: Option<Failed>) -> After<E> {
+        let target = attempt.target().clone();
+        self.trail.push((target.id().clone(), outcome.kind));
+        self.remember(&target, outcome);
+        // Before the next pick, so that it sees this.
+        attempt.fail(outcome);
+        let failed = failed.map(|failed| Failed {
+            body: redact(&failed.body, target.provider().secret()),
+            ..failed
+        });
+        self.last = Some(LastError {
+            target: target.id().clone(),
+            status: failed.as_ref().map(|failed| failed.head.status),
+            message: failed
+                .as_ref()
+                .and_then(|failed| error_body::message(&failed.body)),
+        });
+        if outcome.kind != OutcomeKind::Unreachable {
+            self.error = None;
+        }
+        match outcome.kind {
+            OutcomeKind::Refused if self.refused.is_some() => return self.end(OutOf::Budget),
+            OutcomeKind::Refused => self.refused = failed,
+            OutcomeKind::Unfit => self.unfit = failed,
+            _ => {}
+        }
+        if self.trail.len() >= self.config.max_attempts {
+            self.end(OutOf::Budget)
+        } else if Instant::now() >= self.deadline {
+            self.end(OutOf::Time)
+        } else {
+            After::Again
+        }
+    }
+
+    /// What the next pick has to know.
+    fn remember(&mut self, target: &Target, outcome: &Outcome) {
+        let stated = match outcome.recovery {
+            Recovery::After(wait) => !wait.is_zero(),
+            Recovery::DayEnd => true,
+            Recovery::Unstated => outcome.kind == OutcomeKind::OutOfQuota,
+        };
+        if let (
+            OutcomeKind::RateLimited | OutcomeKind::OutOfQuota | OutcomeKind::Unavailable,
+            Recovery::After(wait),
+        ) = (outcome.kind, outcome.recovery)
+        {
+            if !wait.is_zero() {
+                let end = Instant::now().checked_add(wait.min(crate::health::LONGEST_STATED));
+                self.limit = [self.limit, end].into_iter().flatten().min();
+            }
+        }
+        let mut memory = self.session.lock();
+        memory.tried(target.id(), stated);
+        match (outcome.kind, outcome.lack) {
+            // An empty answer may be an accident; where there is nobody else, it is asked once more.
+            (OutcomeKind::Empty, _) => memory.allow_again(|tried| tried.id == *target.id()),
+            (_, Some(Lack::ContextLength(window))) => {
+                let too_small = window.or_else(|| target.model().context_length());
+                memory.too_small = memory.too_small.max(too_small);
+            }
+            _ => {}
+        }
+        let of_the_provider =
+            outcome.scope == Scope::Provider && outcome.kind != OutcomeKind::Unreachable;
+        if of_the_provider
+            || outcome.kind == OutcomeKind::Refused
+            || outcome.lack == Some(Lack::TokensPerMinute)
+        {
+            memory.avoid(target.provider().name());
+        }
+    }
+
+    /// Nobody is free. Says until when to wait for somebody, if that makes sense.
+    pub(super) fn wait(&mut self, no_target: &NoTarget) -> Option<Instant> {
+        if self.config.max_wait.is_zero() || self.refused.is_some() {
+            return None;
+        }
+        let now = Instant::now();
+        let wait_until = *self
+            .wait_until
+            .get_or_insert_with(|| now + self.config.max_wait);
+        let limit = wait_until.min(self.deadline);
+        let until = no_target
+            .worth_waiting
+            .filter(|&until| until <= limit)
+            .or_else(|| no_target.probing.then_some(limit))?;
+        (limit > now).then(|| {
+            self.session.lock().allow_again(|tried| tried.stated);
+            until
+        })
+    }
+
+    pub(super) fn nobody(&mut self, no_target: NoTarget) -> After<E> {
+        self.end(OutOf::Targets(no_target.refusal))
+    }
+
+    pub(super) fn out_of_time(&mut self) -> After<E> {
+        self.end(OutOf::Time)
+    }
+
+    /// The last word, when no attempt answered.
+    fn end(&mut self, out_of: OutOf) -> After<E> {
+        if let Some(error) = self.error.take() {
+            return After::Error(error);
+        }
+        // The caller's fault goes back as the upstream said it: the first that found fault with the request,
+        // or, where nothing but that went wrong, the last that could not serve it.
+        let only_unfit = self
+            .trail
+            .iter()
+            .all(|(_, outcome)| matches!(outcome, OutcomeKind::Unfit | OutcomeKind::Refused));
+        let said = self
+            .refused
+            .take()
+            .or_else(|| self.unfit.take().filter(|_| only_unfit));
+        let mut response = match said.filter(|failed| !failed.cut) {
+            Some(failed) => failed.into_response(),
+            None => self.refusal(out_of).into_response(),
+        };
+        self.mark_trail(&mut response);
+        After::Answer(response)
+    }
+
+    fn refusal(&self, out_of: OutOf) -> Refusal {
+        let mut by_outcome = BTreeMap::<&str, usize>::new();
+        for (_, outcome) in &self.trail {
+            *by_outcome.entry(outcome.name()).or_default() += 1;
+        }
+        let tries = match self.trail.len() {
+            1 => "1 attempt".to_owned(),
+            n => format!("{n} attempts"),
+        };
+        let counted: Vec<_> = by_outcome
+            .iter()
+            .map(|(outcome, n)| format!("{n} {}", outcome.replace('_', " ")))
+            .collect();
+        let counted = counted.join(", ");
+        let mut refusal = match out_of {
+            OutOf::Targets(refusal) => refusal,
+            OutOf::Time => Refusal::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "deadline_exceeded",
+                format!(
+                    "No free model began to answer within {} seconds ({tries}: {counted}).",
+                    self.config.deadline.as_secs_f64()
+                ),
+            ),
+            OutOf::Budget => {
+                let message = format!(
+                    "No free model could answer: {tries} failed ({counted}), and more are not allowed for one request."
+                );
+                match self.limit {
+                    Some(until) => {
+                        let wait = until.saturating_duration_since(Instant::now());
+                        Refusal::new(
+                            StatusCode::TOO_MANY_REQUESTS,
+                            "rate_limit_exceeded",
+                            message,
+                        )
+                        .retry_after(wait)
+                        .recovers_in(wait)
+                    }
+                    None => Refusal::new(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "no_model_available",
+                        message,
+                    ),
+                }
+            }
+        };
+        refusal = refusal.metadata("attempts", json!(self.trail.len()));
+        if !by_outcome.is_empty() {
+            refusal = refusal.metadata("outcomes", json!(by_outcome));
+        }
+        if let Some(last) = &self.last {
+            refusal = refusal.metadata(
+                "last_error",
+                json!({
+                    "provider": last.target.provider(),
+                    "model": last.target.model(),
+                    "status": last.status.map(|status| status.as_u16()),
+                    "message": last.message,
+                }),
+            );
+        }
+        refusal
+    }
+}
+
+impl Failed {
+    pub(super) fn into_response(mut self) -> Response<Bytes> {
+        self.head
+            .headers
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        self.head.headers.remove(header::TRANSFER_ENCODING);
+        Response::from_parts(self.head, self.body)
+    }
+}

@@ -1,0 +1,174 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use tower_layer::Layer;
+
+use super::{
+    classify::{Classify, DefaultClassify},
+    service::Fallback,
+};
+use crate::intake::Intake;
+
+/// Applies [`Fallback`] to a service.
+///
+/// Clones, and the services they make, share the bound on the memory of bodies in flight.
+///
+/// See the [crate docs](crate) for a complete example.
+#[derive(Clone)]
+pub struct FallbackLayer {
+    config: Arc<Config>,
+}
+
+/// What a fallback goes by.
+#[derive(Clone)]
+pub(super) struct Config {
+    pub(super) intake: Intake,
+    pub(super) classify: Arc<dyn Classify>,
+    pub(super) max_attempts: usize,
+    pub(super) deadline: Duration,
+    pub(super) header_timeout: Duration,
+    pub(super) first_token_timeout: Duration,
+    pub(super) answer_timeout: Duration,
+    pub(super) idle_timeout: Duration,
+    pub(super) max_wait: Duration,
+    pub(super) peek_limit: usize,
+}
+
+impl FallbackLayer {
+    /// With the defaults that each setter names.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            config: Arc::new(Config {
+                intake: Intake::default(),
+                classify: Arc::new(DefaultClassify),
+                max_attempts: 6,
+                deadline: Duration::from_secs(300),
+                header_timeout: Duration::from_secs(30),
+                first_token_timeout: Duration::from_secs(120),
+                answer_timeout: Duration::from_secs(300),
+                idle_timeout: Duration::from_secs(120),
+                max_wait: Duration::ZERO,
+                peek_limit: 1024 * 1024,
+            }),
+        }
+    }
+
+    /// How failures are told apart. Default: [`DefaultClassify`].
+    #[must_use]
+    pub fn classify(self, classify: impl Classify + 'static) -> Self {
+        self.with(|config| config.classify = Arc::new(classify))
+    }
+
+    /// The most attempts for one request, the first one included; 0 counts as 1. Default: 6. Each may use up
+    /// quota, and providers suspend accounts that hammer them.
+    #[must_use]
+    pub fn max_attempts(self, attempts: usize) -> Self {
+        self.with(|config| config.max_attempts = attempts.max(1))
+    }
+
+    /// The time from the arrival of a whole request until its answer begins, over all attempts. Default: 300 s.
+    #[must_use]
+    pub fn deadline(self, limit: Duration) -> Self {
+        self.with(|config| config.deadline = limit)
+    }
+
+    /// How long one attempt for a streamed answer may take until the head of the response. Default: 30 s.
+    #[must_use]
+    pub fn header_timeout(self, limit: Duration) -> Self {
+        self.with(|config| config.header_timeout = limit)
+    }
+
+    /// How long one attempt for a streamed answer may take until its first content; comments and empty
+    /// events do not count. Default: 120 s, since reasoning models on free tiers do take minutes.
+    #[must_use]
+    pub fn first_token_timeout(self, limit: Duration) -> Self {
+        self.with(|config| config.first_token_timeout = limit)
+    }
+
+    /// How long one attempt may take until the whole of an answer that is not streamed. Default: 300 s.
+    #[must_use]
+    pub fn answer_timeout(self, limit: Duration) -> Self {
+        self.with(|config| config.answer_timeout = limit)
+    }
+
+    /// The longest silence within an answer that has begun. Default: 120 s.
+    #[must_use]
+    pub fn idle_timeout(self, limit: Duration) -> Self {
+        self.with(|config| config.idle_timeout = limit)
+    }
+
+    /// How long a request may wait for a target to recover when no other is left. Default: not at all.
+    #[must_use]
+    pub fn max_wait(self, limit: Duration) -> Self {
+        self.with(|config| config.max_wait = limit)
+    }
+
+    /// The most bytes of one answer that are held back before it is passed on, and of one event in a stream.
+    /// A larger answer is passed on without being looked at as a whole. Default: 1 MiB.
+    #[must_use]
+    pub fn peek_limit(self, bytes: usize) -> Self {
+        self.with(|config| config.peek_limit = bytes)
+    }
+
+    /// The largest request body, in bytes; a larger one is answered with 413. Default: 64 MB.
+    #[must_use]
+    pub fn max_body(self, bytes: u64) -> Self {
+        self.with(|config| config.intake.max_body = bytes)
+    }
+
+    /// How long the upload of a body may take; a slower one is answered with 408. Default: 30 s.
+    #[must_use]
+    pub fn body_timeout(self, limit: Duration) -> Self {
+        self.with(|config| config.intake.body_timeout = limit)
+    }
+
+    /// The most bytes of request bodies held at a time, over all requests; beyond that requests are answered
+    /// with 503. Default: 512 MB.
+    #[must_use]
+    pub fn max_bodies_in_flight(self, bytes: u64) -> Self {
+        self.with(|config| config.intake = config.intake.clone().max_in_flight(bytes))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(Arc::make_mut(&mut self.config));
+        self
+    }
+}
+
+impl Default for FallbackLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for FallbackLayer {
+    type Service = Fallback<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Fallback {
+            inner,
+            config: Arc::clone(&self.config),
+        }
+    }
+}
+
+impl fmt::Debug for FallbackLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt(f)
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fallback")
+            .field("max_attempts", &self.max_attempts)
+            .field("deadline", &self.deadline)
+            .field("header_timeout", &self.header_timeout)
+            .field("first_token_timeout", &self.first_token_timeout)
+            .field("answer_timeout", &self.answer_timeout)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("max_wait", &self.max_wait)
+            .field("peek_limit", &self.peek_limit)
+            .finish_non_exhaustive()
+    }
+}

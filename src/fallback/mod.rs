@@ -1,0 +1,29 @@
+//! The fallback: sends a request again, until a target answers, and finishes every attempt.
+//!
+//! The way of a request through `future`, with the decisions in `job`:
+//!
+//! 1. *Collecting*: the body is collected once, within bounds.
+//! 2. *Readying*: an instance of the inner service becomes ready.
+//! 3. *Calling*: an attempt is under way. The router inside leaves it in a slot.
+//! 4. *Peeking*: a success is read until it is clear that it answers (`peek`, and `gate` for streams).
+//!    *Draining*: a failure is read for its evidence, and `classify` says what it means.
+//! 5. An answer goes to the caller in a `body` that finishes the attempt; a failure leads back to 2, or, when
+//!    there is nobody left, to *Waiting* for a recovery, or to a refusal.
+
+mod body;
+mod classify;
+mod error_body;
+mod future;
+mod gate;
+mod job;
+mod layer;
+mod peek;
+mod redact;
+mod service;
+mod signs;
+
+pub use body::ResponseBody;
+pub use classify::{Classify, DefaultClassify, Evidence};
+pub use future::ResponseFuture;
+pub use layer::FallbackLayer;
+pub use service::Fallback;

@@ -1,0 +1,237 @@
+//! Looking at a response before it is passed on.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body::Frame;
+
+use super::gate::Gate;
+use crate::{
+    answer::{self, Verdict},
+    intake::is_json,
+};
+
+/// An error body is read for its evidence up to here ...
+pub(super) const DRAIN_LIMIT: usize = 64 * 1024;
+/// ... and for so long. Reading it to its end lets HTTP/1 use the connection again.
+pub(super) const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// What a success seems to be, by its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Server-sent events.
+    Events,
+    /// One JSON document, or something that should be one.
+    Answer,
+    /// Anything else: audio, an image, a compressed body. The head is all there is to go by.
+    Opaque,
+}
+
+impl Kind {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        if is_encoded(headers) {
+            return Self::Opaque;
+        }
+        let Some(kind) = headers.get(header::CONTENT_TYPE) else {
+            return Self::Answer;
+        };
+        let essence = kind
+            .as_bytes()
+            .split(|&b| b == b';')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii();
+        if essence.eq_ignore_ascii_case(b"text/event-stream") {
+            Self::Events
+        } else if is_json(essence)
+            || essence.len() >= 5 && essence[..5].eq_ignore_ascii_case(b"text/")
+        {
+            Self::Answer
+        } else {
+            Self::Opaque
+        }
+    }
+}
+
+/// Whether a body is in a content encoding that we do not read.
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|encoding| {
+            !encoding
+                .as_bytes()
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"identity")
+        })
+}
+
+/// A look at the beginning of a success.
+#[derive(Debug)]
+pub(super) enum Peek {
+    Events(Box<Gate>),
+    Answer {
+        frames: VecDeque<Bytes>,
+        trailers: Option<HeaderMap>,
+        len: usize,
+        limit: usize,
+        billed: bool,
+    },
+}
+
+/// What it came to.
+#[derive(Debug)]
+pub(super) enum Peeked {
+    /// It answers, and there is more to come.
+    Begun,
+    /// It answers, and this is all.
+    Whole,
+    /// It holds an error, which stands in this JSON.
+    Error(Bytes),
+    /// There is no answer in it.
+    Empty,
+    /// It broke off, or is not what it should be.
+    Broken,
+}
+
+impl Peek {
+    pub(super) fn events(limit: usize) -> Self {
+        Self::Events(Box::new(Gate::new(limit)))
+    }
+
+    pub(super) const fn answer(limit: usize) -> Self {
+        Self::Answer {
+            frames: VecDeque::new(),
+            trailers: None,
+            len: 0,
+            limit,
+            billed: false,
+        }
+    }
+
+    /// Takes the next frame, or the end, and says what it came to, if that is clear now.
+    pub(super) fn frame<E>(&mut self, frame: Option<Result<Frame<Bytes>, E>>) -> Option<Peeked> {
+        let frame = match frame {
+            Some(Ok(frame)) => Some(frame),
+            Some(Err(_)) => return Some(Peeked::Broken),
+            None => None,
+        };
+        match self {
+            Self::Events(gate) => {
+                match frame {
+                    // Trailers of a stream without content tell nobody anything.
+                    Some(frame) => gate.push(frame.into_data().ok()?),
+                    None => {
+                        gate.end();
+                        return Some(end_of_events(gate));
+                    }
+                }
+                if gate.seen.failed_first {
+                    return Some(
+                        gate.seen
+                            .error
+                            .clone()
+                            .map_or(Peeked::Broken, Peeked::Error),
+                    );
+                }
+                (gate.seen.content || gate.is_full()).then_some(Peeked::Begun)
+            }
+            Self::Answer {
+                frames,
+                trailers,
+                len,
+                limit,
+                billed,
+            } => {
+                let Some(frame) = frame else {
+                    let body = join(frames);
+                    let answer = answer::read(&body);
+                    *billed = answer.billed;
+                    return Some(match answer.verdict {
+                        Verdict::Content => Peeked::Whole,
+                        Verdict::Empty => Peeked::Empty,
+                        Verdict::Error => Peeked::Error(body),
+                        Verdict::NotJson => Peeked::Broken,
+                    });
+                };
+                match frame.into_data() {
+                    Ok(data) => {
+                        *len += data.len();
+                        frames.push_back(data);
+                    }
+                    Err(frame) => *trailers = frame.into_trailers().ok(),
+                }
+                (*len > *limit).then_some(Peeked::Begun)
+            }
+        }
+    }
+
+    /// Whether what was seen so far cost money.
+    pub(super) fn billed(&self) -> bool {
+        match self {
+            Self::Events(gate) => gate.seen.billed,
+            Self::Answer { billed, .. } => *billed,
+        }
+    }
+}
+
+fn end_of_events(gate: &Gate) -> Peeked {
+    match &gate.seen.error {
+        Some(error) if gate.seen.failed_first => Peeked::Error(error.clone()),
+        _ if gate.seen.content => Peeked::Begun,
+        _ if gate.seen.finished => Peeked::Empty,
+        _ => Peeked::Broken,
+    }
+}
+
+/// The frames in one piece; a copy only where there are several.
+fn join(frames: &VecDeque<Bytes>) -> Bytes {
+    if frames.len() < 2 {
+        return frames.front().cloned().unwrap_or_default();
+    }
+    let mut joined = BytesMut::with_capacity(frames.iter().map(Bytes::len).sum());
+    frames
+        .iter()
+        .for_each(|frame| joined.extend_from_slice(frame));
+    joined.freeze()
+}
+
+/// The body of a failure, as far as it is read.
+#[derive(Debug, Default)]
+pub(super) struct Drain {
+    frames: VecDeque<Bytes>,
+    len: usize,
+    /// There was more.
+    pub(super) cut: bool,
+}
+
+impl Drain {
+    /// Takes the next frame, or the end; says whether that was all.
+    pub(super) fn frame<E>(&mut self, frame: Option<Result<Frame<Bytes>, E>>) -> bool {
+        match frame {
+            None => true,
+            Some(Err(_)) => {
+                self.cut = true;
+                true
+            }
+            Some(Ok(frame)) => {
+                let Ok(mut data) = frame.into_data() else {
+                    return false;
+                };
+                let room = DRAIN_LIMIT - self.len;
+                if data.len() > room {
+                    data.truncate(room);
+                    self.cut = true;
+                }
+                self.len += data.len();
+                self.frames.push_back(data);
+                self.cut
+            }
+        }
+    }
+
+    pub(super) fn body(&self) -> Bytes {
+        join(&self.frames)
+    }
+}

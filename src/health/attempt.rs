@@ -1,0 +1,106 @@
+//! One call of the inner service, for one target.
+
+use std::{fmt, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{cooldown::Sequence, map::HealthMap, tally::End};
+use crate::{
+    catalog::Target,
+    outcome::{Outcome, OutcomeKind},
+};
+
+/// One call of the inner service for one target, from the pick to its outcome.
+///
+/// Made by a [`HealthMap`], and finished exactly once: by [`succeed`](Self::succeed), by
+/// [`fail`](Self::fail), or by being dropped, which counts as *abandoned* and says nothing about the target.
+/// It holds the probe lease of a target in probation, and gives it back at [`commit`](Self::commit), at the
+/// end, or when dropped.
+#[must_use = "an attempt that is dropped counts as abandoned"]
+pub struct Attempt {
+    pub(super) map: HealthMap,
+    pub(super) target: Target,
+    pub(super) sequence: Sequence,
+    pub(super) began: Instant,
+    pub(super) committed: bool,
+    pub(super) ended: bool,
+}
+
+impl Attempt {
+    /// The target that this attempt is for.
+    #[must_use]
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// How long ago it began.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub(crate) const fn began(&self) -> Instant {
+        self.began
+    }
+
+    pub(crate) const fn map(&self) -> &HealthMap {
+        &self.map
+    }
+
+    /// An answer has begun: ends the target's probation and records the time to the first content.
+    ///
+    /// Further calls do nothing.
+    pub fn commit(&mut self) {
+        if !std::mem::replace(&mut self.committed, true) {
+            self.map.committed(self);
+        }
+    }
+
+    /// A success says that nothing is left for so long.
+    ///
+    /// This cools the target before the first refusal: `x-ratelimit-remaining: 0` on a 200.
+    pub fn exhausted(&self, reset: Duration) {
+        self.map.exhausted(self, reset);
+    }
+
+    /// The answer was billed: the target is quarantined until it is reset by hand.
+    pub fn billed(&self) {
+        self.map.quarantine(self.target.id());
+    }
+
+    /// The whole answer has come.
+    pub fn succeed(mut self) {
+        self.commit();
+        self.ended = true;
+        self.map.ended(&self, End::Succeeded, None);
+    }
+
+    /// It has failed. [`OutcomeKind::Succeeded`] and [`OutcomeKind::Abandoned`] are taken at their word.
+    pub fn fail(mut self, outcome: &Outcome) {
+        match outcome.kind {
+            OutcomeKind::Succeeded => self.succeed(),
+            OutcomeKind::Abandoned => drop(self),
+            _ => {
+                self.ended = true;
+                self.map.ended(&self, End::Failed, Some(outcome));
+            }
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.map.ended(self, End::Abandoned, None);
+        }
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt")
+            .field("target", self.target.id())
+            .field("committed", &self.committed)
+            .finish_non_exhaustive()
+    }
+}

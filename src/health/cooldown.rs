@@ -1,0 +1,308 @@
+//! When a target, or a whole provider, may be tried again.
+//!
+//! Two things can hold one back. A *stated* cooldown is a fact: the upstream named its end, or a fixed rule
+//! sets it; it simply ends. A *guessed* one is our assumption: it is short at first, doubles while failures
+//! go on, and ends in *probation*, where one probe at a time finds out whether things are well again.
+//!
+//! Nothing in this file reads a clock or draws a random number: both are arguments.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::outcome::OutcomeKind;
+
+/// The first guess is at most this long.
+pub(crate) const FIRST_GUESS: Duration = Duration::from_secs(1);
+/// No guess is longer.
+pub(crate) const LONGEST_GUESS: Duration = Duration::from_secs(120);
+/// No stated cooldown is trusted beyond this: the longest limits known are monthly.
+pub(crate) const LONGEST_STATED: Duration = Duration::from_secs(32 * 24 * 3600);
+/// A probe that has not come to anything by then no longer keeps others from probing.
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
+/// After this long in probation, one that nobody had to try is ranked like a healthy one again (still one
+/// probe at a time): else, in a large pool, what failed once would never be tried again.
+pub(crate) const RESTED: Duration = LONGEST_GUESS;
+
+/// The order of events: each attempt's begin has its number, each guess remembers the last begin before it.
+pub(crate) type Sequence = u64;
+
+/// Where a cooldown stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Healthy,
+    /// Must not be tried before this instant.
+    Stated(Instant, OutcomeKind),
+    /// Better not tried before this instant.
+    Guessed(Instant, OutcomeKind),
+    /// A guess has ended; one probe may go. `rested`: it has been so for long.
+    Probation {
+        rested: bool,
+    },
+    /// A probe is under way, and until this instant nobody else should go.
+    Probing(Instant),
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cooldown {
+    stated: Option<(Instant, OutcomeKind)>,
+    guess: Option<Guess>,
+    lease: Option<(Sequence, Instant)>,
+    /// How often in a row a fixed rule that doubles has been applied, and its last begin.
+    repeats: Option<(u32, Sequence)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Guess {
+    until: Instant,
+    kind: OutcomeKind,
+    /// How often it has been doubled.
+    level: u32,
+    /// Attempts that began up to here belong to the burst that led to this guess.
+    burst: Sequence,
+}
+
+impl Cooldown {
+    pub(crate) fn phase(&self, now: Instant) -> Phase {
+        if let Some((until, kind)) = self.stated.filter(|&(until, _)| until > now) {
+            return Phase::Stated(until, kind);
+        }
+        let Some(guess) = self.guess else {
+            return Phase::Healthy;
+        };
+        if let Some((_, until)) = self.lease.filter(|&(_, until)| until > now) {
+            return Phase::Probing(until);
+        }
+        if guess.until > now {
+            return Phase::Guessed(guess.until, guess.kind);
+        }
+        Phase::Probation {
+            rested: now.saturating_duration_since(guess.until) >= RESTED,
+        }
+    }
+
+    /// Until when, why, and whether it is stated, if it is cooling.
+    pub(crate) fn cooling(&self, now: Instant) -> Option<(Instant, OutcomeKind, bool)> {
+        if let Some((until, kind)) = self.stated.filter(|&(until, _)| until > now) {
+            return Some((until, kind, true));
+        }
+        self.guess
+            .filter(|guess| guess.until > now)
+            .map(|guess| (guess.until, guess.kind, false))
+    }
+
+    /// A fact: not before `now + wait`. Of two facts the later end holds.
+    pub(crate) fn state(&mut self, wait: Duration, kind: OutcomeKind, now: Instant) {
+        let until = now + wait.min(LONGEST_STATED);
+        if self.stated.is_none_or(|(old, _)| old < until) {
+            self.stated = Some((until, kind));
+        }
+    }
+
+    /// A fact whose length doubles each time it is met again by an attempt that began after the last time.
+    pub(crate) fn state_doubling(
+        &mut self,
+        first: Duration,
+        kind: OutcomeKind,
+        began: Sequence,
+        last: Sequence,
+        now: Instant,
+    ) {
+        let repeats = match self.repeats {
+            Some((_, burst)) if began <= burst => return,
+            Some((repeats, _)) => repeats + 1,
+            None => 0,
+        };
+        self.repeats = Some((repeats, last));
+        self.state(
+            first.saturating_mul(1_u32.checked_shl(repeats).unwrap_or(u32::MAX)),
+            kind,
+            now,
+        );
+    }
+
+    /// A failure of an attempt that began at `began`: cools by a guess, longer than the last one unless it is
+    /// part of the same burst. `last` is the newest begin so far, `chance` is in 0..1.
+    pub(crate) fn guess(
+        &mut self,
+        kind: OutcomeKind,
+        began: Sequence,
+        last: Sequence,
+        now: Instant,
+        chance: f64,
+    ) {
+        let level = match self.guess {
+            Some(guess) if began <= guess.burst => return,
+            Some(guess) => guess.level.saturating_add(1),
+            None => 0,
+        };
+        let full = FIRST_GUESS
+            .saturating_mul(1_u32.checked_shl(level).unwrap_or(u32::MAX))
+            .min(LONGEST_GUESS);
+        // "Equal jitter": half is certain, so that it does grow; half is chance, so that callers spread out.
+        let until = now + full.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0));
+        self.guess = Some(Guess {
+            until,
+            kind,
+            level,
+            burst: last,
+        });
+    }
+
+    /// A success of an attempt that began at `began` ends a guess made before that, and its probation.
+    pub(crate) fn success(&mut self, began: Sequence) {
+        if self.guess.is_some_and(|guess| began > guess.burst) {
+            self.guess = None;
+            self.lease = None;
+        }
+        if self.repeats.is_some_and(|(_, burst)| began > burst) {
+            self.repeats = None;
+        }
+    }
+
+    /// Whether one must hold the lease to try now.
+    pub(crate) fn needs_lease(&self, now: Instant) -> bool {
+        !matches!(self.phase(now), Phase::Healthy)
+    }
+
+    pub(crate) fn take_lease(&mut self, holder: Sequence, now: Instant) {
+        self.lease = Some((holder, now + LEASE));
+    }
+
+    /// Gives the lease back, if it is still this holder's. Says whether it was.
+    pub(crate) fn free_lease(&mut self, holder: Sequence) -> bool {
+        let held = self.lease.is_some_and(|(by, _)| by == holder);
+        if held {
+            self.lease = None;
+        }
+        held
+    }
+
+    /// Lifts a guess of this kind, as if it had never been made.
+    pub(crate) fn forgive(&mut self, kind: OutcomeKind) {
+        if self.guess.is_some_and(|guess| guess.kind == kind) {
+            self.guess = None;
+        }
+    }
+
+    /// Lifts a stated cooldown of this kind: the fact has changed.
+    pub(crate) fn lift(&mut self, is: impl Fn(OutcomeKind) -> bool) {
+        if self.stated.is_some_and(|(_, kind)| is(kind)) {
+            self.stated = None;
+        }
+    }
+
+    /// The clock has jumped: what is stated in wall-clock time ends that much sooner on tokio's.
+    pub(crate) fn jump(&mut self, ahead: Duration, now: Instant) {
+        if let Some((until, _)) = &mut self.stated {
+            *until = until.checked_sub(ahead).unwrap_or(now).max(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: OutcomeKind = OutcomeKind::Unavailable;
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stated_cooldown_is_never_shortened_and_simply_ends() {
+        let (now, mut c) = (Instant::now(), Cooldown::default());
+        c.state(secs(60), KIND, now);
+        c.state(secs(10), KIND, now);
+        c.guess(KIND, 1, 1, now, 0.0);
+        c.success(2);
+        assert_eq!(c.phase(now + secs(59)), Phase::Stated(now + secs(60), KIND));
+        assert_eq!(c.phase(now + secs(60)), Phase::Healthy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stated_cooldown_is_trusted_for_32_days_and_no_longer() {
+        let (now, mut c) = (Instant::now(), Cooldown::default());
+        c.state(Duration::MAX, KIND, now);
+        assert_eq!(c.phase(now), Phase::Stated(now + secs(32 * 86_400), KIND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn guesses_start_at_a_second_at_most_double_and_stop_at_two_minutes() {
+        for chance in [0.0, 0.999_999] {
+            let (mut now, mut c, mut last) = (Instant::now(), Cooldown::default(), Duration::ZERO);
+            for n in 1..100 {
+                c.guess(KIND, n, n, now, chance);
+                let Phase::Guessed(until, _) = c.phase(now) else {
+                    panic!("not cooling")
+                };
+                let length = until - now;
+                assert!(n > 1 || length <= secs(1), "first guess is {length:?}");
+                assert!(
+                    length <= secs(120) && length >= last,
+                    "{last:?} then {length:?}"
+                );
+                (now, last) = (until, length);
+            }
+            assert!(last >= secs(60));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_escalates_once() {
+        let (now, mut c) = (Instant::now(), Cooldown::default());
+        for began in 1..=50 {
+            c.guess(KIND, began, 50, now, 0.999_999);
+        }
+        let Phase::Guessed(until, _) = c.phase(now) else {
+            panic!("not cooling")
+        };
+        assert!(until - now <= secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_success_begun_before_a_guess_does_not_end_it() {
+        let (now, mut c) = (Instant::now(), Cooldown::default());
+        c.guess(KIND, 5, 9, now, 0.5);
+        c.success(9);
+        assert!(matches!(c.phase(now), Phase::Guessed(..)));
+        c.success(10);
+        assert_eq!(c.phase(now), Phase::Healthy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn probation_has_one_probe_whose_lease_expires() {
+        let (now, mut c) = (Instant::now(), Cooldown::default());
+        c.guess(KIND, 1, 1, now, 0.0);
+        let over = now + secs(1);
+        assert_eq!(c.phase(over), Phase::Probation { rested: false });
+        c.take_lease(2, over);
+        assert_eq!(c.phase(over), Phase::Probing(over + LEASE));
+        assert_eq!(c.phase(over + LEASE), Phase::Probation { rested: false });
+        c.take_lease(3, over + LEASE);
+        assert!(
+            !c.free_lease(2),
+            "an expired holder must not free another's lease"
+        );
+        assert!(c.free_lease(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_doubling_rule_doubles_once_per_burst_and_starts_anew_after_a_success() {
+        let (now, mut c) = (Instant::now(), Cooldown::default());
+        let length = |c: &Cooldown| match c.phase(now) {
+            Phase::Stated(until, _) => until - now,
+            other => panic!("{other:?}"),
+        };
+        c.state_doubling(secs(3600), KIND, 1, 4, now);
+        c.state_doubling(secs(3600), KIND, 4, 5, now);
+        assert_eq!(length(&c), secs(3600));
+        c.state_doubling(secs(3600), KIND, 5, 5, now);
+        assert_eq!(length(&c), secs(7200));
+        c.success(6);
+        let mut fresh = Cooldown { stated: None, ..c };
+        fresh.state_doubling(secs(3600), KIND, 7, 7, now);
+        assert_eq!(length(&fresh), secs(3600));
+    }
+}

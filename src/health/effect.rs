@@ -1,0 +1,209 @@
+//! What an outcome does to the health of its target and of its provider.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::{
+    cooldown::{Cooldown, Sequence},
+    state::{State, TargetEntry},
+};
+use crate::{
+    catalog::{Day, Target, TargetId},
+    outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
+};
+
+/// A day's quota whose reset nobody names is back after this long at the latest.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A refused credential is tried again after this long, then after twice as long, and so on.
+const UNAUTHORISED: Duration = Duration::from_secs(3600);
+/// This many soft failures in a row cool a target.
+const SOFT_LIMIT: u32 = 3;
+/// So many targets of one provider out of reach, within so long, mean that the provider is.
+const UNREACHABLE_TARGETS: usize = 3;
+const UNREACHABLE_WINDOW: Duration = Duration::from_secs(10);
+
+/// The attempt that an outcome belongs to, and the moment.
+pub(super) struct Event<'a> {
+    pub(super) target: &'a Target,
+    pub(super) began: Sequence,
+    pub(super) now: Instant,
+    /// In 0..1, for the jitter of a guess.
+    pub(super) chance: f64,
+}
+
+impl State {
+    /// A target has begun to answer: what was guessed before the attempt began is over.
+    pub(super) fn answered(&mut self, event: &Event<'_>) {
+        if let Some(provider) = self.providers.get_mut(event.target.provider().name()) {
+            provider.cooldown.success(event.began);
+            provider.unreachable.clear();
+        }
+        if let Some(entry) = self.targets.get_mut(event.target.id()) {
+            entry.cooldown.success(event.began);
+        }
+    }
+
+    /// A target failed.
+    pub(super) fn failed(&mut self, outcome: &Outcome, event: &Event<'_>) {
+        use OutcomeKind as Kind;
+        if outcome.kind != Kind::Unreachable {
+            self.was_reached(event.target);
+        }
+        match outcome.kind {
+            // The caller's fault, or nobody's.
+            Kind::Succeeded | Kind::Abandoned | Kind::Refused => {}
+            Kind::Unfit => self.learn(outcome.lack, event),
+            Kind::RateLimited | Kind::Unavailable | Kind::TooSlow => {
+                self.hard_failure(event);
+                match self.stated(outcome.recovery, event) {
+                    Some(wait) => self.cooldown(outcome.scope, event, |c, _| {
+                        c.state(wait, outcome.kind, event.now)
+                    }),
+                    None => self.guess(outcome.scope, outcome.kind, event),
+                }
+            }
+            Kind::OutOfQuota => {
+                self.hard_failure(event);
+                let wait = self
+                    .stated(outcome.recovery, event)
+                    .unwrap_or_else(|| self.rest_of_day(event));
+                self.cooldown(outcome.scope, event, |c, _| {
+                    c.state(wait, outcome.kind, event.now)
+                });
+            }
+            Kind::Unauthorised => {
+                self.cooldown(outcome.scope, event, |c, last| {
+                    c.state_doubling(UNAUTHORISED, outcome.kind, event.began, last, event.now);
+                });
+            }
+            Kind::Gated | Kind::Gone => {
+                self.cooldown(outcome.scope, event, |c, _| {
+                    c.state(DAY, outcome.kind, event.now)
+                });
+            }
+            Kind::Unreachable => {
+                self.hard_failure(event);
+                self.unreachable(event);
+            }
+            Kind::Empty | Kind::Interrupted => self.soft_failure(outcome.kind, event),
+        }
+    }
+
+    fn entry(&mut self, id: &TargetId) -> &mut TargetEntry {
+        self.targets.entry(id.clone()).or_default()
+    }
+
+    /// The cooldown at the scope of the evidence, with the number of the newest attempt.
+    fn cooldown(
+        &mut self,
+        scope: Scope,
+        event: &Event<'_>,
+        change: impl FnOnce(&mut Cooldown, Sequence),
+    ) {
+        let last = self.sequence;
+        match scope {
+            Scope::Target => change(&mut self.entry(event.target.id()).cooldown, last),
+            Scope::Provider => {
+                let name = event.target.provider().name();
+                let provider = self.providers.entry(name.into()).or_default();
+                change(&mut provider.cooldown, last);
+            }
+        }
+    }
+
+    fn guess(&mut self, scope: Scope, kind: OutcomeKind, event: &Event<'_>) {
+        self.cooldown(scope, event, |c, last| {
+            c.guess(kind, event.began, last, event.now, event.chance)
+        });
+    }
+
+    fn hard_failure(&mut self, event: &Event<'_>) {
+        self.entry(event.target.id()).record.failure();
+    }
+
+    fn soft_failure(&mut self, kind: OutcomeKind, event: &Event<'_>) {
+        let entry = self.entry(event.target.id());
+        entry.record.failure();
+        entry.soft += 1;
+        if entry.soft >= SOFT_LIMIT {
+            entry.soft = 0;
+            self.guess(Scope::Target, kind, event);
+        }
+    }
+
+    fn learn(&mut self, lack: Option<Lack>, event: &Event<'_>) {
+        let entry = self.entry(event.target.id());
+        match lack {
+            Some(Lack::Capability(capability)) => entry.learn_lack(capability, event.now),
+            Some(Lack::ContextLength(Some(tokens))) => entry.learn_window(tokens, event.now),
+            // Without a number there is nothing to remember; a rate is no property of the model.
+            Some(Lack::ContextLength(None) | Lack::TokensPerMinute | Lack::Parameter) | None => {}
+        }
+    }
+
+    /// A wait that is a fact. A reset in the past, or now, is none.
+    fn stated(&self, recovery: Recovery, event: &Event<'_>) -> Option<Duration> {
+        match recovery {
+            Recovery::Unstated => None,
+            Recovery::After(wait) => (!wait.is_zero()).then_some(wait),
+            Recovery::DayEnd => Some(self.rest_of_day(event)),
+        }
+    }
+
+    fn rest_of_day(&self, event: &Event<'_>) -> Duration {
+        match event.target.provider().day() {
+            Day::Utc => {
+                let wall = self
+                    .clock
+                    .wall(event.now)
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .unwrap_or_default();
+                Duration::from_secs(DAY.as_secs() - wall.as_secs() % DAY.as_secs())
+            }
+            _ => DAY,
+        }
+    }
+
+    fn was_reached(&mut self, target: &Target) {
+        if let Some(provider) = self.providers.get_mut(target.provider().name()) {
+            provider.unreachable.clear();
+        }
+    }
+
+    /// One target out of reach may be that target, three of one provider are the provider, and all providers
+    /// at once are our own network, for which nobody must suffer.
+    fn unreachable(&mut self, event: &Event<'_>) {
+        const KIND: OutcomeKind = OutcomeKind::Unreachable;
+        let recent = |at: Instant| event.now.saturating_duration_since(at) <= UNREACHABLE_WINDOW;
+        let provider = self
+            .providers
+            .entry(event.target.provider().name().into())
+            .or_default();
+        provider
+            .unreachable
+            .retain(|(id, at)| id != event.target.id() && recent(*at));
+        provider
+            .unreachable
+            .push((event.target.id().clone(), event.now));
+        let many = provider.unreachable.len() >= UNREACHABLE_TARGETS;
+        let all = self.providers.len() > 1
+            && self
+                .providers
+                .values()
+                .all(|p| p.unreachable.iter().any(|&(_, at)| recent(at)));
+        if all {
+            self.targets
+                .values_mut()
+                .for_each(|entry| entry.cooldown.forgive(KIND));
+            self.providers
+                .values_mut()
+                .for_each(|entry| entry.cooldown.forgive(KIND));
+        } else {
+            self.guess(Scope::Target, KIND, event);
+            if many {
+                self.guess(Scope::Provider, KIND, event);
+            }
+        }
+    }
+}

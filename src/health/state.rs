@@ -1,0 +1,226 @@
+//! What the map remembers, and how a pick reads it.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    cooldown::{Cooldown, Phase, Sequence},
+    tally::{Record, Tally},
+};
+use crate::{
+    capability::{Capability, CapabilitySet},
+    catalog::{Snapshot, Target, TargetId},
+    clock::Clock,
+    outcome::OutcomeKind,
+};
+
+/// What a failure taught about a target is believed for this long.
+pub(crate) const LEARNED: Duration = Duration::from_secs(3600);
+/// A success this recent makes a target proven.
+const PROVEN: Duration = Duration::from_secs(600);
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) clock: Clock,
+    /// The number of the newest attempt.
+    pub(super) sequence: Sequence,
+    /// The catalog snapshot whose targets are all known here.
+    generation: Option<u64>,
+    pub(super) targets: HashMap<TargetId, TargetEntry>,
+    pub(super) providers: HashMap<Arc<str>, ProviderEntry>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct TargetEntry {
+    pub(super) cooldown: Cooldown,
+    pub(super) tally: Tally,
+    pub(super) record: Record,
+    /// It was seen to cost money. Only a manual reset forgets that.
+    pub(super) quarantined: bool,
+    /// What the listing said of it when it was last seen.
+    pub(super) row: u64,
+    /// Soft failures since the last success.
+    pub(super) soft: u32,
+    pub(super) last_success: Option<Instant>,
+    lacks: Vec<(Capability, Instant)>,
+    window: Option<(u64, Instant)>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct ProviderEntry {
+    pub(super) cooldown: Cooldown,
+    /// Targets that could not be reached lately.
+    pub(super) unreachable: Vec<(TargetId, Instant)>,
+}
+
+/// How one target stands at the moment of a pick.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) phase: Phase,
+    pub(crate) quarantined: bool,
+    /// It succeeded lately.
+    pub(crate) proven: bool,
+    pub(crate) success_rate: Option<f64>,
+    pub(crate) first_token: Option<Duration>,
+    pub(crate) in_flight: u64,
+    /// What it was found to lack.
+    pub(crate) lacks: CapabilitySet,
+    /// The largest window it was found to have.
+    pub(crate) window: Option<u64>,
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        Self {
+            clock: Clock::new(),
+            sequence: 0,
+            generation: None,
+            targets: HashMap::new(),
+            providers: HashMap::new(),
+        }
+    }
+
+    /// Brings the clock up to date after a suspend.
+    pub(super) fn catch_up(&mut self, now: Instant) {
+        if let Some(ahead) = self.clock.catch_up(now) {
+            self.targets
+                .values_mut()
+                .for_each(|entry| entry.cooldown.jump(ahead, now));
+            self.providers
+                .values_mut()
+                .for_each(|entry| entry.cooldown.jump(ahead, now));
+        }
+    }
+
+    /// Makes sure that every target of the catalog has an entry; where a listing row has changed, what was
+    /// said of the old one ("gone", "gated") no longer holds.
+    pub(super) fn observe(&mut self, snapshot: &Snapshot) {
+        if self.generation == Some(snapshot.generation()) {
+            return;
+        }
+        self.generation = Some(snapshot.generation());
+        for target in snapshot.targets() {
+            self.register(target);
+        }
+    }
+
+    pub(super) fn register(&mut self, target: &Target) {
+        if !self.providers.contains_key(target.provider().name()) {
+            self.providers
+                .insert(target.provider().name().into(), ProviderEntry::default());
+        }
+        let row = target.row();
+        let entry = self
+            .targets
+            .entry(target.id().clone())
+            .or_insert_with(|| TargetEntry {
+                row,
+                ..TargetEntry::default()
+            });
+        if entry.row != row {
+            entry.row = row;
+            entry
+                .cooldown
+                .lift(|kind| matches!(kind, OutcomeKind::Gone | OutcomeKind::Gated));
+        }
+    }
+
+    pub(super) fn standing(&self, target: &Target, now: Instant) -> Standing {
+        let provider = self
+            .providers
+            .get(target.provider().name())
+            .map_or(Phase::Healthy, |p| p.cooldown.phase(now));
+        self.targets.get(target.id()).map_or_else(
+            || Standing::untried(provider),
+            |entry| Standing {
+                phase: worse(entry.cooldown.phase(now), provider),
+                quarantined: entry.quarantined,
+                proven: entry
+                    .last_success
+                    .is_some_and(|at| now.saturating_duration_since(at) < PROVEN),
+                success_rate: entry.record.success_rate(),
+                first_token: entry.record.mean_first_token(),
+                in_flight: entry.tally.in_flight(),
+                lacks: entry
+                    .lacks
+                    .iter()
+                    .filter(|(_, until)| *until > now)
+                    .map(|&(lack, _)| lack)
+                    .collect(),
+                window: entry
+                    .window
+                    .filter(|&(_, until)| until > now)
+                    .map(|(tokens, _)| tokens),
+            },
+        )
+    }
+}
+
+impl Standing {
+    const fn untried(phase: Phase) -> Self {
+        Self {
+            phase,
+            quarantined: false,
+            proven: false,
+            success_rate: None,
+            first_token: None,
+            in_flight: 0,
+            lacks: CapabilitySet::EMPTY,
+            window: None,
+        }
+    }
+}
+
+impl TargetEntry {
+    pub(super) fn learn_lack(&mut self, lack: Capability, now: Instant) {
+        self.lacks
+            .retain(|&(known, until)| known != lack && until > now);
+        self.lacks.push((lack, now + LEARNED));
+    }
+
+    pub(super) fn learn_window(&mut self, tokens: u64, now: Instant) {
+        self.window = Some((tokens, now + LEARNED));
+    }
+
+    pub(super) fn forget_all(&mut self) {
+        *self = Self {
+            tally: self.tally,
+            record: self.record,
+            row: self.row,
+            ..Self::default()
+        };
+    }
+}
+
+/// Of a target's phase and its provider's, the one that holds it back more.
+fn worse(a: Phase, b: Phase) -> Phase {
+    const fn rank(phase: Phase) -> u8 {
+        match phase {
+            Phase::Healthy => 0,
+            Phase::Probation { rested: true } => 1,
+            Phase::Probation { rested: false } => 2,
+            Phase::Guessed(..) => 3,
+            Phase::Probing(_) => 4,
+            Phase::Stated(..) => 5,
+        }
+    }
+    match (a, b) {
+        (Phase::Stated(x, _), Phase::Stated(y, _))
+        | (Phase::Guessed(x, _), Phase::Guessed(y, _))
+        | (Phase::Probing(x), Phase::Probing(y)) => {
+            if x >= y {
+                a
+            } else {
+                b
+            }
+        }
+        _ => {
+            if rank(a) >= rank(b) {
+                a
+            } else {
+                b
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Counts and averages of one target.
+
+use std::time::Duration;
+
+/// How an attempt ended, for the counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Succeeded,
+    Failed,
+    Abandoned,
+}
+
+/// How many attempts there were. `started` is always the sum of the others and of those in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tally {
+    /// Attempts begun.
+    pub started: u64,
+    /// Attempts that ended in a whole answer.
+    pub succeeded: u64,
+    /// Attempts that ended in a failure of any kind.
+    pub failed: u64,
+    /// Attempts whose caller went away, or whose end nobody reported.
+    pub abandoned: u64,
+}
+
+impl Tally {
+    /// Attempts that have not ended.
+    #[must_use]
+    pub const fn in_flight(&self) -> u64 {
+        self.started - self.succeeded - self.failed - self.abandoned
+    }
+
+    pub(crate) const fn end(&mut self, end: End) {
+        match end {
+            End::Succeeded => self.succeeded += 1,
+            End::Failed => self.failed += 1,
+            End::Abandoned => self.abandoned += 1,
+        }
+    }
+}
+
+/// A mean in which each new sample weighs a fifth: recent enough to follow a change within a few attempts,
+/// long enough that one stray does not decide.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mean(Option<f64>);
+
+const WEIGHT: f64 = 0.2;
+
+impl Mean {
+    pub(crate) fn add(&mut self, sample: f64) {
+        self.0 = Some(
+            self.0
+                .map_or(sample, |mean| mean + WEIGHT * (sample - mean)),
+        );
+    }
+
+    pub(crate) const fn get(self) -> Option<f64> {
+        self.0
+    }
+}
+
+/// The share of successes, and how soon they began to answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Record {
+    rate: Mean,
+    /// Successes only: a failure that comes back at once must never make its target look fast.
+    first_token: Mean,
+    total: Mean,
+}
+
+impl Record {
+    pub(crate) fn first_token(&mut self, after: Duration) {
+        self.first_token.add(after.as_secs_f64());
+    }
+
+    pub(crate) fn success(&mut self, after: Duration) {
+        self.rate.add(1.0);
+        self.total.add(after.as_secs_f64());
+    }
+
+    pub(crate) fn failure(&mut self) {
+        self.rate.add(0.0);
+    }
+
+    pub(crate) const fn success_rate(&self) -> Option<f64> {
+        self.rate.get()
+    }
+
+    pub(crate) fn mean_first_token(&self) -> Option<Duration> {
+        seconds(self.first_token)
+    }
+
+    pub(crate) fn mean_total(&self) -> Option<Duration> {
+        seconds(self.total)
+    }
+}
+
+fn seconds(mean: Mean) -> Option<Duration> {
+    mean.get().and_then(|s| Duration::try_from_secs_f64(s).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_lower_the_rate_and_leave_the_speed_alone() {
+        let mut record = Record::default();
+        assert_eq!(record.success_rate(), None);
+        record.first_token(Duration::from_secs(4));
+        record.success(Duration::from_secs(8));
+        for _ in 0..20 {
+            record.failure();
+        }
+        assert!(record.success_rate().is_some_and(|rate| rate < 0.02));
+        assert_eq!(record.mean_first_token(), Some(Duration::from_secs(4)));
+        assert_eq!(record.mean_total(), Some(Duration::from_secs(8)));
+    }
+}

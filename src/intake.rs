@@ -1,0 +1,383 @@
+//! How a request gets in: which ones are routed, and the collecting of their bodies within bounds.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, header, request::Parts};
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+
+use crate::{body::BoxError, error::Refusal, request::Endpoint};
+
+/// The bounds of collecting. Clones share what counts over all bodies.
+#[derive(Clone, Debug)]
+pub(crate) struct Intake {
+    pub(crate) max_body: u64,
+    pub(crate) body_timeout: Duration,
+    in_flight: Arc<InFlight>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    bytes: AtomicU64,
+    max: u64,
+}
+
+/// 64 MB: a prompt of a million tokens is 6 to 10 MB, and images come on top.
+const MAX_BODY: u64 = 64_000_000;
+/// Over all bodies that are held at a time.
+const MAX_IN_FLIGHT: u64 = 8 * MAX_BODY;
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self {
+            max_body: MAX_BODY,
+            body_timeout: BODY_TIMEOUT,
+            in_flight: Arc::new(InFlight {
+                bytes: AtomicU64::new(0),
+                max: MAX_IN_FLIGHT,
+            }),
+        }
+    }
+}
+
+impl Intake {
+    pub(crate) fn max_in_flight(mut self, max: u64) -> Self {
+        self.in_flight = Arc::new(InFlight {
+            bytes: AtomicU64::new(0),
+            max,
+        });
+        self
+    }
+
+    /// Whether a request is routed, and if so, whether its body can be read at all.
+    pub(crate) fn admit(&self, parts: &Parts) -> Result<Option<Endpoint>, Refusal> {
+        let Some(endpoint) = Endpoint::of(&parts.method, parts.uri.path()) else {
+            return Ok(None);
+        };
+        readable(&parts.headers)?;
+        let length = parts
+            .headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > self.max_body) {
+            return Err(self.too_large());
+        }
+        Ok(Some(endpoint))
+    }
+
+    pub(crate) fn collect<B>(&self, body: B) -> Collect<B> {
+        Collect {
+            body,
+            intake: self.clone(),
+            first: Bytes::new(),
+            rest: None,
+            held: Held {
+                bytes: 0,
+                of: Arc::clone(&self.in_flight),
+            },
+            timer: None,
+        }
+    }
+
+    fn too_large(&self) -> Refusal {
+        Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!(
+                "The request body is larger than {} bytes, the most that is accepted here.",
+                self.max_body
+            ),
+        )
+    }
+}
+
+/// A body that is compressed, or is not JSON, cannot be rewritten, and what is not rewritten could cost money.
+fn readable(headers: &HeaderMap) -> Result<(), Refusal> {
+    let unsupported = |message: String| {
+        Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            message,
+        ))
+    };
+    for encoding in headers.get_all(header::CONTENT_ENCODING) {
+        if !encoding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"identity")
+        {
+            return unsupported(
+                "The request body is compressed (Content-Encoding). Send it without compression."
+                    .to_owned(),
+            );
+        }
+    }
+    match headers.get(header::CONTENT_TYPE) {
+        Some(kind) if !is_json(kind.as_bytes()) => unsupported(
+            "The Content-Type of the request is not JSON. Send \"Content-Type: application/json\"."
+                .to_owned(),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// `application/json`, `text/json` and everything that ends in `+json`, with any parameters.
+pub(crate) fn is_json(content_type: &[u8]) -> bool {
+    let essence = content_type
+        .split(|&b| b == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
+    [&b"application/json"[..], b"text/json"]
+        .iter()
+        .any(|json| essence.eq_ignore_ascii_case(json))
+        || essence.len() > 5 && essence[essence.len() - 5..].eq_ignore_ascii_case(b"+json")
+}
+
+/// Bytes held in memory for a request; dropping it gives their place to others.
+pub(crate) struct Held {
+    bytes: u64,
+    of: Arc<InFlight>,
+}
+
+impl Held {
+    fn add(&mut self, more: u64) -> bool {
+        let before = self.of.bytes.fetch_add(more, Ordering::Relaxed);
+        self.bytes += more;
+        before.saturating_add(more) <= self.of.max
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.of.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// Collects a body: without a copy if it comes in one frame, within the size, the time and the memory
+    /// over all bodies that the intake allows.
+    pub(crate) struct Collect<B> {
+        #[pin]
+        body: B,
+        intake: Intake,
+        first: Bytes,
+        rest: Option<BytesMut>,
+        held: Held,
+        #[pin]
+        timer: Option<Sleep>,
+    }
+}
+
+impl<B> Future for Collect<B>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<(Bytes, Held), Refusal>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) else {
+                if this.timer.is_none() {
+                    this.timer
+                        .set(Some(tokio::time::sleep(this.intake.body_timeout)));
+                }
+                if let Some(timer) = this.timer.as_mut().as_pin_mut() {
+                    ready!(timer.poll(cx));
+                }
+                return Poll::Ready(Err(too_slow(this.intake.body_timeout)));
+            };
+            match frame {
+                Some(Ok(frame)) => {
+                    // Trailers of a request say nothing to an upstream.
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
+                    let within = this.held.add(data.len() as u64);
+                    if this.held.bytes > this.intake.max_body {
+                        return Poll::Ready(Err(this.intake.too_large()));
+                    }
+                    if !within {
+                        return Poll::Ready(Err(too_busy()));
+                    }
+                    if let Some(rest) = this.rest {
+                        rest.extend_from_slice(&data);
+                    } else if this.first.is_empty() {
+                        *this.first = data;
+                    } else {
+                        let mut both = BytesMut::from(&this.first[..]);
+                        both.extend_from_slice(&data);
+                        *this.rest = Some(both);
+                    }
+                }
+                Some(Err(_)) => {
+                    return Poll::Ready(Err(Refusal::bad_request(
+                        "The request body broke off before its end.",
+                    )));
+                }
+                None => {
+                    let bytes = this
+                        .rest
+                        .take()
+                        .map_or_else(|| std::mem::take(this.first), BytesMut::freeze);
+                    let of = Arc::clone(&this.intake.in_flight);
+                    let held = std::mem::replace(this.held, Held { bytes: 0, of });
+                    return Poll::Ready(Ok((bytes, held)));
+                }
+            }
+        }
+    }
+}
+
+fn too_slow(limit: Duration) -> Refusal {
+    Refusal::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "body_timeout",
+        format!(
+            "The request body did not arrive within {} seconds.",
+            limit.as_secs_f64()
+        ),
+    )
+}
+
+fn too_busy() -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too_many_bodies",
+        "Too many large requests are being served at the moment. Try again shortly.",
+    )
+    .retry_after(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http_body_util::{Full, StreamBody};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_frame_is_not_copied() {
+        let bytes = Bytes::from(vec![b'x'; 1000]);
+        let (collected, _held) = Intake::default()
+            .collect(Full::new(bytes.clone()))
+            .await
+            .unwrap();
+        assert_eq!(collected.as_ptr(), bytes.as_ptr());
+    }
+
+    fn frames(
+        chunks: Vec<&'static [u8]>,
+    ) -> impl http_body::Body<Data = Bytes, Error = std::convert::Infallible> {
+        StreamBody::new(futures_util::stream::iter(
+            chunks
+                .into_iter()
+                .map(|chunk| Ok(http_body::Frame::data(Bytes::from_static(chunk)))),
+        ))
+    }
+
+    #[tokio::test]
+    async fn many_frames_are_joined() {
+        let (collected, _held) = Intake::default()
+            .collect(frames(vec![b"a", b"", b"bc", b"d"]))
+            .await
+            .unwrap();
+        assert_eq!(collected, "abcd");
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_413_whatever_its_length_header_says() {
+        let intake = Intake {
+            max_body: 3,
+            ..Intake::default()
+        };
+        assert_eq!(
+            intake
+                .collect(frames(vec![b"ab", b"cd"]))
+                .await
+                .unwrap_err()
+                .status,
+            413
+        );
+        assert!(intake.collect(frames(vec![b"ab", b"c"])).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn all_bodies_together_are_bounded_and_a_dropped_one_makes_room() {
+        let intake = Intake::default().max_in_flight(5);
+        let first = intake.collect(frames(vec![b"abc"])).await.unwrap();
+        assert_eq!(
+            intake
+                .collect(frames(vec![b"def"]))
+                .await
+                .unwrap_err()
+                .status,
+            503
+        );
+        drop(first);
+        assert!(intake.collect(frames(vec![b"def"])).await.is_ok());
+        assert_eq!(intake.in_flight.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_upload_ends_in_408() {
+        let stalled = StreamBody::new(futures_util::stream::pending::<
+            Result<http_body::Frame<Bytes>, BoxError>,
+        >());
+        assert_eq!(
+            Intake::default().collect(stalled).await.unwrap_err().status,
+            408
+        );
+    }
+
+    #[test]
+    fn json_is_told_by_its_essence() {
+        for yes in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/problem+json",
+        ] {
+            assert!(is_json(yes.as_bytes()), "{yes}");
+        }
+        for no in [
+            "application/jsonl",
+            "text/plain",
+            "multipart/form-data; boundary=json",
+            "",
+            "+jso",
+        ] {
+            assert!(!is_json(no.as_bytes()), "{no}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_body_is_unsupported_and_identity_is_not_compressed() {
+        let with = |value| {
+            HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static(value))])
+        };
+        assert_eq!(readable(&with("gzip")).unwrap_err().status, 415);
+        assert!(readable(&with("identity")).is_ok());
+    }
+}

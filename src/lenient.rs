@@ -1,0 +1,210 @@
+//! Reads JSON that others wrote, and takes what it can of it.
+//!
+//! A derived `Deserialize` fails as a whole when one field has an odd type, occurs twice, or when the text was cut
+//! short. What providers send does all three, so the readers here are told of one field at a time, keep what they have
+//! seen when the text ends early, and never build a tree.
+
+use std::{borrow::Cow, fmt};
+
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+
+/// The key under which `serde_json` hands over a number when a dependent turned its `arbitrary_precision` on.
+const ARBITRARY_PRECISION: &str = "$serde_json::private::Number";
+
+/// Something that is told, piece by piece, what a JSON value holds.
+///
+/// An array tells of each of its elements as if it stood alone; null tells nothing.
+pub(crate) trait Reads {
+    /// A field of an object. Must take exactly one value out of `map`.
+    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        let _ = key;
+        skip(map)
+    }
+
+    /// A string.
+    fn text(&mut self, _text: &str) {}
+
+    /// A number.
+    fn number(&mut self, _number: f64) {}
+
+    /// True or false.
+    fn truth(&mut self, _truth: bool) {}
+}
+
+/// Reads `json` into `reader`. Whether it was one whole JSON document; if not, the reader has what came before.
+pub(crate) fn read<T: Reads>(json: &str, reader: &mut T) -> bool {
+    let mut source = serde_json::Deserializer::from_str(json);
+    Seed(reader).deserialize(&mut source).is_ok() && source.end().is_ok()
+}
+
+/// Whether `text` is JSON by structure alone: also where it nests too deep or escapes half a surrogate pair, which
+/// [`read`] gives up on.
+pub(crate) fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+/// Takes the value of a field into `reader`.
+pub(crate) fn into<'de, A: MapAccess<'de>, T: Reads>(
+    map: &mut A,
+    reader: &mut T,
+) -> Result<(), A::Error> {
+    map.next_value_seed(Seed(reader))
+}
+
+/// Takes the value of a field into a new reader.
+pub(crate) fn value<'de, A: MapAccess<'de>, T: Reads + Default>(
+    map: &mut A,
+) -> Result<T, A::Error> {
+    let mut reader = T::default();
+    into(map, &mut reader)?;
+    Ok(reader)
+}
+
+/// Takes the value of a field and drops it.
+pub(crate) fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
+    map.next_value::<IgnoredAny>().map(drop)
+}
+
+/// Leads a deserializer to a reader.
+struct Seed<'a, T>(&'a mut T);
+
+impl<'de, T: Reads> DeserializeSeed<'de> for Seed<'_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<(), D::Error> {
+        source.deserialize_any(self)
+    }
+}
+
+impl<'de, T: Reads> Visitor<'de> for Seed<'_, T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Key(key)) = map.next_key()? {
+            if key == ARBITRARY_PRECISION {
+                let Key(number) = map.next_value()?;
+                self.0.number(number.parse().unwrap_or(f64::NAN));
+            } else {
+                self.0.field(&key, &mut map)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(Seed(&mut *self.0))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.0.text(text);
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<(), E> {
+        self.0.truth(truth);
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
+        self.0.number(number);
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// A key, borrowed unless it holds an escape.
+struct Key<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(key)))
+            }
+
+            fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(key.to_owned())))
+            }
+        }
+
+        source.deserialize_str(KeyVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Names(Vec<String>);
+
+    impl Reads for Names {
+        fn field<'de, A: MapAccess<'de>>(
+            &mut self,
+            key: &str,
+            map: &mut A,
+        ) -> Result<(), A::Error> {
+            match key {
+                "name" => into(map, self),
+                _ => skip(map),
+            }
+        }
+
+        fn text(&mut self, text: &str) {
+            self.0.push(text.to_owned());
+        }
+    }
+
+    fn names(json: &str) -> (bool, Vec<String>) {
+        let mut names = Names::default();
+        let whole = read(json, &mut names);
+        (whole, names.0)
+    }
+
+    #[test]
+    fn a_field_that_occurs_twice_is_read_twice() {
+        let (whole, names) = names(r#"{"name":"a","x":[{}],"na\u006de":["b",null,7]}"#);
+        assert!(whole);
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn what_came_before_the_cut_is_kept() {
+        let (whole, names) = names(r#"[{"name":"a"},{"name":"b","#);
+        assert!(!whole);
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn depth_is_an_error_and_no_overflow() {
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        assert!(!names(&deep).0);
+        assert!(is_json(&deep));
+    }
+}

@@ -1,0 +1,155 @@
+//! What a request looks like to the upstream it is sent to.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts};
+
+use crate::{catalog::Target, request::Endpoint};
+
+/// Names the routers that a request has passed through, so that one knows its own.
+pub(crate) const VIA: HeaderName = HeaderName::from_static("x-free-via");
+/// `true` forbids any model but the one that is named.
+pub(crate) const PIN: HeaderName = HeaderName::from_static("x-free-pin");
+
+/// Headers of a caller that reach a provider; everything else may hold something meant for us alone.
+const PASSED: &[&str] = &[
+    "accept",
+    "accept-language",
+    "content-type",
+    "user-agent",
+    "x-request-id",
+    // Tracing, W3C Trace Context.
+    "traceparent",
+    "tracestate",
+    // Attribution and metadata, https://openrouter.ai/docs/app-attribution.
+    "http-referer",
+    "x-title",
+    "x-openrouter-title",
+    "x-openrouter-categories",
+    "x-openrouter-metadata",
+    "x-free-via",
+];
+
+/// What describes the bytes that the caller sent, and is no longer true of those that we send:
+/// RFC 9110 8.6, RFC 9112 6.1, RFC 9530, RFC 3230, RFC 1864.
+const OF_THE_BODY: &[&str] = &[
+    "content-length",
+    "transfer-encoding",
+    "content-encoding",
+    "content-digest",
+    "repr-digest",
+    "digest",
+    "content-md5",
+];
+
+/// Addresses a request to a target, and gives it the credential of the target's provider.
+pub(super) fn address(
+    parts: &mut Parts,
+    target: &Target,
+    endpoint: Endpoint,
+    length: u64,
+    identity: &HeaderValue,
+) {
+    let provider = target.provider();
+    if let Some(base) = provider.base() {
+        parts.uri = base.uri(endpoint.path(), parts.uri.query());
+        parts.version = Version::HTTP_11;
+        parts.headers = passed(&parts.headers);
+        if let Some(credential) = provider.authorization() {
+            parts
+                .headers
+                .insert(header::AUTHORIZATION, credential.clone());
+        }
+        for (name, value) in provider.headers() {
+            parts.headers.insert(name, value.clone());
+        }
+    } else {
+        for name in OF_THE_BODY {
+            parts.headers.remove(*name);
+        }
+        parts.headers.remove(PIN);
+    }
+    let headers = &mut parts.headers;
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers
+        .entry(header::CONTENT_TYPE)
+        .or_insert(HeaderValue::from_static("application/json"));
+    // The answer has to be read before it is passed on.
+    headers.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
+    headers.append(VIA, identity.clone());
+}
+
+fn passed(headers: &HeaderMap) -> HeaderMap {
+    // What `Connection` names belongs to one hop, even if the list would pass it (RFC 9110 7.6.1).
+    let of_this_hop: Vec<&[u8]> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&b| b == b','))
+        .map(<[u8]>::trim_ascii)
+        .collect();
+    PASSED
+        .iter()
+        .filter(|name| {
+            !of_this_hop
+                .iter()
+                .any(|hop| hop.eq_ignore_ascii_case(name.as_bytes()))
+        })
+        .flat_map(|&name| {
+            headers
+                .get_all(name)
+                .iter()
+                .map(move |value| (HeaderName::from_static(name), value.clone()))
+        })
+        .fold(HeaderMap::new(), |mut passed, (name, value)| {
+            passed.append(name, value);
+            passed
+        })
+}
+
+/// Whether a request has been here before.
+pub(super) fn is_ours(headers: &HeaderMap, identity: &HeaderValue) -> bool {
+    headers.get_all(VIA).iter().any(|via| {
+        via.as_bytes()
+            .split(|&b| b == b',')
+            .any(|id| id.trim_ascii() == identity.as_bytes())
+    })
+}
+
+/// Response headers that concern the hop to the provider, or the provider's own dealings with its client.
+const NOT_RETURNED: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "set-cookie",
+    "alt-svc",
+    "strict-transport-security",
+];
+
+/// Removes from a response what must not reach the caller: headers of the other hop, and any that echo the credential.
+pub(super) fn clean(headers: &mut HeaderMap, target: &Target) {
+    let provider = target.provider();
+    if provider.base().is_none() {
+        return;
+    }
+    for name in NOT_RETURNED {
+        headers.remove(*name);
+    }
+    if let Some(secret) = provider.secret().filter(|secret| !secret.is_empty()) {
+        let echoes: Vec<HeaderName> = headers
+            .iter()
+            .filter(|(_, value)| {
+                memchr::memmem::find(value.as_bytes(), secret.as_bytes()).is_some()
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in echoes {
+            headers.remove(name);
+        }
+    }
+}

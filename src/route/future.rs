@@ -1,0 +1,272 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, request::Parts};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::{body::ResponseBody, forward, layer::Shared, routed::Routed};
+use crate::{
+    body::{Body, BoxError},
+    catalog::Target,
+    error::Refusal,
+    fallback::{Classify, DefaultClassify, Evidence},
+    health::Attempt,
+    intake::{Collect, Held},
+    outcome::{Outcome, OutcomeKind},
+    request::Endpoint,
+};
+
+pin_project! {
+    /// The response future of [`FreeModelRoute`](super::FreeModelRoute).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<Body>>,
+    {
+        #[pin]
+        state: State<S, S::Future, B>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, F, B> {
+        // The body is on its way; the service was ready when the request came.
+        Collecting { #[pin] collect: Collect<B>, job: Option<Job>, service: Option<S>, readied: bool },
+        // The body took its time, so another instance has to become ready first.
+        Readying { service: Option<S>, job: Option<Job>, whole: Option<(Bytes, Held)> },
+        // The inner service is at it.
+        Calling { #[pin] future: F, info: Option<Info> },
+        Refused { refusal: Option<Refusal> },
+        Done,
+    }
+}
+
+/// A request without its body.
+struct Job {
+    shared: Arc<Shared>,
+    endpoint: Endpoint,
+    parts: Parts,
+}
+
+/// What is known of a request that has been routed.
+pub(super) struct Info {
+    pub(super) target: Target,
+    pub(super) dropped: Vec<&'static str>,
+    /// The attempt, where there is no fallback to finish it.
+    pub(super) attempt: Option<Attempt>,
+}
+
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<Body>>,
+{
+    pub(super) const fn passing(future: S::Future) -> Self {
+        Self {
+            state: State::Calling { future, info: None },
+        }
+    }
+
+    pub(super) const fn refused(refusal: Refusal) -> Self {
+        Self {
+            state: State::Refused {
+                refusal: Some(refusal),
+            },
+        }
+    }
+
+    pub(super) fn routing(
+        shared: Arc<Shared>,
+        endpoint: Endpoint,
+        parts: Parts,
+        body: B,
+        readied: S,
+    ) -> Self {
+        let collect = shared.intake.collect(body);
+        Self {
+            state: State::Collecting {
+                collect,
+                job: Some(Job {
+                    shared,
+                    endpoint,
+                    parts,
+                }),
+                service: Some(readied),
+                readied: true,
+            },
+        }
+    }
+}
+
+impl<S, B, ResBody> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<Body>, Response = Response<ResBody>> + Clone,
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProj::Collecting {
+                    collect,
+                    job,
+                    service,
+                    readied,
+                } => {
+                    let Poll::Ready(whole) = collect.poll(cx) else {
+                        if std::mem::take(readied) {
+                            // Nothing readied is held while collecting: it may be a place that others wait for.
+                            *service = service.as_ref().map(S::clone);
+                        }
+                        return Poll::Pending;
+                    };
+                    match whole {
+                        Err(refusal) => State::Refused {
+                            refusal: Some(refusal),
+                        },
+                        Ok((bytes, held)) => match (*readied, service.take(), job.take()) {
+                            (true, Some(service), Some(job)) => send(service, job, &bytes, held),
+                            (_, service, job) => State::Readying {
+                                service,
+                                job,
+                                whole: Some((bytes, held)),
+                            },
+                        },
+                    }
+                }
+                StateProj::Readying {
+                    service,
+                    job,
+                    whole,
+                } => {
+                    let Some(inner) = service else {
+                        return Poll::Pending;
+                    };
+                    ready!(inner.poll_ready(cx))?;
+                    match (service.take(), job.take(), whole.take()) {
+                        (Some(service), Some(job), Some((bytes, held))) => {
+                            send(service, job, &bytes, held)
+                        }
+                        _ => State::Done,
+                    }
+                }
+                StateProj::Calling { future, info } => {
+                    let result = ready!(future.poll(cx));
+                    let info = info.take();
+                    state.set(State::Done);
+                    return Poll::Ready(finish(result, info));
+                }
+                StateProj::Refused { refusal } => {
+                    let refusal = refusal.take();
+                    state.set(State::Done);
+                    match refusal {
+                        Some(refusal) => {
+                            return Poll::Ready(Ok(refusal
+                                .into_response()
+                                .map(ResponseBody::refusal)));
+                        }
+                        None => return Poll::Pending,
+                    }
+                }
+                // Polled after completion: there is nothing more to come.
+                StateProj::Done => return Poll::Pending,
+            };
+            state.set(next);
+        }
+    }
+}
+
+/// Routes a whole request and hands it to a service that is ready for it.
+fn send<S, B>(mut service: S, job: Job, bytes: &Bytes, held: Held) -> State<S, S::Future, B>
+where
+    S: Service<Request<Body>>,
+{
+    match job.shared.route(job.endpoint, job.parts, bytes) {
+        Ok((mut request, info)) => {
+            // Their place in memory is given back when the request is: that is when the bytes are.
+            request.extensions_mut().insert(Arc::new(held));
+            State::Calling {
+                future: service.call(request),
+                info: Some(info),
+            }
+        }
+        Err(refusal) => State::Refused {
+            refusal: Some(refusal),
+        },
+    }
+}
+
+/// Marks a response with the target it came from. Without a fallback around, its head is all that is known of it.
+fn finish<R, E>(
+    result: Result<Response<R>, E>,
+    info: Option<Info>,
+) -> Result<Response<ResponseBody<R>>, E> {
+    let Some(Info {
+        target,
+        dropped,
+        attempt,
+    }) = info
+    else {
+        return result.map(|response| response.map(ResponseBody::upstream));
+    };
+    match result {
+        Ok(mut response) => {
+            if let Some(attempt) = attempt {
+                finish_by_head(attempt, &response);
+            }
+            forward::clean(response.headers_mut(), &target);
+            Routed {
+                target,
+                trail: Vec::new(),
+                dropped,
+            }
+            .mark(&mut response);
+            Ok(response.map(ResponseBody::upstream))
+        }
+        Err(error) => {
+            if let Some(attempt) = attempt {
+                attempt.fail(&Outcome::of(OutcomeKind::Unreachable));
+            }
+            Err(error)
+        }
+    }
+}
+
+fn finish_by_head<B>(attempt: Attempt, response: &Response<B>) {
+    let callers_own = attempt.target().provider().base().is_none()
+        && matches!(response.status().as_u16(), 401..=403);
+    if response.status().is_success() {
+        attempt.succeed();
+    } else if callers_own {
+        // Nothing that the caller's own credential is refused says anything to others.
+        attempt.fail(&Outcome::of(OutcomeKind::Refused));
+    } else {
+        let now = attempt.map().wall();
+        let outcome = DefaultClassify.classify(&Evidence::new(
+            response.status(),
+            response.headers(),
+            &[],
+            now,
+        ));
+        attempt.fail(&outcome);
+    }
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<Body>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

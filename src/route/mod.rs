@@ -1,0 +1,20 @@
+//! The router: which free model gets a request, and what the request looks like there.
+//!
+//! `service` turns a whole request into the one to send, `pick` chooses the target, `forward` addresses the
+//! request to it, `routed` says in the response who answered.
+
+mod body;
+mod forward;
+mod future;
+mod layer;
+mod pick;
+mod routed;
+mod service;
+
+pub use body::ResponseBody;
+pub use future::ResponseFuture;
+pub use layer::FreeModelRouteLayer;
+pub use routed::Routed;
+pub(crate) use routed::mark_trail;
+pub use service::FreeModelRoute;
+pub(crate) use service::RoutedWithoutFallback;

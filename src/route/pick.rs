@@ -1,0 +1,415 @@
+//! Which target gets a request: facts exclude, estimates rank, the selector picks within the best tier.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use http::StatusCode;
+use serde_json::json;
+use tokio::{sync::futures::OwnedNotified, time::Instant};
+
+use crate::{
+    capability::Capability,
+    catalog::{Catalog, Snapshot, Target, means_any},
+    error::{Refusal, in_words},
+    health::{Attempt, HealthMap, Phase, Standing},
+    outcome::OutcomeKind,
+    request::Needs,
+    rng::Rng,
+    select::{Candidate, Chance, Select},
+    slot::{Memory, NoTarget},
+};
+
+/// What one pick goes by.
+pub(super) struct Wish<'a> {
+    pub(super) needs: &'a Needs,
+    /// The model that the caller named.
+    pub(super) requested: Option<&'a str>,
+    /// No other model will do.
+    pub(super) pinned: bool,
+    /// A model that is named is tried first.
+    pub(super) prefer_requested: bool,
+}
+
+/// What the pick reads and uses.
+pub(super) struct Pool<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) health: &'a HealthMap,
+    pub(super) select: &'a dyn Select,
+    pub(super) rng: &'a Rng,
+}
+
+pub(super) enum Nobody {
+    /// No target can ever serve this.
+    Refused(Box<Refusal>),
+    /// Targets could, but not now.
+    NotNow(Box<NoTarget>),
+}
+
+/// How good a target is for a request; the lowest is best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Tier {
+    Named,
+    Fit,
+    UnknownFit,
+    /// Its window, its output, or something it was found to lack, seems not to be enough.
+    Doubtful,
+    Cooling,
+}
+
+/// Why a target that could serve the request is not up for a pick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Out {
+    Tried,
+    Cooling(Instant, OutcomeKind),
+    Probing(Instant),
+    Quarantined,
+    Avoided,
+}
+
+impl Pool<'_> {
+    /// Picks a target and begins an attempt for it.
+    pub(super) fn pick(&self, wish: &Wish<'_>, memory: &Memory) -> Result<Attempt, Nobody> {
+        let snapshot = self.catalog.snapshot();
+        let capable =
+            capable(&snapshot, wish).map_err(|refusal| Nobody::Refused(Box::new(refusal)))?;
+        loop {
+            let changed = self.health.changed();
+            let standings = self.health.standings(&snapshot);
+            let judged: Vec<_> = capable
+                .iter()
+                .map(|&(index, named)| {
+                    let (target, standing) = (&snapshot.targets()[index], &standings[index]);
+                    (
+                        target,
+                        standing,
+                        judge(
+                            target,
+                            standing,
+                            named && wish.prefer_requested,
+                            wish.needs,
+                            memory,
+                        ),
+                    )
+                })
+                .collect();
+            let best = best(&judged);
+            if best.is_empty() {
+                return Err(Nobody::NotNow(Box::new(not_now(&judged, memory, changed))));
+            }
+            let candidates: Vec<_> = best
+                .iter()
+                .map(|&(target, standing)| Candidate {
+                    target,
+                    success_rate: standing.success_rate,
+                    first_token: standing.first_token,
+                    in_flight: standing.in_flight,
+                })
+                .collect();
+            let picked = self
+                .select
+                .select(&candidates, &Chance(self.rng))
+                .min(candidates.len() - 1);
+            // Somebody else may have changed what was read; then what is true now is read again.
+            if let Some(attempt) = self.health.begin(candidates[picked].target) {
+                return Ok(attempt);
+            }
+        }
+    }
+}
+
+/// The targets that can serve the request, by index, and whether each was asked for by name.
+fn capable(snapshot: &Snapshot, wish: &Wish<'_>) -> Result<Vec<(usize, bool)>, Refusal> {
+    let name = wish.requested.filter(|name| !means_any(name));
+    let is_named = |target: &Target| name.is_some_and(|name| target.is_named(name));
+    let pool: Vec<_> = snapshot
+        .targets()
+        .iter()
+        .enumerate()
+        .map(|(index, target)| (index, target, is_named(target)))
+        .filter(|&(_, target, named)| {
+            let model = target.model();
+            if wish.pinned && name.is_some() {
+                named
+            } else {
+                named || model.is_random() && !model.is_guard()
+            }
+        })
+        .collect();
+    if pool.is_empty() {
+        return Err(match name.filter(|_| wish.pinned) {
+            Some(name) => not_in_pool(name),
+            None => Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "empty_pool",
+                "There is no free model in the pool. Check the configured providers and their keys.",
+            ),
+        });
+    }
+    let mut missing = None;
+    let capable: Vec<_> = pool
+        .iter()
+        .filter(|(_, target, _)| {
+            let lacks = target.model().capabilities().missing(wish.needs.hard);
+            if let Some(lack) = lacks.iter().next() {
+                missing = Some(lack);
+            }
+            lacks.is_empty()
+        })
+        .map(|&(index, _, named)| (index, named))
+        .collect();
+    if capable.is_empty() {
+        // A need that nobody meets explains more than the last one that somebody missed.
+        let by_all = wish.needs.hard.iter().find(|&need| {
+            pool.iter()
+                .all(|(_, target, _)| target.model().capabilities().no.contains(need))
+        });
+        return Err(incapable(by_all.or(missing), pool.len(), wish));
+    }
+    Ok(capable)
+}
+
+fn not_in_pool(name: &str) -> Refusal {
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "model_not_found",
+        format!("The model `{shown}` is not in the pool of free models, and x-free-pin forbids any other."),
+    )
+    .param("model")
+}
+
+fn incapable(missing: Option<Capability>, pool: usize, wish: &Wish<'_>) -> Refusal {
+    let needs: Vec<_> = wish.needs.hard.iter().map(Capability::name).collect();
+    let message = match missing {
+        Some(missing) => format!(
+            "None of the {pool} free models in the pool can serve this request: it needs `{missing}`."
+        ),
+        None => format!("None of the {pool} free models in the pool can serve this request."),
+    };
+    let refusal = Refusal::new(StatusCode::NOT_FOUND, "missing_capability", message)
+        .metadata("needs", json!(needs));
+    match missing {
+        Some(missing) => refusal.param(missing.name()),
+        None => refusal,
+    }
+}
+
+fn judge(
+    target: &Target,
+    standing: &Standing,
+    named: bool,
+    needs: &Needs,
+    memory: &Memory,
+) -> Result<(Tier, bool), Out> {
+    if standing.quarantined {
+        return Err(Out::Quarantined);
+    }
+    let tried = memory.tried.iter().find(|tried| tried.id == *target.id());
+    match standing.phase {
+        Phase::Stated(until, kind) => return Err(Out::Cooling(until, kind)),
+        Phase::Probing(until) if tried.is_none() => return Err(Out::Probing(until)),
+        _ => {}
+    }
+    if tried.is_some_and(|tried| !tried.again) {
+        return Err(Out::Tried);
+    }
+    if memory
+        .avoided
+        .iter()
+        .any(|name| **name == *target.provider().name())
+    {
+        return Err(Out::Avoided);
+    }
+    let tier = match standing.phase {
+        Phase::Probing(until) => return Err(Out::Probing(until)),
+        // A name is a wish to try that one first, and probation asks for somebody to try.
+        Phase::Probation { .. } if named => Tier::Named,
+        Phase::Guessed(..) | Phase::Stated(..) | Phase::Probation { rested: false } => {
+            Tier::Cooling
+        }
+        Phase::Probation { rested: true } | Phase::Healthy => {
+            if named {
+                Tier::Named
+            } else {
+                fit(target, standing, needs, memory)
+            }
+        }
+    };
+    Ok((tier, tried.is_some()))
+}
+
+fn fit(target: &Target, standing: &Standing, needs: &Needs, memory: &Memory) -> Tier {
+    /// Any model that is offered today has at least such a window.
+    const SMALLEST_WINDOW: u64 = 4096;
+    let model = target.model();
+    let window = window(target, standing);
+    let too_small = window.is_some_and(|window| {
+        window < needs.window()
+            || memory
+                .too_small
+                .is_some_and(|too_small| window <= too_small)
+    });
+    let output_too_small = needs
+        .output_tokens
+        .zip(model.max_output())
+        .is_some_and(|(asked, most)| asked > most);
+    if too_small || output_too_small || !standing.lacks.intersection(needs.hard).is_empty() {
+        return Tier::Doubtful;
+    }
+    // A list of chat models need not say that they write text.
+    let stated = crate::Capabilities {
+        yes: model.capabilities().yes.with(Capability::TextOutput),
+        no: model.capabilities().no,
+    };
+    let known = stated.certain(needs.hard)
+        && model.capabilities().missing(needs.soft).is_empty()
+        && (window.is_some() || needs.window() <= SMALLEST_WINDOW);
+    if known { Tier::Fit } else { Tier::UnknownFit }
+}
+
+/// The window that is stated, or the smaller one that was found.
+fn window(target: &Target, standing: &Standing) -> Option<u64> {
+    [target.model().context_length(), standing.window]
+        .into_iter()
+        .flatten()
+        .min()
+}
+
+type Judged<'a> = (&'a Target, &'a Standing, Result<(Tier, bool), Out>);
+
+/// The targets of the best tier.
+fn best<'a>(judged: &[Judged<'a>]) -> Vec<(&'a Target, &'a Standing)> {
+    let up = judged
+        .iter()
+        .filter_map(|&(target, standing, ref verdict)| {
+            let (tier, again) = *verdict.as_ref().ok()?;
+            // The tried ones come after all others.
+            Some((again, tier, target, standing))
+        });
+    let retrying = judged
+        .iter()
+        .any(|(_, _, verdict)| matches!(verdict, Err(Out::Tried | Out::Avoided) | Ok((_, true))));
+    let key = |&(again, tier, target, standing): &(bool, Tier, &Target, &Standing)| {
+        // After a first failure those that succeeded lately go before unproven ones.
+        let unproven = retrying && !standing.proven;
+        // Where all seem too small the largest is the best guess.
+        let room = if tier == Tier::Doubtful {
+            window(target, standing).unwrap_or(u64::MAX)
+        } else {
+            0
+        };
+        (again, tier, unproven, Reverse(room))
+    };
+    let Some(first) = up.clone().map(|entry| key(&entry)).min() else {
+        return Vec::new();
+    };
+    up.filter(|entry| key(entry) == first)
+        .map(|(_, _, target, standing)| (target, standing))
+        .collect()
+}
+
+/// All that could serve the request are held back: says by what, and until when.
+fn not_now(judged: &[Judged<'_>], memory: &Memory, changed: OwnedNotified) -> NoTarget {
+    let outs = || {
+        judged
+            .iter()
+            .filter_map(|&(target, standing, ref verdict)| {
+                Some((target, standing, verdict.as_ref().err()?))
+            })
+    };
+    let worth_waiting = outs()
+        .filter_map(|(target, _, out)| match *out {
+            Out::Cooling(until, _) if memory.may_wait_for(target.id()) => Some(until),
+            Out::Probing(until) => Some(until),
+            _ => None,
+        })
+        .min();
+    let probing = outs().any(|(_, _, out)| matches!(out, Out::Probing(_)));
+    let mut recovery = Recoveries {
+        now: Instant::now(),
+        limit: None,
+        any: None,
+    };
+    let mut by_reason = BTreeMap::<&str, usize>::new();
+    for (_, standing, out) in outs() {
+        *by_reason
+            .entry(recovery.note(*out, standing.phase))
+            .or_default() += 1;
+    }
+    NoTarget {
+        refusal: refusal(judged.len(), &by_reason, &recovery),
+        worth_waiting,
+        probing,
+        changed,
+    }
+}
+
+/// When those that are held back will be back.
+struct Recoveries {
+    now: Instant,
+    /// The end of the first stated limit.
+    limit: Option<Instant>,
+    /// The first of all, guesses included.
+    any: Option<Instant>,
+}
+
+impl Recoveries {
+    /// Takes one target into account, and names what holds it back.
+    fn note(&mut self, out: Out, phase: Phase) -> &'static str {
+        let (reason, back) = match (out, phase) {
+            (Out::Cooling(until, kind), _) => {
+                // That a key is refused, or a model gone, has an end by rule; it is no rate that a caller could keep to.
+                if !matches!(
+                    kind,
+                    OutcomeKind::Unauthorised | OutcomeKind::Gated | OutcomeKind::Gone
+                ) {
+                    self.limit = earlier(self.limit, until);
+                }
+                (kind.name(), Some(until))
+            }
+            (Out::Probing(until), _) => ("probing", Some(until)),
+            (Out::Quarantined, _) => ("quarantined", None),
+            (Out::Tried, Phase::Guessed(until, _)) => ("tried", Some(until)),
+            (Out::Tried, _) => ("tried", Some(self.now)),
+            (Out::Avoided, _) => ("provider_excluded", Some(self.now)),
+        };
+        if let Some(back) = back {
+            self.any = earlier(self.any, back);
+        }
+        reason
+    }
+}
+
+fn earlier(known: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(known.map_or(other, |known| known.min(other)))
+}
+
+fn refusal(targets: usize, by_reason: &BTreeMap<&str, usize>, recovery: &Recoveries) -> Refusal {
+    let wait = |until: Instant| until.saturating_duration_since(recovery.now);
+    let reasons: Vec<_> = by_reason
+        .iter()
+        .map(|(reason, n)| format!("{n} {}", reason.replace('_', " ")))
+        .collect();
+    let mut message = format!(
+        "No free model can take this request now. Of the {targets} that could: {}",
+        reasons.join(", ")
+    );
+    if let Some(first) = recovery.any {
+        message.push_str("; the first may be back ");
+        message.push_str(&in_words(wait(first)));
+    }
+    message.push('.');
+    let (status, code) = match recovery.limit {
+        Some(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "no_model_available"),
+    };
+    let mut refusal = Refusal::new(status, code, message)
+        .metadata("targets", json!(targets))
+        .metadata("held_back", json!(by_reason));
+    if let Some(until) = recovery.limit.or(recovery.any) {
+        refusal = refusal.retry_after(wait(until));
+    }
+    if let Some(until) = recovery.any {
+        refusal = refusal.recovers_in(wait(until));
+    }
+    refusal
+}

@@ -1,0 +1,215 @@
+//! What the fallback and the router tell each other about one request.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use tokio::{sync::futures::OwnedNotified, time::Instant};
+
+use crate::{catalog::TargetId, error::Refusal, health::Attempt, request::Envelope};
+
+/// Where a router leaves the [`Attempt`] it has begun, for the [`Fallback`](crate::Fallback) around it to finish.
+///
+/// `Fallback` puts a fresh one into the extensions of each request that it sends. A router other than ours
+/// joins in by filling it:
+///
+/// ```
+/// use tower_free_models::{AttemptSlot, HealthMap, Target};
+///
+/// fn route<B>(request: &http::Request<B>, target: &Target, health: &HealthMap) {
+///     if let (Some(slot), Some(attempt)) = (request.extensions().get::<AttemptSlot>(), health.begin(target)) {
+///         slot.fill(attempt);
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct AttemptSlot {
+    taken: Arc<Mutex<Taken>>,
+    session: Arc<Session>,
+}
+
+#[derive(Default)]
+enum Taken {
+    #[default]
+    Nothing,
+    Attempt(Attempt),
+    NoTarget(NoTarget),
+}
+
+/// Why a router found nobody to send a request to, although the catalog has targets that could serve it.
+pub(crate) struct NoTarget {
+    /// What to answer if nobody waits.
+    pub(crate) refusal: Refusal,
+    /// When the first of those that this request may still try is free, at the latest.
+    pub(crate) worth_waiting: Option<Instant>,
+    /// A probe is under way, and may end sooner.
+    pub(crate) probing: bool,
+    /// Resolves when somebody may have become free sooner.
+    pub(crate) changed: OwnedNotified,
+}
+
+impl AttemptSlot {
+    pub(crate) fn new(session: Arc<Session>) -> Self {
+        Self {
+            taken: Arc::default(),
+            session,
+        }
+    }
+
+    /// Leaves the attempt here. One that was here before is dropped, and so counts as abandoned.
+    pub fn fill(&self, attempt: Attempt) {
+        *self.lock() = Taken::Attempt(attempt);
+    }
+
+    /// Whether this target was tried already for the same request.
+    #[must_use]
+    pub fn tried(&self, target: &TargetId) -> bool {
+        self.session
+            .lock()
+            .tried
+            .iter()
+            .any(|tried| tried.id == *target)
+    }
+
+    pub(crate) fn nobody(&self, no_target: NoTarget) {
+        *self.lock() = Taken::NoTarget(no_target);
+    }
+
+    pub(crate) fn take_attempt(&self) -> Option<Attempt> {
+        let mut taken = self.lock();
+        match std::mem::take(&mut *taken) {
+            Taken::Attempt(attempt) => Some(attempt),
+            other => {
+                *taken = other;
+                None
+            }
+        }
+    }
+
+    pub(crate) fn take_no_target(&self) -> Option<NoTarget> {
+        let mut taken = self.lock();
+        match std::mem::take(&mut *taken) {
+            Taken::NoTarget(no_target) => Some(no_target),
+            other => {
+                *taken = other;
+                None
+            }
+        }
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for AttemptSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let taken = match &*self.lock() {
+            Taken::Nothing => "nothing",
+            Taken::Attempt(_) => "an attempt",
+            Taken::NoTarget(_) => "no target",
+        };
+        f.debug_struct("AttemptSlot")
+            .field("taken", &taken)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is shared between the attempts of one request.
+#[derive(Default)]
+pub(crate) struct Session(Mutex<Memory>);
+
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// Targets tried so far.
+    pub(crate) tried: Vec<Tried>,
+    /// Providers that cannot help this request any more.
+    pub(crate) avoided: Vec<Arc<str>>,
+    /// A window of this size was too small.
+    pub(crate) too_small: Option<u64>,
+    /// The scan of the body, and the very bytes that were scanned.
+    scanned: Option<(Bytes, Arc<Envelope>)>,
+}
+
+/// A target that a request has been sent to.
+#[derive(Clone, Debug)]
+pub(crate) struct Tried {
+    pub(crate) id: TargetId,
+    pub(crate) times: u32,
+    /// It named, or a fixed rule sets, when it is worth coming back.
+    pub(crate) stated: bool,
+    /// It may be tried once more, where nobody else is left.
+    pub(crate) again: bool,
+}
+
+impl Session {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    /// An attempt for this target has failed.
+    pub(crate) fn tried(&mut self, id: &TargetId, stated: bool) {
+        match self.tried.iter_mut().find(|tried| tried.id == *id) {
+            Some(tried) => {
+                *tried = Tried {
+                    times: tried.times + 1,
+                    stated,
+                    again: false,
+                    ..tried.clone()
+                }
+            }
+            None => self.tried.push(Tried {
+                id: id.clone(),
+                times: 1,
+                stated,
+                again: false,
+            }),
+        }
+    }
+
+    /// Lets a target be tried a second time, where nobody else is left.
+    pub(crate) fn allow_again(&mut self, which: impl Fn(&Tried) -> bool) {
+        for tried in &mut self.tried {
+            tried.again |= tried.times == 1 && which(tried);
+        }
+    }
+
+    /// Whether waiting for this target's stated recovery can help: after the wait it may be tried once more.
+    pub(crate) fn may_wait_for(&self, id: &TargetId) -> bool {
+        self.tried
+            .iter()
+            .find(|tried| tried.id == *id)
+            .is_none_or(|tried| tried.times == 1)
+    }
+
+    pub(crate) fn avoid(&mut self, provider: &str) {
+        if !self.avoided.iter().any(|known| **known == *provider) {
+            self.avoided.push(provider.into());
+        }
+    }
+
+    /// The scan, if it was made of these very bytes.
+    pub(crate) fn scan_of(&self, body: &Bytes) -> Option<Arc<Envelope>> {
+        let (bytes, envelope) = self.scanned.as_ref()?;
+        (bytes.as_ptr() == body.as_ptr() && bytes.len() == body.len()).then(|| Arc::clone(envelope))
+    }
+
+    /// Keeps the bytes as well, so that no other body can come to stand at their address.
+    pub(crate) fn keep_scan(&mut self, body: &Bytes, envelope: &Arc<Envelope>) {
+        self.scanned = Some((body.clone(), Arc::clone(envelope)));
+    }
+
+    pub(crate) fn streams(&self) -> Option<bool> {
+        self.scanned
+            .as_ref()
+            .map(|(_, envelope)| envelope.needs.stream)
+    }
+}

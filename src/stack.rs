@@ -1,0 +1,56 @@
+//! Both layers, in the right order.
+
+use tower_layer::Layer;
+
+use crate::{
+    catalog::Catalog,
+    fallback::{Fallback, FallbackLayer},
+    health::HealthMap,
+    route::{FreeModelRoute, FreeModelRouteLayer},
+};
+
+/// [`FallbackLayer`] around [`FreeModelRouteLayer`], each with its defaults.
+///
+/// See the [crate docs](crate) for a complete example.
+#[must_use]
+pub fn stack(catalog: Catalog, health: HealthMap) -> Stack {
+    Stack {
+        fallback: FallbackLayer::new(),
+        route: FreeModelRouteLayer::new(catalog, health),
+    }
+}
+
+/// Both layers, in the right order. Made by [`stack`].
+#[derive(Clone, Debug)]
+pub struct Stack {
+    fallback: FallbackLayer,
+    route: FreeModelRouteLayer,
+}
+
+impl Stack {
+    /// Changes the settings of the outer layer.
+    #[must_use]
+    pub fn fallback(self, change: impl FnOnce(FallbackLayer) -> FallbackLayer) -> Self {
+        Self {
+            fallback: change(self.fallback),
+            ..self
+        }
+    }
+
+    /// Changes the settings of the inner layer.
+    #[must_use]
+    pub fn route(self, change: impl FnOnce(FreeModelRouteLayer) -> FreeModelRouteLayer) -> Self {
+        Self {
+            route: change(self.route),
+            ..self
+        }
+    }
+}
+
+impl<S> Layer<S> for Stack {
+    type Service = Fallback<FreeModelRoute<S>>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.fallback.layer(self.route.layer(inner))
+    }
+}

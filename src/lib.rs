@@ -169,3 +169,8 @@ pub mod __private {
         }
     }
 }
+
+/// The examples of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::request::Segments;
+use crate::{intake::Held, request::Segments};
 
 /// Any error, as bodies of all kinds report them.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -35,14 +35,15 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Body(Kind);
 
 enum Kind {
-    Whole(Segments),
+    /// With their place in the memory that all bodies may take, where it is counted here.
+    Whole(Segments, #[allow(dead_code)] Option<Held>),
     /// The mutex makes the body `Sync`, as some clients ask, even if what it wraps is not; it is never contended.
     Stream(Mutex<Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError> + Send>>>),
 }
 
 impl Body {
-    pub(crate) const fn whole(segments: Segments) -> Self {
-        Self(Kind::Whole(segments))
+    pub(crate) const fn whole(segments: Segments, held: Option<Held>) -> Self {
+        Self(Kind::Whole(segments, held))
     }
 
     /// A body that passes through. One that is a [`Body`] already is not wrapped again.
@@ -64,7 +65,7 @@ impl Body {
 
 impl<T: Into<Bytes>> From<T> for Body {
     fn from(bytes: T) -> Self {
-        Self::whole(Segments::from(bytes.into()))
+        Self::whole(Segments::from(bytes.into()), None)
     }
 }
 
@@ -83,7 +84,7 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
-            Kind::Whole(segments) => {
+            Kind::Whole(segments, _) => {
                 Poll::Ready(segments.next().map(|bytes| Ok(Frame::data(bytes))))
             }
             Kind::Stream(stream) => stream
@@ -96,7 +97,7 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Whole(segments) => segments.is_empty(),
+            Kind::Whole(segments, _) => segments.is_empty(),
             Kind::Stream(stream) => stream
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -106,7 +107,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Whole(segments) => SizeHint::with_exact(segments.len()),
+            Kind::Whole(segments, _) => SizeHint::with_exact(segments.len()),
             Kind::Stream(stream) => stream
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -118,7 +119,7 @@ impl http_body::Body for Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.0 {
-            Kind::Whole(_) => "whole",
+            Kind::Whole(..) => "whole",
             Kind::Stream(_) => "stream",
         };
         f.debug_struct("Body")

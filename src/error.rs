@@ -23,7 +23,8 @@ pub(crate) struct Refusal {
     metadata: Map<String, Value>,
     /// When somebody recovers for sure.
     retry_after: Option<Duration>,
-    should_retry: Option<bool>,
+    /// It makes no sense to send this again soon.
+    hopeless: bool,
 }
 
 impl Refusal {
@@ -35,7 +36,7 @@ impl Refusal {
             param: None,
             metadata: Map::new(),
             retry_after: None,
-            should_retry: None,
+            hopeless: false,
         }
     }
 
@@ -62,7 +63,7 @@ impl Refusal {
     /// Says that it makes no sense to send this again soon, if recovery is so far away.
     pub(crate) fn recovers_in(mut self, wait: Duration) -> Self {
         if wait > WORTH_A_RETRY {
-            self.should_retry = Some(false);
+            self.hopeless = true;
         }
         self
     }
@@ -88,11 +89,8 @@ impl Refusal {
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
-        if let Some(retry) = self.should_retry {
-            headers.insert(
-                SHOULD_RETRY,
-                HeaderValue::from_static(if retry { "true" } else { "false" }),
-            );
+        if self.hopeless {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         response
     }

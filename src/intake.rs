@@ -15,9 +15,9 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
-use crate::{body::BoxError, error::Refusal, request::Endpoint};
+use crate::{body::BoxError, clock::later, error::Refusal, request::Endpoint};
 
 /// The bounds of collecting. Clones share what counts over all bodies.
 #[derive(Clone, Debug)]
@@ -53,6 +53,16 @@ impl Default for Intake {
 }
 
 impl Intake {
+    /// For bodies that somebody else has bounded already.
+    pub(crate) fn unbounded() -> Self {
+        Self {
+            max_body: u64::MAX,
+            body_timeout: Duration::MAX,
+            ..Self::default()
+        }
+        .max_in_flight(u64::MAX)
+    }
+
     pub(crate) fn max_in_flight(mut self, max: u64) -> Self {
         self.in_flight = Arc::new(InFlight {
             bytes: AtomicU64::new(0),
@@ -201,8 +211,10 @@ where
         loop {
             let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) else {
                 if this.timer.is_none() {
-                    this.timer
-                        .set(Some(tokio::time::sleep(this.intake.body_timeout)));
+                    this.timer.set(Some(tokio::time::sleep_until(later(
+                        Instant::now(),
+                        this.intake.body_timeout,
+                    ))));
                 }
                 if let Some(timer) = this.timer.as_mut().as_pin_mut() {
                     ready!(timer.poll(cx));

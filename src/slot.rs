@@ -130,7 +130,7 @@ pub(crate) struct Memory {
     /// Targets tried so far.
     pub(crate) tried: Vec<Tried>,
     /// Providers that cannot help this request any more.
-    pub(crate) avoided: Vec<Arc<str>>,
+    pub(crate) avoided: Vec<Avoided>,
     /// A window of this size was too small.
     pub(crate) too_small: Option<u64>,
     /// The scan of the body, and the very bytes that were scanned.
@@ -146,6 +146,14 @@ pub(crate) struct Tried {
     pub(crate) stated: bool,
     /// It may be tried once more, where nobody else is left.
     pub(crate) again: bool,
+}
+
+/// A provider that a request has no use for any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Avoided {
+    pub(crate) provider: Arc<str>,
+    /// Until its limit is over; else for good.
+    limited: bool,
 }
 
 impl Session {
@@ -190,10 +198,18 @@ impl Memory {
             .is_none_or(|tried| tried.times == 1)
     }
 
-    pub(crate) fn avoid(&mut self, provider: &str) {
-        if !self.avoided.iter().any(|known| **known == *provider) {
-            self.avoided.push(provider.into());
-        }
+    /// This provider cannot help: for good, or because it is `limited` for now.
+    pub(crate) fn avoid(&mut self, provider: &str, limited: bool) {
+        self.avoided.push(Avoided {
+            provider: provider.into(),
+            limited,
+        });
+    }
+
+    /// The request has waited for limits to end.
+    pub(crate) fn waited(&mut self) {
+        self.allow_again(|tried| tried.stated);
+        self.avoided.retain(|avoided| !avoided.limited);
     }
 
     /// The scan, if it was made of these very bytes.

@@ -190,6 +190,27 @@ impl Reads for Word {
     }
 }
 
+/// Whether the end of a JSON answer, which need not be whole, states that it cost money.
+///
+/// For answers that are too large to be held: their `usage` stands at the end, after the content.
+pub(crate) fn tail_is_billed(tail: &[u8]) -> bool {
+    const COST: &[u8] = b"\"cost\"";
+    memchr::memmem::rfind_iter(tail, COST).any(|at| {
+        let after = tail[at + COST.len()..].trim_ascii_start();
+        let Some(number) = after.strip_prefix(b":").map(<[u8]>::trim_ascii_start) else {
+            return false;
+        };
+        let number = number.strip_prefix(b"\"").unwrap_or(number);
+        let digits = number
+            .iter()
+            .take_while(|b| b.is_ascii_digit() || **b == b'.')
+            .count();
+        number[..digits]
+            .iter()
+            .any(|digit| (b'1'..=b'9').contains(digit))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -415,6 +436,25 @@ mod tests {
         #[test]
         fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..300)) {
             read(&body);
+        }
+    }
+
+    #[test]
+    fn the_tail_of_a_large_answer_tells_what_it_cost() {
+        for (tail, billed) in [
+            (
+                r#"BORw0KGgo="}}]}}],"usage":{"total_tokens":9,"cost":0.00013}}"#,
+                true,
+            ),
+            (r#"…"usage":{"cost" : "0.01","total_tokens":9}}"#, true),
+            (
+                r#"…"usage":{"cost":0.000,"cost_details":{"upstream":1}}}"#,
+                false,
+            ),
+            (r#"…"usage":{"cost":null}}"#, false),
+            (r#"…"}"#, false),
+        ] {
+            assert_eq!(tail_is_billed(tail.as_bytes()), billed, "{tail}");
         }
     }
 }

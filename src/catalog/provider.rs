@@ -163,8 +163,12 @@ impl Provider {
     }
 
     /// The key itself, to find where an upstream echoes it.
-    pub(crate) fn secret(&self) -> Option<&str> {
-        self.0.key.as_ref().map(|key| key.secret.as_str())
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+        let key = self.0.key.as_ref().map(|key| key.secret.as_str());
+        let headers = self.0.headers.iter().filter(|(name, _)| is_secret(name));
+        key.into_iter()
+            .chain(headers.filter_map(|(_, value)| value.to_str().ok()))
+            .filter(|secret| !secret.is_empty())
     }
 
     /// What is sent with every attempt.
@@ -300,12 +304,25 @@ impl ProviderBuilder {
             name: self.name.into(),
             base,
             key,
-            headers: self.headers.into_iter().collect(),
+            headers: self.headers.into_iter().map(sensitive).collect(),
             free,
             listing: self.listing.unwrap_or(DEFAULT_LISTING),
             day: self.day.unwrap_or(known_day),
         })))
     }
+}
+
+/// Nobody knows what an operator puts into a header of their own, so none of them is for logs.
+fn sensitive((name, mut value): (HeaderName, HeaderValue)) -> (HeaderName, HeaderValue) {
+    value.set_sensitive(true);
+    (name, value)
+}
+
+/// Whether the name of a header says that its value is a credential.
+fn is_secret(name: &HeaderName) -> bool {
+    ["key", "token", "auth", "secret", "cookie"]
+        .iter()
+        .any(|word| name.as_str().contains(word))
 }
 
 impl fmt::Debug for ProviderBuilder {
@@ -429,7 +446,7 @@ mod tests {
             !shown.contains("secret") && !shown.contains("hidden"),
             "{shown}"
         );
-        assert_eq!(provider.secret(), Some("sk-secret"));
+        assert_eq!(provider.secrets().next(), Some("sk-secret"));
         assert!(
             provider
                 .authorization()
@@ -459,7 +476,7 @@ mod tests {
             .key("sk-1\n")
             .build()
             .expect("a provider");
-        assert_eq!(provider.secret(), Some("sk-1"));
+        assert_eq!(provider.secrets().collect::<Vec<_>>(), ["sk-1"]);
         assert_eq!(fault(Provider::openrouter().key(" \n")), Fault::EmptyKey);
     }
 

@@ -1,5 +1,4 @@
 use std::{
-    collections::VecDeque,
     fmt,
     future::Future as _,
     pin::Pin,
@@ -17,10 +16,13 @@ use tokio::time::{Instant, Sleep};
 
 use super::{
     classify::{Classify, Evidence},
+    frames::Frames,
     gate::Gate,
 };
 use crate::{
+    answer,
     body::BoxError,
+    clock::later,
     health::Attempt,
     outcome::{Outcome, OutcomeKind},
 };
@@ -42,21 +44,35 @@ pin_project! {
         // What is not ours to watch.
         Passing { #[pin] body: B },
         // All of it is here.
-        Whole { frames: VecDeque<Bytes>, trailers: Option<HeaderMap> },
+        Whole { frames: Frames, trailers: Option<HeaderMap> },
         // An event stream that has begun to answer.
         Events { body: Pin<Box<B>>, gate: Box<Gate>, trailers: Option<HeaderMap>, watch: Watch, #[pin] silence: Silence },
         // An answer that is too large, or of too strange a kind, to be looked at.
-        Rest { frames: VecDeque<Bytes>, body: Pin<Box<B>>, watch: Watch, #[pin] silence: Silence },
+        Rest { frames: Frames, body: Pin<Box<B>>, tail: Tail, watch: Watch, #[pin] silence: Silence },
     }
 }
 
 /// What watches over an answer that has begun: it ends the attempt.
 pub(super) struct Watch {
-    pub(super) attempt: Option<Attempt>,
-    pub(super) classify: Arc<dyn Classify>,
+    attempt: Option<Attempt>,
+    classify: Arc<dyn Classify>,
+    /// The answer is whole, whatever may follow it.
+    finished: bool,
 }
 
 impl Watch {
+    pub(super) fn new(attempt: Attempt, classify: Arc<dyn Classify>) -> Self {
+        Self {
+            attempt: Some(attempt),
+            classify,
+            finished: false,
+        }
+    }
+
+    fn billed(&self) {
+        self.attempt.iter().for_each(Attempt::billed);
+    }
+
     fn succeed(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             attempt.succeed();
@@ -90,6 +106,15 @@ impl Watch {
     }
 }
 
+impl Drop for Watch {
+    /// Many clients hang up when the answer is whole, and do not wait for the end of the stream.
+    fn drop(&mut self) {
+        if self.finished {
+            self.succeed();
+        }
+    }
+}
+
 impl<B> ResponseBody<B> {
     pub(super) const fn passing(body: B) -> Self {
         Self {
@@ -97,22 +122,17 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    pub(super) const fn whole(frames: VecDeque<Bytes>, trailers: Option<HeaderMap>) -> Self {
+    pub(super) fn whole(frames: Frames, trailers: Option<HeaderMap>) -> Self {
         Self {
             kind: Kind::Whole { frames, trailers },
         }
     }
 
     pub(super) fn bytes(bytes: Bytes) -> Self {
-        Self::whole(VecDeque::from([bytes]), None)
+        Self::whole(Frames::from_iter([bytes]), None)
     }
 
-    pub(super) const fn events(
-        body: Pin<Box<B>>,
-        gate: Box<Gate>,
-        watch: Watch,
-        idle: Duration,
-    ) -> Self {
+    pub(super) fn events(body: Pin<Box<B>>, gate: Box<Gate>, watch: Watch, idle: Duration) -> Self {
         Self {
             kind: Kind::Events {
                 body,
@@ -124,16 +144,12 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    pub(super) const fn rest(
-        frames: VecDeque<Bytes>,
-        body: Pin<Box<B>>,
-        watch: Watch,
-        idle: Duration,
-    ) -> Self {
+    pub(super) fn rest(frames: Frames, body: Pin<Box<B>>, watch: Watch, idle: Duration) -> Self {
         Self {
             kind: Kind::Rest {
                 frames,
                 body,
+                tail: Tail::default(),
                 watch,
                 silence: Silence::new(idle),
             },
@@ -163,7 +179,7 @@ where
                 }
                 KindProj::Whole { frames, trailers } => {
                     let frame = frames
-                        .pop_front()
+                        .pop()
                         .map(Frame::data)
                         .or_else(|| trailers.take().map(Frame::trailers));
                     return Poll::Ready(frame.map(Ok));
@@ -186,7 +202,11 @@ where
                                 Err(frame) => *trailers = frame.into_trailers().ok(),
                             }
                             if gate.seen.billed {
-                                watch.attempt.iter().for_each(Attempt::billed);
+                                watch.billed();
+                            }
+                            watch.finished = gate.seen.finished && gate.seen.error.is_none();
+                            if gate.seen.done && watch.finished {
+                                watch.succeed();
                             }
                             continue;
                         }
@@ -197,7 +217,7 @@ where
                         }
                     };
                     finish(gate, watch, end);
-                    let frames = std::iter::from_fn(|| gate.next()).collect();
+                    let frames = gate.take();
                     let trailers = trailers.take();
                     // The upstream is let go here.
                     kind.set(Kind::Whole { frames, trailers });
@@ -205,41 +225,47 @@ where
                 KindProj::Rest {
                     frames,
                     body,
+                    tail,
                     watch,
                     mut silence,
                 } => {
-                    if let Some(bytes) = frames.pop_front() {
+                    if let Some(bytes) = frames.pop() {
+                        tail.push(&bytes);
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
-                    let error: BoxError = match body.as_mut().poll_frame(cx) {
+                    let end = match body.as_mut().poll_frame(cx) {
                         Poll::Ready(Some(Ok(frame))) => {
                             silence.as_mut().broken();
+                            if let Some(bytes) = frame.data_ref() {
+                                tail.push(bytes);
+                            }
+                            // Who knows the length does not ask for the end.
+                            if body.is_end_stream() {
+                                tail.report(watch);
+                            }
                             return Poll::Ready(Some(Ok(frame)));
                         }
                         Poll::Ready(None) => {
-                            watch.succeed();
-                            kind.set(Kind::Whole {
-                                frames: VecDeque::new(),
-                                trailers: None,
-                            });
-                            return Poll::Ready(None);
+                            tail.report(watch);
+                            None
                         }
                         Poll::Ready(Some(Err(error))) => {
                             watch.fail(&Outcome::of(OutcomeKind::Interrupted));
-                            error.into()
+                            Some(error.into())
                         }
                         Poll::Pending => {
                             ready!(silence.poll(cx));
                             let error = format!("the answer of {} stalled", watch.name());
                             watch.fail(&Outcome::of(OutcomeKind::TooSlow));
-                            error.into()
+                            Some(error.into())
                         }
                     };
+                    // The upstream is let go here.
                     kind.set(Kind::Whole {
-                        frames: VecDeque::new(),
+                        frames: Frames::default(),
                         trailers: None,
                     });
-                    return Poll::Ready(Some(Err(error)));
+                    return Poll::Ready(end.map(Err));
                 }
             }
         }
@@ -248,19 +274,40 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Passing { body } => body.is_end_stream(),
-            Kind::Whole { frames, trailers } => frames.is_empty() && trailers.is_none(),
-            Kind::Events { .. } | Kind::Rest { .. } => false,
+            Kind::Whole { frames, trailers } => frames.len() == 0 && trailers.is_none(),
+            Kind::Events { .. } => false,
+            Kind::Rest { frames, body, .. } => frames.len() == 0 && body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Passing { body } => body.size_hint(),
-            Kind::Whole { frames, .. } => {
-                SizeHint::with_exact(frames.iter().map(|frame| frame.len() as u64).sum())
-            }
+            Kind::Whole { frames, .. } => SizeHint::with_exact(frames.len() as u64),
             Kind::Events { .. } | Kind::Rest { .. } => SizeHint::default(),
         }
+    }
+}
+
+/// The end of an answer that is too large to be held: there it says what it cost.
+#[derive(Default)]
+struct Tail(Vec<u8>);
+
+impl Tail {
+    const KEPT: usize = 8 * 1024;
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.0
+            .extend_from_slice(&bytes[bytes.len().saturating_sub(Self::KEPT)..]);
+        let over = self.0.len().saturating_sub(Self::KEPT);
+        self.0.drain(..over);
+    }
+
+    fn report(&self, watch: &mut Watch) {
+        if answer::tail_is_billed(&self.0) {
+            watch.billed();
+        }
+        watch.succeed();
     }
 }
 
@@ -319,7 +366,7 @@ impl Silence {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         if !std::mem::replace(this.listening, true) {
-            let end = Instant::now() + *this.limit;
+            let end = later(Instant::now(), *this.limit);
             match this.timer.as_mut().as_pin_mut() {
                 Some(timer) => timer.reset(end),
                 None => this.timer.set(Some(tokio::time::sleep_until(end))),

@@ -194,6 +194,10 @@ impl<'a> Case<'a> {
                 By::Label(label) => self.body.labels.iter().any(|found| found == label),
                 By::Text(phrases) => phrases.iter().all(|phrase| self.text.contains(phrase)),
                 By::Opening(phrase) => self.text.lines().any(|line| line.starts_with(phrase)),
+                By::Framed(open, close) => self.text.lines().any(|line| {
+                    let line = line.trim_end().trim_end_matches('.');
+                    line.starts_with(open) && line.ends_with(close)
+                }),
             }
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header, request, response};
+use http::{Request, Response, header, request, response};
 use pin_project_lite::pin_project;
 use tokio::{
     sync::futures::OwnedNotified,
@@ -58,7 +58,7 @@ pin_project! {
         // An instance of the service has to become ready for the next attempt.
         Readying { service: Option<S> },
         // An attempt is under way.
-        Calling { #[pin] future: F, slot: AttemptSlot },
+        Calling { #[pin] future: F, slot: OwnSlot, began: Instant },
         // A success is looked at before it is passed on.
         Peeking { peeking: Option<Read<R>>, peek: Option<Peek> },
         // What a failure says of itself is read.
@@ -68,6 +68,16 @@ pin_project! {
         // An answer of our own.
         Refused { refusal: Option<Refusal> },
         Done,
+    }
+}
+
+/// The slot of an attempt that is under way. The request that carries it belongs to the inner service, which
+/// may keep it for long after the caller has left; the attempt must not wait for that.
+struct OwnSlot(AttemptSlot);
+
+impl Drop for OwnSlot {
+    fn drop(&mut self) {
+        drop(self.0.take_attempt());
     }
 }
 
@@ -185,22 +195,33 @@ where
                         }
                     }
                 }
-                StageProj::Calling { future, slot } => match future.poll(cx) {
-                    Poll::Ready(Ok(response)) => run.answered(slot, response),
-                    Poll::Ready(Err(error)) => match slot.take_attempt() {
+                StageProj::Calling {
+                    future,
+                    slot,
+                    began,
+                } => match future.poll(cx) {
+                    Poll::Ready(Ok(response)) => run.answered(&slot.0, response),
+                    Poll::Ready(Err(error)) => match slot.0.take_attempt() {
                         Some(attempt) => run.then(|job| job.unreachable(attempt, error)),
                         None => Next::Answer(Err(error)),
                     },
                     Poll::Pending => {
                         ready!(run.poll_timer(cx));
-                        match slot.take_attempt() {
+                        if run.extend_head_deadline(*began) {
+                            continue;
+                        }
+                        match slot.0.take_attempt() {
                             Some(attempt) => run.then(|job| job.too_slow(attempt)),
                             None => run.then(Job::out_of_time),
                         }
                     }
                 },
                 StageProj::Peeking { peeking, peek } => {
+                    let mut patience = Patience::default();
                     let peeked = loop {
+                        if patience.is_over() && run.poll_timer(cx).is_ready() {
+                            break None;
+                        }
                         let (Some(response), Some(peek)) = (peeking.as_mut(), peek.as_mut()) else {
                             return Poll::Pending;
                         };
@@ -222,7 +243,12 @@ where
                     run.peeked(response, peek, peeked)
                 }
                 StageProj::Draining { draining, drain } => {
+                    let mut patience = Patience::default();
                     loop {
+                        if patience.is_over() && run.poll_timer(cx).is_ready() {
+                            drain.cut = true;
+                            break;
+                        }
                         let Some(response) = draining.as_mut() else {
                             return Poll::Pending;
                         };
@@ -275,6 +301,18 @@ where
     }
 }
 
+/// A body that always has another frame, even if there is nothing in it, must not outlast a deadline.
+#[derive(Default)]
+struct Patience(u32);
+
+impl Patience {
+    /// Every so many frames it is time to look at the clock.
+    const fn is_over(&mut self) -> bool {
+        self.0 = self.0.wrapping_add(1);
+        self.0 % 64 == 0
+    }
+}
+
 /// The steps between the stages.
 struct Run<'a, S, E> {
     job: &'a mut Option<Job<S, E>>,
@@ -294,10 +332,26 @@ where
         let began = Instant::now();
         let (request, slot) = job.request();
         let future = service.call(request);
-        // The router has scanned the body now, so it is known whether the answer is to be streamed.
-        let end = job.head_deadline(began);
+        let end = job.first_deadline(began);
         self.set_timer(end);
-        Next::Stage(Stage::Calling { future, slot })
+        Next::Stage(Stage::Calling {
+            future,
+            slot: OwnSlot(slot),
+            began,
+        })
+    }
+
+    /// The time for the head of a stream is over. By now the router has read whether it is one; if not, there is
+    /// more time.
+    fn extend_head_deadline(&mut self, began: Instant) -> bool {
+        let Some(end) = self.job.as_ref().map(|job| job.head_deadline(began)) else {
+            return false;
+        };
+        let extended = end > Instant::now();
+        if extended {
+            self.set_timer(end);
+        }
+        extended
     }
 
     fn ready_next<B>(&mut self) -> Next<S, B, R> {
@@ -344,13 +398,12 @@ where
         }
         let Some(attempt) = slot.take_attempt() else {
             // Nobody routed this, or the router has refused it: there is nothing to choose.
-            return Next::Answer(Ok(response.map(ResponseBody::passing)));
-        };
-        if is_callers_own(&attempt, response.status()) {
             let mut response = response.map(ResponseBody::passing);
-            job.mark_refused(attempt, &mut response);
-            return Next::Answer(Ok(response));
-        }
+            return match job.passed_on(&mut response) {
+                Some(after) => self.then(|_| after),
+                None => Next::Answer(Ok(response)),
+            };
+        };
         let (head, body) = response.into_parts();
         let response = Read {
             attempt,
@@ -427,10 +480,7 @@ where
         attempt.commit();
         let id = attempt.target().id().clone();
         let idle = job.config.idle_timeout;
-        let watch = |attempt| Watch {
-            attempt: Some(attempt),
-            classify: Arc::clone(&job.config.classify),
-        };
+        let watch = |attempt| Watch::new(attempt, Arc::clone(&job.config.classify));
         let (body, is_stream) = match (peek, peeked) {
             (Peek::Events(gate), _) => {
                 (ResponseBody::events(body, gate, watch(attempt), idle), true)
@@ -471,11 +521,6 @@ where
             .as_pin_mut()
             .map_or(Poll::Pending, |timer| timer.poll(cx))
     }
-}
-
-/// Where no base URL is applied, the credential is the caller's own, and so is what it is refused.
-fn is_callers_own(attempt: &Attempt, status: StatusCode) -> bool {
-    attempt.target().provider().base().is_none() && matches!(status.as_u16(), 401..=403)
 }
 
 fn own<S, B, R>(response: Response<Bytes>) -> Next<S, B, R>

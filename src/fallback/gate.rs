@@ -3,10 +3,9 @@
 //! Before commit that is everything. After it, that is the part of an event whose end has not come: a stream
 //! that is cut can then be ended with an error at an event boundary, and no client sees half an event.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 
+use super::frames::Frames;
 use crate::sse::{EventReader, Meaning};
 
 /// What a stream has been seen to hold so far.
@@ -16,6 +15,8 @@ pub(super) struct Seen {
     pub(super) content: bool,
     /// A finish reason, `[DONE]`, or a terminal event.
     pub(super) finished: bool,
+    /// `[DONE]`: nothing follows.
+    pub(super) done: bool,
     /// The first error event.
     pub(super) error: Option<Bytes>,
     /// That came before any content.
@@ -29,10 +30,9 @@ pub(super) struct Gate {
     reader: EventReader,
     limit: usize,
     /// Whole events.
-    ready: VecDeque<Bytes>,
+    ready: Frames,
     /// The beginning of an event.
-    held: VecDeque<Bytes>,
-    held_len: usize,
+    held: Frames,
     /// All bytes that came in.
     total: usize,
     /// Part of an event that was too large to hold has been passed on.
@@ -45,9 +45,8 @@ impl Gate {
         Self {
             reader: EventReader::new(limit),
             limit,
-            ready: VecDeque::new(),
-            held: VecDeque::new(),
-            held_len: 0,
+            ready: Frames::default(),
+            held: Frames::default(),
             total: 0,
             torn: false,
             seen: Seen::default(),
@@ -63,12 +62,11 @@ impl Gate {
         if safe > 0 {
             self.release();
             self.torn = false;
-            self.ready.push_back(chunk.split_to(safe.min(chunk.len())));
+            self.ready.push(chunk.split_to(safe.min(chunk.len())));
         }
         if !chunk.is_empty() {
-            self.held_len += chunk.len();
-            self.held.push_back(chunk);
-            if self.held_len > self.limit {
+            self.held.push(chunk);
+            if self.held.len() > self.limit {
                 self.release();
                 self.torn = true;
             }
@@ -92,16 +90,20 @@ impl Gate {
     /// Ends a stream that was cut: what is held is dropped, an error event stands in its place.
     pub(super) fn cut(&mut self, error: Bytes) {
         self.held.clear();
-        self.held_len = 0;
         if self.torn {
             // Half an event is out already; this ends it.
-            self.ready.push_back(Bytes::from_static(b"\n\n"));
+            self.ready.push(Bytes::from_static(b"\n\n"));
         }
-        self.ready.push_back(error);
+        self.ready.push(error);
     }
 
     pub(super) fn next(&mut self) -> Option<Bytes> {
-        self.ready.pop_front()
+        self.ready.pop()
+    }
+
+    /// All that may be passed on.
+    pub(super) fn take(&mut self) -> Frames {
+        std::mem::take(&mut self.ready)
     }
 
     /// So much has come without content that it is not worth holding any longer.
@@ -111,7 +113,6 @@ impl Gate {
 
     fn release(&mut self) {
         self.ready.append(&mut self.held);
-        self.held_len = 0;
     }
 }
 
@@ -119,6 +120,7 @@ fn note(seen: &mut Seen, meaning: Meaning) {
     seen.failed_first |= meaning.error.is_some() && !seen.content;
     seen.content |= meaning.content;
     seen.finished |= meaning.finished;
+    seen.done |= meaning.done;
     seen.billed |= meaning.billed;
     if seen.error.is_none() {
         seen.error = meaning.error.map(Bytes::from);

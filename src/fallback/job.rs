@@ -12,11 +12,12 @@ use super::{
     error_body::{self, ErrorBody},
     layer::Config,
     peek::{Drain, is_encoded},
-    redact::redact,
+    redact::{redact, redact_text},
 };
 use crate::{
     body::Body,
     catalog::{Target, TargetId},
+    clock::later,
     error::Refusal,
     health::Attempt,
     intake::Held,
@@ -90,7 +91,7 @@ impl<S: Clone, E> Job<S, E> {
         held: Held,
         service: S,
     ) -> Self {
-        let deadline = Instant::now() + config.deadline;
+        let deadline = later(Instant::now(), config.deadline);
         Self {
             config,
             service,
@@ -119,8 +120,16 @@ impl<S: Clone, E> Job<S, E> {
         let mut parts = self.parts.clone();
         parts.extensions.insert(slot.clone());
         (
-            Request::from_parts(parts, Body::whole(Segments::from(self.bytes.clone()))),
+            Request::from_parts(parts, Body::whole(Segments::from(self.bytes.clone()), None)),
             slot,
+        )
+    }
+
+    /// The end of the wait for a head, as long as it is not known whether the answer is to be streamed.
+    pub(super) fn first_deadline(&self, began: Instant) -> Instant {
+        self.within(
+            began,
+            self.config.header_timeout.min(self.config.answer_timeout),
         )
     }
 
@@ -135,9 +144,7 @@ impl<S: Clone, E> Job<S, E> {
     }
 
     pub(super) fn within(&self, began: Instant, limit: std::time::Duration) -> Instant {
-        began
-            .checked_add(limit)
-            .map_or(self.deadline, |end| end.min(self.deadline))
+        later(began, limit).min(self.deadline)
     }
 
     fn streams(&self) -> bool {
@@ -147,14 +154,6 @@ impl<S: Clone, E> Job<S, E> {
     /// An answer begins: marks its head with the way it took here.
     pub(super) fn mark<B>(&mut self, target: &TargetId, response: &mut Response<B>) {
         self.trail.push((target.clone(), OutcomeKind::Succeeded));
-        self.mark_trail(response);
-    }
-
-    /// What the caller's own credential was refused goes back as it came, and is nobody else's business.
-    pub(super) fn mark_refused<B>(&mut self, attempt: Attempt, response: &mut Response<B>) {
-        self.trail
-            .push((attempt.target().id().clone(), OutcomeKind::Refused));
-        attempt.fail(&Outcome::of(OutcomeKind::Refused));
         self.mark_trail(response);
     }
 
@@ -229,7 +228,7 @@ impl<S: Clone, E> Job<S, E> {
         &mut self,
         attempt: Attempt,
         head: response::Parts,
-        drain: &Drain,
+        drain: &mut Drain,
     ) -> After<E> {
         let body = drain.body();
         let read = if is_encoded(&head.headers) {
@@ -265,19 +264,27 @@ impl<S: Clone, E> Job<S, E> {
     fn failed(&mut self, attempt: Attempt, outcome: &Outcome, failed: Option<Failed>) -> After<E> {
         let target = attempt.target().clone();
         self.trail.push((target.id().clone(), outcome.kind));
+        let failed = failed.map(|failed| Failed {
+            body: redact(&failed.body, target.provider()),
+            ..failed
+        });
+        if is_callers_own(&target, outcome, failed.as_ref()) {
+            attempt.fail(&Outcome::of(OutcomeKind::Refused));
+            self.refused = failed;
+            return self.end(OutOf::Targets(Refusal::bad_request(
+                "The credential was refused.",
+            )));
+        }
         self.remember(&target, outcome);
         // Before the next pick, so that it sees this.
         attempt.fail(outcome);
-        let failed = failed.map(|failed| Failed {
-            body: redact(&failed.body, target.provider().secret()),
-            ..failed
-        });
         self.last = Some(LastError {
             target: target.id().clone(),
             status: failed.as_ref().map(|failed| failed.head.status),
             message: failed
                 .as_ref()
-                .and_then(|failed| error_body::message(&failed.body)),
+                .and_then(|failed| error_body::message(&failed.body))
+                .map(|message| redact_text(&message, target.provider())),
         });
         if outcome.kind != OutcomeKind::Unreachable {
             self.error = None;
@@ -327,11 +334,10 @@ impl<S: Clone, E> Job<S, E> {
         }
         let of_the_provider =
             outcome.scope == Scope::Provider && outcome.kind != OutcomeKind::Unreachable;
-        if of_the_provider
-            || outcome.kind == OutcomeKind::Refused
-            || outcome.lack == Some(Lack::TokensPerMinute)
-        {
-            memory.avoid(target.provider().name());
+        let for_good =
+            outcome.kind == OutcomeKind::Refused || outcome.lack == Some(Lack::TokensPerMinute);
+        if for_good || of_the_provider {
+            memory.avoid(target.provider().name(), !for_good);
         }
     }
 
@@ -343,20 +349,31 @@ impl<S: Clone, E> Job<S, E> {
         let now = Instant::now();
         let wait_until = *self
             .wait_until
-            .get_or_insert_with(|| now + self.config.max_wait);
+            .get_or_insert_with(|| later(now, self.config.max_wait));
         let limit = wait_until.min(self.deadline);
         let until = no_target
             .worth_waiting
             .filter(|&until| until <= limit)
             .or_else(|| no_target.probing.then_some(limit))?;
         (limit > now).then(|| {
-            self.session.lock().allow_again(|tried| tried.stated);
+            self.session.lock().waited();
             until
         })
     }
 
     pub(super) fn nobody(&mut self, no_target: NoTarget) -> After<E> {
         self.end(OutOf::Targets(no_target.refusal))
+    }
+
+    /// The router itself refuses, or nobody routes: what it says goes back, unless an upstream has said more.
+    pub(super) fn passed_on<B>(&mut self, response: &mut Response<B>) -> Option<After<E>> {
+        if self.refused.is_some() {
+            return Some(self.end(OutOf::Budget));
+        }
+        if !self.trail.is_empty() {
+            self.mark_trail(response);
+        }
+        None
     }
 
     pub(super) fn out_of_time(&mut self) -> After<E> {
@@ -378,10 +395,10 @@ impl<S: Clone, E> Job<S, E> {
             .refused
             .take()
             .or_else(|| self.unfit.take().filter(|_| only_unfit));
-        let mut response = match said.filter(|failed| !failed.cut) {
-            Some(failed) => failed.into_response(),
-            None => self.refusal(out_of).into_response(),
-        };
+        let mut response = said.map_or_else(
+            || self.refusal(out_of).into_response(),
+            Failed::into_response,
+        );
         self.mark_trail(&mut response);
         After::Answer(response)
     }
@@ -400,15 +417,18 @@ impl<S: Clone, E> Job<S, E> {
             .map(|(outcome, n)| format!("{n} {}", outcome.replace('_', " ")))
             .collect();
         let counted = counted.join(", ");
+        let seconds = self.config.deadline.as_secs_f64();
         let mut refusal = match out_of {
             OutOf::Targets(refusal) => refusal,
             OutOf::Time => Refusal::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 "deadline_exceeded",
-                format!(
-                    "No free model began to answer within {} seconds ({tries}: {counted}).",
-                    self.config.deadline.as_secs_f64()
-                ),
+                match self.trail.len() {
+                    0 => format!("No free model could be asked within {seconds} seconds."),
+                    _ => format!(
+                        "No free model began to answer within {seconds} seconds ({tries}: {counted})."
+                    ),
+                },
             ),
             OutOf::Budget => {
                 let message = format!(
@@ -417,13 +437,21 @@ impl<S: Clone, E> Job<S, E> {
                 match self.limit {
                     Some(until) => {
                         let wait = until.saturating_duration_since(Instant::now());
-                        Refusal::new(
+                        let refusal = Refusal::new(
                             StatusCode::TOO_MANY_REQUESTS,
                             "rate_limit_exceeded",
                             message,
                         )
-                        .retry_after(wait)
-                        .recovers_in(wait)
+                        .retry_after(wait);
+                        // Where something else went wrong as well, that may be over sooner.
+                        let only_limits = |outcome| {
+                            matches!(outcome, OutcomeKind::RateLimited | OutcomeKind::OutOfQuota)
+                        };
+                        if self.trail.iter().all(|&(_, outcome)| only_limits(outcome)) {
+                            refusal.recovers_in(wait)
+                        } else {
+                            refusal
+                        }
                     }
                     None => Refusal::new(
                         StatusCode::SERVICE_UNAVAILABLE,
@@ -452,8 +480,26 @@ impl<S: Clone, E> Job<S, E> {
     }
 }
 
+/// Where no base URL is applied, the credential is the caller's own, and what it is refused goes back to the
+/// caller and is nobody else's business.
+fn is_callers_own(target: &Target, outcome: &Outcome, failed: Option<&Failed>) -> bool {
+    let by_status = failed.is_some_and(|failed| matches!(failed.head.status.as_u16(), 401..=403));
+    let by_kind = matches!(
+        outcome.kind,
+        OutcomeKind::Unauthorised | OutcomeKind::OutOfQuota | OutcomeKind::Gated
+    );
+    target.provider().base().is_none() && (by_status || by_kind && failed.is_some())
+}
+
 impl Failed {
-    pub(super) fn into_response(mut self) -> Response<Bytes> {
+    /// As the upstream said it; where that is not all there, what it comes to.
+    fn into_response(mut self) -> Response<Bytes> {
+        if self.cut {
+            let message = error_body::message(&self.body);
+            let message = message
+                .unwrap_or_else(|| "The upstream refused the request, at great length.".to_owned());
+            return Refusal::new(self.head.status, "refused", message).into_response();
+        }
         self.head
             .headers
             .insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));

@@ -13,6 +13,7 @@
 mod body;
 mod classify;
 mod error_body;
+mod frames;
 mod future;
 mod gate;
 mod job;

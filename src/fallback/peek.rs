@@ -1,12 +1,12 @@
 //! Looking at a response before it is passed on.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body::Frame;
 
-use super::gate::Gate;
+use super::{frames::Frames, gate::Gate};
 use crate::{
     answer::{self, Verdict},
     intake::is_json,
@@ -72,9 +72,8 @@ pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
 pub(super) enum Peek {
     Events(Box<Gate>),
     Answer {
-        frames: VecDeque<Bytes>,
+        frames: Frames,
         trailers: Option<HeaderMap>,
-        len: usize,
         limit: usize,
         billed: bool,
     },
@@ -100,11 +99,10 @@ impl Peek {
         Self::Events(Box::new(Gate::new(limit)))
     }
 
-    pub(super) const fn answer(limit: usize) -> Self {
+    pub(super) fn answer(limit: usize) -> Self {
         Self::Answer {
-            frames: VecDeque::new(),
+            frames: Frames::default(),
             trailers: None,
-            len: 0,
             limit,
             billed: false,
         }
@@ -140,12 +138,11 @@ impl Peek {
             Self::Answer {
                 frames,
                 trailers,
-                len,
                 limit,
                 billed,
             } => {
                 let Some(frame) = frame else {
-                    let body = join(frames);
+                    let body = frames.joined();
                     let answer = answer::read(&body);
                     *billed = answer.billed;
                     return Some(match answer.verdict {
@@ -156,13 +153,10 @@ impl Peek {
                     });
                 };
                 match frame.into_data() {
-                    Ok(data) => {
-                        *len += data.len();
-                        frames.push_back(data);
-                    }
+                    Ok(data) => frames.push(data),
                     Err(frame) => *trailers = frame.into_trailers().ok(),
                 }
-                (*len > *limit).then_some(Peeked::Begun)
+                (frames.len() > *limit).then_some(Peeked::Begun)
             }
         }
     }
@@ -185,23 +179,10 @@ fn end_of_events(gate: &Gate) -> Peeked {
     }
 }
 
-/// The frames in one piece; a copy only where there are several.
-fn join(frames: &VecDeque<Bytes>) -> Bytes {
-    if frames.len() < 2 {
-        return frames.front().cloned().unwrap_or_default();
-    }
-    let mut joined = BytesMut::with_capacity(frames.iter().map(Bytes::len).sum());
-    frames
-        .iter()
-        .for_each(|frame| joined.extend_from_slice(frame));
-    joined.freeze()
-}
-
 /// The body of a failure, as far as it is read.
 #[derive(Debug, Default)]
 pub(super) struct Drain {
-    frames: VecDeque<Bytes>,
-    len: usize,
+    frames: Frames,
     /// There was more.
     pub(super) cut: bool,
 }
@@ -219,19 +200,18 @@ impl Drain {
                 let Ok(mut data) = frame.into_data() else {
                     return false;
                 };
-                let room = DRAIN_LIMIT - self.len;
+                let room = DRAIN_LIMIT.saturating_sub(self.frames.len());
                 if data.len() > room {
                     data.truncate(room);
                     self.cut = true;
                 }
-                self.len += data.len();
-                self.frames.push_back(data);
+                self.frames.push(data);
                 self.cut
             }
         }
     }
 
-    pub(super) fn body(&self) -> Bytes {
-        join(&self.frames)
+    pub(super) fn body(&mut self) -> Bytes {
+        self.frames.joined()
     }
 }

@@ -24,6 +24,8 @@ pub(super) enum By {
     Text(&'static [&'static str]),
     /// The text for people, or a line of it, opens with this: safe from what an error quotes of the request.
     Opening(&'static str),
+    /// A line of the text for people opens with the one and closes with the other: as safe.
+    Framed(&'static str, &'static str),
 }
 
 /// What an error is.
@@ -49,7 +51,7 @@ pub(super) enum Means {
     Refused,
 }
 
-use By::{Label, Opening, Text};
+use By::{Framed, Label, Opening, Text};
 use Capability::{
     AudioInput, FileInput, ImageInput, JsonObject, JsonSchema, Logprobs, Reasoning, Tools,
     VideoInput,
@@ -66,6 +68,9 @@ const MISFIT: &[u16] = &[400, 404, 405, 415, 422, 500, 501];
 const SIZE: &[u16] = &[400, 413, 422, 500];
 /// Where a model is not found.
 const MISSING: &[u16] = &[400, 403, 404, 410, 422];
+/// The same without those that find fault with a request and may quote it: a caller who writes "model x does not
+/// exist" into one must not bench a model for a day.
+const NOT_FOUND: &[u16] = &[403, 404, 410];
 /// Where a limit is reached. Not 400: what finds fault with a request may quote it, and a caller who writes
 /// "insufficient credits" into one must not bench a provider.
 const LIMIT: &[u16] = &[401, 402, 403, 429, 500, 503];
@@ -188,7 +193,8 @@ pub(super) const SIGNS: &[Sign] = &[
     Sign(&[403, 404], Text(&["agentic harnesses"]), Gated), // OpenRouter
     Sign(&[403, 404], Text(&["your data policy"]), Gated), // OpenRouter
     Sign(&[403, 404], Text(&["guardrail"]), Gated), // OpenRouter
-    Sign(&[400, 403, 404], Text(&["location is not supported"]), Gated), // Gemini, also relayed
+    Sign(&[400], Opening("user location is not supported"), Gated), // Gemini, also relayed
+    Sign(&[403, 404], Text(&["location is not supported"]), Gated), // Gemini
     Sign(&[402, 403], Text(&["requires a subscription"]), Gated), // Ollama cloud
     Sign(&[403], Text(&["model_terms_required"]), Gated), // Groq
     Sign(&[400, 403], Label("model_terms_required"), Gated), // Groq
@@ -252,15 +258,20 @@ pub(super) const SIGNS: &[Sign] = &[
     Sign(MISSING, Label("model_unavailable_upstream"), Gone), // OpenRouter
     Sign(MISSING, Label("free_variant_ended"), Gone), // OpenRouter
     Sign(MISSING, Label("wrong_endpoint"), Gone), // OpenRouter: not a model for this
-    Sign(MISSING, Text(&["is not a valid model id"]), Gone), // OpenRouter
-    Sign(MISSING, Text(&["model", "does not exist"]), Gone), // OpenAI, OpenRouter's embeddings, vLLM
-    Sign(MISSING, Text(&["model not found"]), Gone), // xAI, Venice
-    Sign(MISSING, Text(&["model '", "not found"]), Gone), // Cohere
-    Sign(MISSING, Text(&["model \"", "not found"]), Gone), // Ollama
-    Sign(MISSING, Text(&["models/", "is not found for api version"]), Gone), // Gemini
-    Sign(MISSING, Text(&["supported api model names are"]), Gone), // DeepSeek
-    Sign(MISSING, Text(&["has been decommissioned"]), Gone), // Groq
-    Sign(MISSING, Text(&["no endpoints found for"]), Gone), // OpenRouter
+    Sign(MISSING, Framed("", "is not a valid model id"), Gone), // OpenRouter
+    Sign(MISSING, Framed("model ", "does not exist"), Gone), // OpenRouter's embeddings
+    Sign(MISSING, Framed("the model ", "does not exist"), Gone), // OpenAI, vLLM
+    Sign(MISSING, Framed("the requested model ", "does not exist"), Gone), // OpenAI
+    Sign(MISSING, Opening("model not found"), Gone), // xAI
+    Sign(MISSING, Opening("the supported api model names are"), Gone), // DeepSeek
+    Sign(MISSING, Framed("the model ", "has been decommissioned and is no longer supported"), Gone), // Groq
+    Sign(NOT_FOUND, Text(&["model", "does not exist"]), Gone), // OpenAI, vLLM
+    Sign(NOT_FOUND, Text(&["model not found"]), Gone), // Venice
+    Sign(NOT_FOUND, Text(&["model '", "not found"]), Gone), // Cohere
+    Sign(NOT_FOUND, Text(&["model \"", "not found"]), Gone), // Ollama
+    Sign(NOT_FOUND, Text(&["models/", "is not found for api version"]), Gone), // Gemini
+    Sign(NOT_FOUND, Text(&["has been decommissioned"]), Gone), // Groq
+    Sign(NOT_FOUND, Text(&["no endpoints found for"]), Gone), // OpenRouter
 
     // -- A 403 that speaks of the credential; what says less, or of the model, is left to its status.
     Sign(&[403], Text(&["access to", "model"]), Gated), // OpenAI, Groq: "Project … does not have access to model"

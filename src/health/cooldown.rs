@@ -17,7 +17,7 @@ pub(crate) const FIRST_GUESS: Duration = Duration::from_secs(1);
 /// No guess is longer.
 pub(crate) const LONGEST_GUESS: Duration = Duration::from_secs(120);
 /// No stated cooldown is trusted beyond this: the longest limits known are monthly.
-pub(crate) const LONGEST_STATED: Duration = Duration::from_secs(32 * 24 * 3600);
+pub(crate) const LONGEST_STATED: Duration = crate::limits::MAX;
 /// A probe that has not come to anything by then no longer keeps others from probing.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 /// After this long in probation, one that nobody had to try is ranked like a healthy one again (still one

@@ -50,6 +50,16 @@ impl State {
         if outcome.kind != Kind::Unreachable {
             self.was_reached(event.target);
         }
+        // Without a base URL the credential is the caller's own, and what that one is refused says nothing to others.
+        let callers_own = event.target.provider().base().is_none();
+        if callers_own
+            && matches!(
+                outcome.kind,
+                Kind::Unauthorised | Kind::OutOfQuota | Kind::Gated
+            )
+        {
+            return;
+        }
         match outcome.kind {
             // The caller's fault, or nobody's.
             Kind::Succeeded | Kind::Abandoned | Kind::Refused => {}
@@ -187,11 +197,12 @@ impl State {
             .unreachable
             .push((event.target.id().clone(), event.now));
         let many = provider.unreachable.len() >= UNREACHABLE_TARGETS;
-        let all = self.providers.len() > 1
-            && self
-                .providers
-                .values()
-                .all(|p| p.unreachable.iter().any(|&(_, at)| recent(at)));
+        let mut present = self
+            .providers
+            .iter()
+            .filter(|(name, _)| self.pool.is_empty() || self.pool.contains(*name));
+        let all = present.clone().count() > 1
+            && present.all(|(_, p)| p.unreachable.iter().any(|&(_, at)| recent(at)));
         if all {
             self.targets
                 .values_mut()

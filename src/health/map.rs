@@ -195,9 +195,11 @@ impl HealthMap {
                 .record
                 .first_token(now.saturating_duration_since(attempt.began));
         }
-        free(&mut state, attempt);
+        let freed = free(&mut state, attempt);
         drop(state);
-        self.0.changed.notify_waiters();
+        if freed {
+            self.0.changed.notify_waiters();
+        }
     }
 
     pub(super) fn exhausted(&self, attempt: &Attempt, reset: Duration) {

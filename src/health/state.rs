@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) sequence: Sequence,
     /// The catalog snapshot whose targets are all known here.
     generation: Option<u64>,
+    /// Its providers.
+    pub(super) pool: Vec<Arc<str>>,
     pub(super) targets: HashMap<TargetId, TargetEntry>,
     pub(super) providers: HashMap<Arc<str>, ProviderEntry>,
 }
@@ -66,7 +68,7 @@ pub(crate) struct Standing {
     pub(crate) in_flight: u64,
     /// What it was found to lack.
     pub(crate) lacks: CapabilitySet,
-    /// The largest window it was found to have.
+    /// The window it was last found to have.
     pub(crate) window: Option<u64>,
 }
 
@@ -76,6 +78,7 @@ impl State {
             clock: Clock::new(),
             sequence: 0,
             generation: None,
+            pool: Vec::new(),
             targets: HashMap::new(),
             providers: HashMap::new(),
         }
@@ -100,6 +103,11 @@ impl State {
             return;
         }
         self.generation = Some(snapshot.generation());
+        self.pool = snapshot
+            .providers()
+            .iter()
+            .map(|provider| provider.name().into())
+            .collect();
         for target in snapshot.targets() {
             self.register(target);
         }

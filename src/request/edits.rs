@@ -9,7 +9,11 @@ use super::{
 };
 
 /// Top-level fields that can spend money or leave the pool.
-pub(super) const DROPPED: [&str; 4] = ["models", "route", "plugins", "web_search_options"];
+///
+/// `models` and `route` name other models, a `preset` holds such names on OpenRouter's side, and plugins and web search
+/// are billed whatever the model costs.
+pub(super) const DROPPED: [&str; 5] =
+    ["models", "route", "preset", "plugins", "web_search_options"];
 
 /// How many top-level members of one body may change. An honest body has five at most; each one
 /// costs some hundred bytes in each attempt, which would add up in a body that is full of them.

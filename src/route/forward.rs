@@ -38,6 +38,7 @@ const OF_THE_BODY: &[&str] = &[
     "repr-digest",
     "digest",
     "content-md5",
+    "trailer",
 ];
 
 /// Addresses a request to a target, and gives it the credential of the target's provider.
@@ -129,6 +130,9 @@ const NOT_RETURNED: &[&str] = &[
     "set-cookie",
     "alt-svc",
     "strict-transport-security",
+    // The pool's account at the provider.
+    "openai-organization",
+    "openai-project",
 ];
 
 /// Removes from a response what must not reach the caller: headers of the other hop, and any that echo the credential.
@@ -140,7 +144,7 @@ pub(super) fn clean(headers: &mut HeaderMap, target: &Target) {
     for name in NOT_RETURNED {
         headers.remove(*name);
     }
-    if let Some(secret) = provider.secret().filter(|secret| !secret.is_empty()) {
+    for secret in provider.secrets() {
         let echoes: Vec<HeaderName> = headers
             .iter()
             .filter(|(_, value)| {

@@ -89,7 +89,7 @@ where
         body: B,
         readied: S,
     ) -> Self {
-        let collect = shared.intake.collect(body);
+        let collect = shared.intake(&parts).collect(body);
         Self {
             state: State::Collecting {
                 collect,
@@ -191,15 +191,11 @@ fn send<S, B>(mut service: S, job: Job, bytes: &Bytes, held: Held) -> State<S, S
 where
     S: Service<Request<Body>>,
 {
-    match job.shared.route(job.endpoint, job.parts, bytes) {
-        Ok((mut request, info)) => {
-            // Their place in memory is given back when the request is: that is when the bytes are.
-            request.extensions_mut().insert(Arc::new(held));
-            State::Calling {
-                future: service.call(request),
-                info: Some(info),
-            }
-        }
+    match job.shared.route(job.endpoint, job.parts, bytes, held) {
+        Ok((request, info)) => State::Calling {
+            future: service.call(request),
+            info: Some(info),
+        },
         Err(refusal) => State::Refused {
             refusal: Some(refusal),
         },

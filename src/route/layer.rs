@@ -31,6 +31,8 @@ pub(super) struct Shared {
     pub(super) select: Arc<dyn Select>,
     pub(super) rng: Rng,
     pub(super) intake: Intake,
+    /// For what comes from a fallback, which has its own bounds.
+    pub(super) inner_intake: Intake,
     pub(super) prefer_requested: bool,
     pub(super) identity: HeaderValue,
 }
@@ -48,6 +50,7 @@ impl FreeModelRouteLayer {
                 select: Arc::new(Random),
                 rng: Rng::unpredictable(),
                 intake: Intake::default(),
+                inner_intake: Intake::unbounded(),
                 prefer_requested: true,
                 // Hexadecimal digits are always fit for a header.
                 identity: HeaderValue::from_str(&identity).unwrap_or(HeaderValue::from_static("0")),

@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::{sync::futures::OwnedNotified, time::Instant};
 
 use crate::{
-    capability::Capability,
-    catalog::{Catalog, Snapshot, Target, means_any},
+    capability::{Capability, CapabilitySet},
+    catalog::{Catalog, FreeRule, Snapshot, Target, means_any},
     error::{Refusal, in_words},
     health::{Attempt, HealthMap, Phase, Standing},
     outcome::OutcomeKind,
@@ -91,7 +91,7 @@ impl Pool<'_> {
                     )
                 })
                 .collect();
-            let best = best(&judged);
+            let best = best(&judged, !memory.tried.is_empty());
             if best.is_empty() {
                 return Err(Nobody::NotNow(Box::new(not_now(&judged, memory, changed))));
             }
@@ -148,7 +148,7 @@ fn capable(snapshot: &Snapshot, wish: &Wish<'_>) -> Result<Vec<(usize, bool)>, R
     let capable: Vec<_> = pool
         .iter()
         .filter(|(_, target, _)| {
-            let lacks = target.model().capabilities().missing(wish.needs.hard);
+            let lacks = lacks(target, wish.needs);
             if let Some(lack) = lacks.iter().next() {
                 missing = Some(lack);
             }
@@ -160,11 +160,27 @@ fn capable(snapshot: &Snapshot, wish: &Wish<'_>) -> Result<Vec<(usize, bool)>, R
         // A need that nobody meets explains more than the last one that somebody missed.
         let by_all = wish.needs.hard.iter().find(|&need| {
             pool.iter()
-                .all(|(_, target, _)| target.model().capabilities().no.contains(need))
+                .all(|(_, target, _)| lacks(target, wish.needs).contains(need))
         });
         return Err(incapable(by_all.or(missing), pool.len(), wish));
     }
     Ok(capable)
+}
+
+/// What a target is known to lack of what a request must have.
+fn lacks(target: &Target, needs: &Needs) -> CapabilitySet {
+    let capabilities = target.model().capabilities();
+    let mut lacks = capabilities.missing(needs.hard);
+    // OpenRouter reads files for a model that cannot, and bills that, also on a free model
+    // (https://openrouter.ai/docs/features/multimodal/pdfs): here unknown is not good enough.
+    let file = CapabilitySet::EMPTY.with(Capability::FileInput);
+    if target.provider().free_rule() == FreeRule::OpenRouter
+        && needs.hard.contains(Capability::FileInput)
+        && !capabilities.certain(file)
+    {
+        lacks = lacks.union(file);
+    }
+    lacks
 }
 
 fn not_in_pool(name: &str) -> Refusal {
@@ -215,7 +231,7 @@ fn judge(
     if memory
         .avoided
         .iter()
-        .any(|name| **name == *target.provider().name())
+        .any(|avoided| *avoided.provider == *target.provider().name())
     {
         return Err(Out::Avoided);
     }
@@ -277,7 +293,7 @@ fn window(target: &Target, standing: &Standing) -> Option<u64> {
 type Judged<'a> = (&'a Target, &'a Standing, Result<(Tier, bool), Out>);
 
 /// The targets of the best tier.
-fn best<'a>(judged: &[Judged<'a>]) -> Vec<(&'a Target, &'a Standing)> {
+fn best<'a>(judged: &[Judged<'a>], retrying: bool) -> Vec<(&'a Target, &'a Standing)> {
     let up = judged
         .iter()
         .filter_map(|&(target, standing, ref verdict)| {
@@ -285,19 +301,19 @@ fn best<'a>(judged: &[Judged<'a>]) -> Vec<(&'a Target, &'a Standing)> {
             // The tried ones come after all others.
             Some((again, tier, target, standing))
         });
-    let retrying = judged
-        .iter()
-        .any(|(_, _, verdict)| matches!(verdict, Err(Out::Tried | Out::Avoided) | Ok((_, true))));
     let key = |&(again, tier, target, standing): &(bool, Tier, &Target, &Standing)| {
         // After a first failure those that succeeded lately go before unproven ones.
         let unproven = retrying && !standing.proven;
-        // Where all seem too small the largest is the best guess.
-        let room = if tier == Tier::Doubtful {
-            window(target, standing).unwrap_or(u64::MAX)
-        } else {
-            0
+        // Where all seem too small the largest is the best guess; where all are cooling, what is over first.
+        let room = match tier {
+            Tier::Doubtful => window(target, standing).unwrap_or(u64::MAX),
+            _ => 0,
         };
-        (again, tier, unproven, Reverse(room))
+        let until = match standing.phase {
+            Phase::Guessed(until, _) => Some(until),
+            _ => None,
+        };
+        (again, tier, unproven, Reverse(room), until)
     };
     let Some(first) = up.clone().map(|entry| key(&entry)).min() else {
         return Vec::new();
@@ -366,7 +382,8 @@ impl Recoveries {
                 }
                 (kind.name(), Some(until))
             }
-            (Out::Probing(until), _) => ("probing", Some(until)),
+            // The probe may end at any moment; its lease only ends at the latest.
+            (Out::Probing(_), _) => ("probing", Some(self.now)),
             (Out::Quarantined, _) => ("quarantined", None),
             (Out::Tried, Phase::Guessed(until, _)) => ("tried", Some(until)),
             (Out::Tried, _) => ("tried", Some(self.now)),

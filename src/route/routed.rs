@@ -64,7 +64,7 @@ fn trail_text(trail: &[(TargetId, OutcomeKind)]) -> String {
     let mut text = String::new();
     for (i, (id, outcome)) in trail.iter().enumerate().rev() {
         let mut entry = String::new();
-        let _ = write!(entry, "{id}={outcome}");
+        let _ = write!(entry, "{}/{}={outcome}", id.provider(), escape(id.model()));
         if !text.is_empty() {
             entry.push_str(", ");
         }
@@ -80,5 +80,60 @@ fn trail_text(trail: &[(TargetId, OutcomeKind)]) -> String {
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
+    }
+}
+
+/// Ids may be file paths with anything in them; what divides the trail is written as in a URL.
+fn escape(id: &str) -> String {
+    id.chars()
+        .fold(String::with_capacity(id.len()), |mut escaped, c| {
+            match c {
+                '%' | ',' | '=' | ' ' => {
+                    let _ = write!(escaped, "%{:02X}", c as u32);
+                }
+                _ => escaped.push(c),
+            }
+            escaped
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn trail(n: usize, model: &str) -> Vec<(TargetId, OutcomeKind)> {
+        vec![
+            (
+                TargetId::new(Arc::from("p"), Arc::from(model)),
+                OutcomeKind::RateLimited
+            );
+            n
+        ]
+    }
+
+    #[test]
+    fn a_trail_names_each_attempt_in_order() {
+        let mut trail = trail(1, "a/b:free");
+        trail.push((
+            TargetId::new(Arc::from("q"), Arc::from("c, d=e")),
+            OutcomeKind::Succeeded,
+        ));
+        assert_eq!(
+            trail_text(&trail),
+            "p/a/b:free=rate_limited, q/c%2C%20d%3De=succeeded"
+        );
+    }
+
+    #[test]
+    fn a_long_trail_keeps_its_newest_and_says_how_many_are_missing() {
+        let text = trail_text(&trail(100, &"m".repeat(100)));
+        assert!(text.len() < LONGEST_TRAIL + 20, "{}", text.len());
+        let kept = text.matches('=').count();
+        assert!(
+            text.starts_with(&format!("{} earlier, p/mmm", 100 - kept)),
+            "{text}"
+        );
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     body::{Body, BoxError},
     error::Refusal,
     health::Attempt,
+    intake::{Held, Intake},
     request::{self, Endpoint, Envelope},
     slot::{AttemptSlot, Session},
 };
@@ -103,9 +104,17 @@ impl<S> fmt::Debug for FreeModelRoute<S> {
 pub(crate) struct RoutedWithoutFallback;
 
 impl Shared {
+    /// The bounds for this request.
+    pub(super) fn intake(&self, parts: &Parts) -> &Intake {
+        match parts.extensions.get::<AttemptSlot>() {
+            Some(_) => &self.inner_intake,
+            None => &self.intake,
+        }
+    }
+
     /// Whether a request is routed.
     fn admit(&self, parts: &Parts) -> Result<Option<Endpoint>, Refusal> {
-        let endpoint = self.intake.admit(parts)?;
+        let endpoint = self.intake(parts).admit(parts)?;
         if endpoint.is_some() && forward::is_ours(&parts.headers, &self.identity) {
             return Err(Refusal::new(
                 StatusCode::LOOP_DETECTED,
@@ -122,8 +131,10 @@ impl Shared {
         endpoint: Endpoint,
         mut parts: Parts,
         bytes: &Bytes,
+        held: Held,
     ) -> Result<(Request<Body>, Info), Refusal> {
-        let slot = parts.extensions.get::<AttemptSlot>().cloned();
+        // It is between the fallback and this router; a router further inside has to do without.
+        let slot = parts.extensions.remove::<AttemptSlot>();
         let alone = Session::default();
         let session = slot.as_ref().map_or(&alone, AttemptSlot::session);
         let envelope = scan(session, bytes, endpoint)?;
@@ -146,7 +157,10 @@ impl Shared {
             dropped: envelope.dropped.clone(),
             attempt,
         };
-        Ok((Request::from_parts(parts, Body::whole(body)), info))
+        Ok((
+            Request::from_parts(parts, Body::whole(body, Some(held))),
+            info,
+        ))
     }
 
     fn pick(

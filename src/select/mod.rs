@@ -11,7 +11,7 @@ use crate::{catalog::Target, rng::Rng};
 /// Picks one of the targets of the best tier.
 ///
 /// All candidates can serve the request and are equally healthy, as far as is known. Called once for each
-/// attempt, outside of any lock.
+/// attempt, while the health map is not locked: other requests go on.
 ///
 /// ```
 /// use tower_free_models::{Candidate, Chance, Select};

@@ -3,7 +3,6 @@
 mod meaning;
 mod reader;
 
-#[allow(unused_imports)]
 pub(crate) use self::{meaning::Meaning, reader::EventReader};
 
 /// The most bytes of an error event that are kept for the classifier.

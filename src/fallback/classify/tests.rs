@@ -676,14 +676,33 @@ fn a_body_cut_short_is_read_as_far_as_it_goes() {
 fn every_phrase_is_written_as_it_is_compared() {
     for Sign(_, by, _) in SIGNS {
         let phrases = match by {
-            By::Label(phrase) | By::Opening(phrase) => &[*phrase][..],
-            By::Text(phrases) => phrases,
+            By::Label(phrase) | By::Opening(phrase) => vec![*phrase],
+            By::Text(phrases) => phrases.to_vec(),
+            // Where only the close matters, the open is empty.
+            By::Framed("", close) => vec![*close],
+            By::Framed(open, close) => vec![*open, *close],
         };
         assert!(!phrases.is_empty());
         for phrase in phrases {
             assert!(!phrase.is_empty());
-            assert_eq!(phrase.to_ascii_lowercase(), *phrase);
+            assert_eq!(phrase.to_ascii_lowercase(), phrase);
         }
+    }
+}
+
+#[test]
+fn what_a_request_says_cannot_bench_a_model_for_a_day() {
+    for quoted in [
+        "model x does not exist",
+        "the model has been decommissioned",
+        "model not found",
+        "user location is not supported",
+    ] {
+        let message = format!(
+            "1 validation error: [{{'type': 'enum', 'loc': ('body', 'role'), 'input': '{quoted}'}}]"
+        );
+        let body = serde_json::json!({"error": {"message": message, "code": 400}}).to_string();
+        assert_eq!(classify(400, &body).kind, Refused, "{quoted}");
     }
 }
 
@@ -988,6 +1007,7 @@ proptest! {
         let sign = match sign.1 {
             By::Label(phrase) | By::Opening(phrase) => phrase.to_owned(),
             By::Text(phrases) => phrases.join(&text),
+            By::Framed(open, close) => [open, close].join(&text),
         };
         let json = serde_json::json!({"error": {"message": format!("{sign} {text}"), "code": sign}}).to_string();
         for body in [&body[..], text.as_bytes(), sign.as_bytes(), json.as_bytes()] {

@@ -3,6 +3,7 @@
 //! `cargo run --example gateway` needs nothing: without keys it serves a pool of simulated models. With a
 //! provider's key in the environment it uses that provider, with `--config FILE` exactly what the file says.
 
+mod alarm;
 mod cli;
 mod client;
 mod config;
@@ -73,9 +74,10 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
 
     let (client, catalog) = (client::client(), Catalog::new());
     let health = config.seed.map_or_else(HealthMap::new, HealthMap::seeded);
-    for source in &sources {
-        report(&source.load(&client, &catalog).await);
-    }
+    pool::load(&sources, &client, &catalog)
+        .await
+        .iter()
+        .for_each(report);
     if catalog.snapshot().is_empty() {
         return Err("no provider has a free model to offer, so there is nothing to serve".into());
     }
@@ -90,6 +92,7 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
         "    -d '{{\"model\": \"free\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}' -i\n"
     );
 
+    tokio::spawn(alarm::watch(health.clone()));
     let router = server::router(Gateway { catalog, health }, &config, client);
     serve(listener, router, config.shutdown_grace).await
 }
@@ -160,6 +163,12 @@ async fn serve(
             grace.as_secs()
         );
         let _ = stop.send(true);
+        // Who asks twice does not want to wait.
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(130);
     });
     let mut asked = stopping.clone();
     let server = axum::serve(listener, router).with_graceful_shutdown(async move {

@@ -21,6 +21,8 @@ const LISTING_TIMEOUT: Duration = Duration::from_secs(30);
 const LISTING_LIMIT: usize = 16 * 1024 * 1024;
 
 type BoxError = Box<dyn Error + Send + Sync>;
+/// A provider's free models, and what was left out of its listing.
+type Found = (Vec<Target>, Vec<String>);
 
 /// A provider, and how its models become known.
 #[derive(Debug)]
@@ -45,8 +47,7 @@ impl Source {
     pub(crate) fn from_config(config: &config::Provider) -> Result<Self, BoxError> {
         let name = &config.name;
         let context = |error: &dyn fmt::Display| format!("provider \"{name}\": {error}");
-        let mut builder = Provider::known(name)
-            .unwrap_or_else(|| Provider::new(name.as_str()).free(FreeRule::Priced));
+        let mut builder = Provider::known(name).unwrap_or_else(|| Provider::new(name.as_str()));
         if let Some(url) = &config.base_url {
             builder = builder.base_url(&url.to_string());
         }
@@ -56,10 +57,6 @@ impl Source {
         builder = match config.free {
             Some(Free::All) => builder.free(FreeRule::All),
             Some(Free::Priced) => builder.free(FreeRule::Priced),
-            // Who writes the models down vouches for them, where no known rule says otherwise.
-            None if !config.models.is_empty() && Provider::known(name).is_none() => {
-                builder.free(FreeRule::All)
-            }
             None => builder,
         };
         let provider = builder.build().map_err(|error| context(&error))?;
@@ -103,33 +100,7 @@ impl Source {
         })
     }
 
-    /// Brings the provider's models into the catalog.
-    pub(crate) async fn load(&self, client: &HttpClient, catalog: &Catalog) -> Loaded {
-        let name = self.provider.name().to_owned();
-        match self.targets(client).await {
-            Ok((targets, skipped)) => {
-                let free = targets.len();
-                let error = catalog
-                    .replace(&self.provider, targets)
-                    .err()
-                    .map(|error| error.to_string());
-                Loaded {
-                    name,
-                    free,
-                    skipped,
-                    error,
-                }
-            }
-            Err(error) => Loaded {
-                name,
-                free: 0,
-                skipped: Vec::new(),
-                error: Some(describe(&*error)),
-            },
-        }
-    }
-
-    async fn targets(&self, client: &HttpClient) -> Result<(Vec<Target>, Vec<String>), BoxError> {
+    async fn targets(&self, client: &HttpClient) -> Result<Found, BoxError> {
         if !self.models.is_empty() {
             return Ok((self.models.clone(), Vec::new()));
         }
@@ -163,6 +134,42 @@ impl Source {
     }
 }
 
+/// Asks all providers at once, and brings their models into the catalog in the order of the configuration: a
+/// seed makes the choice among them reproducible.
+pub(crate) async fn load(
+    sources: &[Source],
+    client: &HttpClient,
+    catalog: &Catalog,
+) -> Vec<Loaded> {
+    let asked =
+        futures_util::future::join_all(sources.iter().map(|source| source.targets(client))).await;
+    let bring = |(source, asked): (&Source, Result<Found, BoxError>)| {
+        let name = source.provider.name().to_owned();
+        match asked {
+            Ok((targets, skipped)) => {
+                let free = targets.len();
+                let error = catalog
+                    .replace(&source.provider, targets)
+                    .err()
+                    .map(|error| error.to_string());
+                Loaded {
+                    name,
+                    free,
+                    skipped,
+                    error,
+                }
+            }
+            Err(error) => Loaded {
+                name,
+                free: 0,
+                skipped: Vec::new(),
+                error: Some(describe(&*error)),
+            },
+        }
+    };
+    sources.iter().zip(asked).map(bring).collect()
+}
+
 fn written(model: &config::Model) -> Model {
     let mut builder = Model::new(model.id.as_str());
     if let Some(tokens) = model.context_length {
@@ -186,7 +193,7 @@ fn written(model: &config::Model) -> Model {
 }
 
 /// An error with its causes: "error sending request: connection refused".
-fn describe(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn describe(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 use tower_free_models::{Catalog, Endpoint, HealthMap, Stack};
 
-use crate::{client::HttpClient, config::Config, models, page, status};
+use crate::{client::HttpClient, config::Config, models, page, pool::describe, status};
 
 /// What the routes read.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ fn stack(gateway: &Gateway, config: &Config) -> Stack {
 
 /// No provider could be reached at all: the client's own error, which has no words for a caller.
 fn unreachable(error: &hyper_util::client::legacy::Error) -> Response {
-    tracing::warn!(%error, "no provider could be reached");
+    tracing::warn!(error = describe(error), "no provider could be reached");
     let message = "No provider could be reached. Check this machine's network.";
     openai_error(StatusCode::BAD_GATEWAY, "unreachable", message, json!({}))
 }

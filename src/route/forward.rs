@@ -51,7 +51,11 @@ pub(super) fn address(
 ) {
     let provider = target.provider();
     if let Some(base) = provider.base() {
-        parts.uri = base.uri(endpoint.path(), parts.uri.query());
+        let query = parts.uri.query().map(without_credentials);
+        parts.uri = base.uri(
+            endpoint.path(),
+            query.as_deref().filter(|query| !query.is_empty()),
+        );
         parts.version = Version::HTTP_11;
         parts.headers = passed(&parts.headers);
         if let Some(credential) = provider.authorization() {
@@ -79,6 +83,28 @@ pub(super) fn address(
         HeaderValue::from_static("identity"),
     );
     headers.append(VIA, identity.clone());
+}
+
+/// The caller's query, without what some APIs take a credential in.
+fn without_credentials(query: &str) -> String {
+    let is_credential = |pair: &&str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        [
+            "key",
+            "api_key",
+            "api-key",
+            "apikey",
+            "access_token",
+            "token",
+        ]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
+    };
+    query
+        .split('&')
+        .filter(|pair| !is_credential(pair))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 fn passed(headers: &HeaderMap) -> HeaderMap {
@@ -155,5 +181,35 @@ pub(super) fn clean(headers: &mut HeaderMap, target: &Target) {
         for name in echoes {
             headers.remove(name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_stays_but_for_credentials() {
+        assert_eq!(
+            without_credentials("a=1&key=k&b=2&API_KEY=k&keys=3"),
+            "a=1&b=2&keys=3"
+        );
+        assert_eq!(without_credentials("key=k"), "");
+    }
+
+    #[test]
+    fn what_connection_names_does_not_pass() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Request-Id"),
+            ("x-request-id", "1"),
+            ("accept", "a"),
+            ("accept", "b"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let passed = passed(&headers);
+        assert_eq!(passed.get_all("accept").iter().count(), 2);
+        assert_eq!(passed.len(), 2);
     }
 }

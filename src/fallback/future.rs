@@ -58,7 +58,7 @@ pin_project! {
         // An instance of the service has to become ready for the next attempt.
         Readying { service: Option<S> },
         // An attempt is under way.
-        Calling { #[pin] future: F, slot: AttemptSlot },
+        Calling { #[pin] future: F, slot: AttemptSlot, began: Instant, timed: bool },
         // A success is looked at before it is passed on.
         Peeking { peeking: Option<Read<R>>, peek: Option<Peek> },
         // What a failure says of itself is read.
@@ -185,13 +185,19 @@ where
                         }
                     }
                 }
-                StageProj::Calling { future, slot } => match future.poll(cx) {
+                StageProj::Calling {
+                    future,
+                    slot,
+                    began,
+                    timed,
+                } => match future.poll(cx) {
                     Poll::Ready(Ok(response)) => run.answered(slot, response),
                     Poll::Ready(Err(error)) => match slot.take_attempt() {
                         Some(attempt) => run.then(|job| job.unreachable(attempt, error)),
                         None => Next::Answer(Err(error)),
                     },
                     Poll::Pending => {
+                        run.time_head(*began, timed);
                         ready!(run.poll_timer(cx));
                         match slot.take_attempt() {
                             Some(attempt) => run.then(|job| job.too_slow(attempt)),
@@ -294,10 +300,25 @@ where
         let began = Instant::now();
         let (request, slot) = job.request();
         let future = service.call(request);
-        // The router has scanned the body now, so it is known whether the answer is to be streamed.
         let end = job.head_deadline(began);
         self.set_timer(end);
-        Next::Stage(Stage::Calling { future, slot })
+        Next::Stage(Stage::Calling {
+            future,
+            slot,
+            began,
+            timed: false,
+        })
+    }
+
+    /// Sets the end of the wait for a head as soon as it is known whether the answer is to be streamed: from
+    /// the moment the router has scanned the body.
+    fn time_head(&mut self, began: Instant, timed: &mut bool) {
+        let Some(job) = self.job.as_ref().filter(|job| !*timed && job.is_scanned()) else {
+            return;
+        };
+        *timed = true;
+        let end = job.head_deadline(began);
+        self.set_timer(end);
     }
 
     fn ready_next<B>(&mut self) -> Next<S, B, R> {

@@ -140,6 +140,11 @@ impl<S: Clone, E> Job<S, E> {
             .map_or(self.deadline, |end| end.min(self.deadline))
     }
 
+    /// Whether the router has seen the body.
+    pub(super) fn is_scanned(&self) -> bool {
+        self.session.lock().streams().is_some()
+    }
+
     fn streams(&self) -> bool {
         self.session.lock().streams().unwrap_or(false)
     }

@@ -123,7 +123,8 @@ impl Shared {
         mut parts: Parts,
         bytes: &Bytes,
     ) -> Result<(Request<Body>, Info), Refusal> {
-        let slot = parts.extensions.get::<AttemptSlot>().cloned();
+        // It goes no further: whoever keeps a request's extensions must not keep its attempt in flight.
+        let slot = parts.extensions.remove::<AttemptSlot>();
         let alone = Session::default();
         let session = slot.as_ref().map_or(&alone, AttemptSlot::session);
         let envelope = scan(session, bytes, endpoint)?;

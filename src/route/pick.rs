@@ -91,7 +91,7 @@ impl Pool<'_> {
                     )
                 })
                 .collect();
-            let best = best(&judged);
+            let best = best(&judged, memory);
             if best.is_empty() {
                 return Err(Nobody::NotNow(Box::new(not_now(&judged, memory, changed))));
             }
@@ -277,7 +277,7 @@ fn window(target: &Target, standing: &Standing) -> Option<u64> {
 type Judged<'a> = (&'a Target, &'a Standing, Result<(Tier, bool), Out>);
 
 /// The targets of the best tier.
-fn best<'a>(judged: &[Judged<'a>]) -> Vec<(&'a Target, &'a Standing)> {
+fn best<'a>(judged: &[Judged<'a>], memory: &Memory) -> Vec<(&'a Target, &'a Standing)> {
     let up = judged
         .iter()
         .filter_map(|&(target, standing, ref verdict)| {
@@ -291,13 +291,13 @@ fn best<'a>(judged: &[Judged<'a>]) -> Vec<(&'a Target, &'a Standing)> {
     let key = |&(again, tier, target, standing): &(bool, Tier, &Target, &Standing)| {
         // After a first failure those that succeeded lately go before unproven ones.
         let unproven = retrying && !standing.proven;
-        // Where all seem too small the largest is the best guess.
-        let room = if tier == Tier::Doubtful {
+        // Where all seem too small, or one was found to be, the largest is the best guess.
+        let room = if tier == Tier::Doubtful || memory.too_small.is_some() {
             window(target, standing).unwrap_or(u64::MAX)
         } else {
             0
         };
-        (again, tier, unproven, Reverse(room))
+        (again, tier, Reverse(room), unproven)
     };
     let Some(first) = up.clone().map(|entry| key(&entry)).min() else {
         return Vec::new();

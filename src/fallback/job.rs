@@ -271,8 +271,11 @@ impl<S: Clone, E> Job<S, E> {
         let target = attempt.target().clone();
         self.trail.push((target.id().clone(), outcome.kind));
         self.remember(&target, outcome);
+        let map = attempt.map().clone();
         // Before the next pick, so that it sees this.
         attempt.fail(outcome);
+        let end = map.end_of_limit(&target);
+        self.limit = [self.limit, end].into_iter().flatten().min();
         let failed = failed.map(|failed| Failed {
             body: redact(&failed.body, target.provider().secret()),
             ..failed
@@ -309,16 +312,6 @@ impl<S: Clone, E> Job<S, E> {
             Recovery::DayEnd => true,
             Recovery::Unstated => outcome.kind == OutcomeKind::OutOfQuota,
         };
-        if let (
-            OutcomeKind::RateLimited | OutcomeKind::OutOfQuota | OutcomeKind::Unavailable,
-            Recovery::After(wait),
-        ) = (outcome.kind, outcome.recovery)
-        {
-            if !wait.is_zero() {
-                let end = Instant::now().checked_add(wait.min(crate::health::LONGEST_STATED));
-                self.limit = [self.limit, end].into_iter().flatten().min();
-            }
-        }
         let mut memory = self.session.lock();
         memory.tried(target.id(), stated);
         match (outcome.kind, outcome.lack) {

@@ -357,11 +357,7 @@ impl Recoveries {
     fn note(&mut self, out: Out, phase: Phase) -> &'static str {
         let (reason, back) = match (out, phase) {
             (Out::Cooling(until, kind), _) => {
-                // That a key is refused, or a model gone, has an end by rule; it is no rate that a caller could keep to.
-                if !matches!(
-                    kind,
-                    OutcomeKind::Unauthorised | OutcomeKind::Gated | OutcomeKind::Gone
-                ) {
+                if kind.is_limit() {
                     self.limit = earlier(self.limit, until);
                 }
                 (kind.name(), Some(until))

@@ -667,6 +667,23 @@ proptest! {
     }
 }
 
+/// Two probes, because the first one's lease ran out; the first then fails, which is news since the guess.
+#[tokio::test(start_paused = true)]
+async fn a_commit_frees_the_lease_also_where_the_guess_is_newer() {
+    let target = targets(&["a"], &["m"]).remove(0);
+    let health = HealthMap::seeded(1);
+    let state = || health.snapshot().targets[0].state;
+    health.begin(&target).expect("healthy").fail(&unavailable());
+    let first = health.begin(&target).expect("the probe");
+    tokio::time::advance(LEASE).await;
+    let mut second = health.begin(&target).expect("the lease has run out");
+    first.fail(&unavailable());
+    assert_eq!(state(), TargetState::Probing);
+    second.commit();
+    assert_eq!(state(), TargetState::Cooling);
+    assert!(health.begin(&target).is_some(), "nobody probes");
+}
+
 // ---- Threads.
 
 const THREADS: usize = 8;

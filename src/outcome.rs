@@ -61,6 +61,14 @@ impl OutcomeKind {
     }
 }
 
+impl OutcomeKind {
+    /// Whether a stated cooldown for this ends by the clock, so that a caller can come back then. That a key is
+    /// refused, or a model gone, has an end by rule, but it is no rate that a caller could keep to.
+    pub(crate) const fn is_limit(self) -> bool {
+        !matches!(self, Self::Unauthorised | Self::Gated | Self::Gone)
+    }
+}
+
 impl fmt::Display for OutcomeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -276,8 +276,11 @@ impl<S: Clone, E> Job<S, E> {
             )));
         }
         self.remember(&target, outcome);
+        let map = attempt.map().clone();
         // Before the next pick, so that it sees this.
         attempt.fail(outcome);
+        let end = map.end_of_limit(&target);
+        self.limit = [self.limit, end].into_iter().flatten().min();
         self.last = Some(LastError {
             target: target.id().clone(),
             status: failed.as_ref().map(|failed| failed.head.status),
@@ -311,16 +314,6 @@ impl<S: Clone, E> Job<S, E> {
             Recovery::DayEnd => true,
             Recovery::Unstated => outcome.kind == OutcomeKind::OutOfQuota,
         };
-        if let (
-            OutcomeKind::RateLimited | OutcomeKind::OutOfQuota | OutcomeKind::Unavailable,
-            Recovery::After(wait),
-        ) = (outcome.kind, outcome.recovery)
-        {
-            if !wait.is_zero() {
-                let end = Instant::now().checked_add(wait.min(crate::health::LONGEST_STATED));
-                self.limit = [self.limit, end].into_iter().flatten().min();
-            }
-        }
         let mut memory = self.session.lock();
         memory.tried(target.id(), stated);
         match (outcome.kind, outcome.lack) {

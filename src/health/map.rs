@@ -168,6 +168,15 @@ impl HealthMap {
             .collect()
     }
 
+    /// The stated end of a limit that holds a target back.
+    pub(crate) fn end_of_limit(&self, target: &Target) -> Option<Instant> {
+        let now = Instant::now();
+        match self.lock(now).standing(target, now).phase {
+            Phase::Stated(until, kind) if kind.is_limit() => Some(until),
+            _ => None,
+        }
+    }
+
     /// Resolves at the next change that may free a target. What changes from here on is not missed, even if
     /// the future is polled later.
     pub(crate) fn changed(&self) -> OwnedNotified {

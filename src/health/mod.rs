@@ -16,7 +16,7 @@ mod state;
 mod tally;
 
 pub use attempt::Attempt;
-pub(crate) use cooldown::{LONGEST_STATED, Phase};
+pub(crate) use cooldown::Phase;
 pub use map::HealthMap;
 pub use snapshot::{Cooling, HealthSnapshot, ProviderHealth, TargetHealth, TargetState};
 pub(crate) use state::Standing;

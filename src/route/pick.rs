@@ -91,7 +91,7 @@ impl Pool<'_> {
                     )
                 })
                 .collect();
-            let best = best(&judged, !memory.tried.is_empty());
+            let best = best(&judged, memory);
             if best.is_empty() {
                 return Err(Nobody::NotNow(Box::new(not_now(&judged, memory, changed))));
             }
@@ -293,7 +293,7 @@ fn window(target: &Target, standing: &Standing) -> Option<u64> {
 type Judged<'a> = (&'a Target, &'a Standing, Result<(Tier, bool), Out>);
 
 /// The targets of the best tier.
-fn best<'a>(judged: &[Judged<'a>], retrying: bool) -> Vec<(&'a Target, &'a Standing)> {
+fn best<'a>(judged: &[Judged<'a>], memory: &Memory) -> Vec<(&'a Target, &'a Standing)> {
     let up = judged
         .iter()
         .filter_map(|&(target, standing, ref verdict)| {
@@ -303,17 +303,16 @@ fn best<'a>(judged: &[Judged<'a>], retrying: bool) -> Vec<(&'a Target, &'a Stand
         });
     let key = |&(again, tier, target, standing): &(bool, Tier, &Target, &Standing)| {
         // After a first failure those that succeeded lately go before unproven ones.
-        let unproven = retrying && !standing.proven;
-        // Where all seem too small the largest is the best guess; where all are cooling, what is over first.
-        let room = match tier {
-            Tier::Doubtful => window(target, standing).unwrap_or(u64::MAX),
-            _ => 0,
-        };
+        let unproven = !memory.tried.is_empty() && !standing.proven;
+        // Where all seem too small, or one was found to be, the largest is the best guess; where all are cooling,
+        // what is over first.
+        let by_room = tier == Tier::Doubtful || memory.too_small.is_some();
+        let room = by_room.then(|| window(target, standing).unwrap_or(u64::MAX));
         let until = match standing.phase {
             Phase::Guessed(until, _) => Some(until),
             _ => None,
         };
-        (again, tier, unproven, Reverse(room), until)
+        (again, tier, Reverse(room), unproven, until)
     };
     let Some(first) = up.clone().map(|entry| key(&entry)).min() else {
         return Vec::new();
@@ -373,11 +372,7 @@ impl Recoveries {
     fn note(&mut self, out: Out, phase: Phase) -> &'static str {
         let (reason, back) = match (out, phase) {
             (Out::Cooling(until, kind), _) => {
-                // That a key is refused, or a model gone, has an end by rule; it is no rate that a caller could keep to.
-                if !matches!(
-                    kind,
-                    OutcomeKind::Unauthorised | OutcomeKind::Gated | OutcomeKind::Gone
-                ) {
+                if kind.is_limit() {
                     self.limit = earlier(self.limit, until);
                 }
                 (kind.name(), Some(until))

@@ -133,7 +133,7 @@ impl Shared {
         bytes: &Bytes,
         held: Held,
     ) -> Result<(Request<Body>, Info), Refusal> {
-        // It is between the fallback and this router; a router further inside has to do without.
+        // It goes no further: whoever keeps a request's extensions must not keep its attempt in flight.
         let slot = parts.extensions.remove::<AttemptSlot>();
         let alone = Session::default();
         let session = slot.as_ref().map_or(&alone, AttemptSlot::session);

@@ -50,7 +50,7 @@ pub(super) fn address(
 ) {
     let provider = target.provider();
     if let Some(base) = provider.base() {
-        parts.uri = base.uri(endpoint.path(), parts.uri.query());
+        parts.uri = base.uri(endpoint.versioned_path(), parts.uri.query());
         parts.version = Version::HTTP_11;
         parts.headers = passed(&parts.headers);
         if let Some(credential) = provider.authorization() {

@@ -507,7 +507,7 @@ const WITH_TRAILERS: [&[u8]; 2] = [
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
         2e\r\n{\"choices\":[{\"message\":{\"content\":\"a word\"}}]}\r\n0\r\nx-sum: 42\r\n\r\n",
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
-        38\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"a longer word\"}}]}\n\n\r\n\
+        3b\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"a longer word\"}}]}\n\n\r\n\
         e\r\ndata: [DONE]\n\n\r\n0\r\nx-sum: 42\r\n\r\n",
 ];
 

@@ -256,8 +256,15 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Passing { body } => body.size_hint(),
-            Kind::Whole { frames, .. } => {
-                SizeHint::with_exact(frames.iter().map(|frame| frame.len() as u64).sum())
+            Kind::Whole { frames, trailers } => {
+                let len = frames.iter().map(|frame| frame.len() as u64).sum();
+                let mut hint = SizeHint::with_exact(len);
+                if trailers.is_some() {
+                    // HTTP/1 has no trailers after a body of a stated length.
+                    hint = SizeHint::new();
+                    hint.set_lower(len);
+                }
+                hint
             }
             Kind::Events { .. } | Kind::Rest { .. } => SizeHint::default(),
         }

@@ -121,7 +121,6 @@ const NOT_RETURNED: &[&str] = &[
     "proxy-authenticate",
     "proxy-connection",
     "te",
-    "trailer",
     "transfer-encoding",
     "upgrade",
     "set-cookie",

@@ -57,6 +57,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    /// What was seen to cost money is quarantined at once, and not only at the end of its answer.
+    fn note_bill(&self, gate: &Gate) {
+        if gate.seen.billed {
+            self.attempt.iter().for_each(Attempt::billed);
+        }
+    }
+
     fn succeed(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             attempt.succeed();
@@ -185,9 +192,7 @@ where
                                 Ok(chunk) => gate.push(chunk),
                                 Err(frame) => *trailers = frame.into_trailers().ok(),
                             }
-                            if gate.seen.billed {
-                                watch.attempt.iter().for_each(Attempt::billed);
-                            }
+                            watch.note_bill(gate);
                             continue;
                         }
                         Poll::Ready(None | Some(Err(_))) => OutcomeKind::Interrupted,
@@ -274,6 +279,7 @@ where
 /// Ends a stream: as it was meant to, or with an error where it broke off.
 fn finish(gate: &mut Gate, watch: &mut Watch, end: OutcomeKind) {
     gate.end();
+    watch.note_bill(gate);
     if let Some(error) = &gate.seen.error {
         watch.fail_as_said(error);
     } else if gate.seen.finished {

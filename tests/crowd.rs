@@ -216,13 +216,13 @@ impl Service<Request<Body>> for Bounded {
 }
 
 fn target(name: &str, url: &str) -> Target {
-    Provider::new(name)
+    let provider = Provider::new(name)
         .base_url(url)
         .key(&format!("key-of-{name}"))
         .free(FreeRule::All)
         .build()
-        .and_then(|provider| Ok(provider.target(Model::new(name)).expect("a free model")))
-        .expect("a provider")
+        .expect("a provider");
+    provider.target(Model::new(name)).expect("a free model")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

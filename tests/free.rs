@@ -248,7 +248,7 @@ async fn json_by_any_of_its_names_passes() {
 }
 
 /// A whole answer with this usage.
-fn billed(usage: Value) -> Reply {
+fn billed(usage: &Value) -> Reply {
     Reply::json(
         200,
         json!({ "choices": [{ "message": { "content": "hi" }, "finish_reason": "stop" }], "usage": usage }),
@@ -256,7 +256,7 @@ fn billed(usage: Value) -> Reply {
 }
 
 /// The same as a stream, with the usage in its last chunk.
-fn streamed(usage: Value) -> Vec<Step> {
+fn streamed(usage: &Value) -> Vec<Step> {
     let usage = event(&json!({ "choices": [], "usage": usage }));
     vec![delta("hi"), finish(), usage, done()]
 }
@@ -274,13 +274,13 @@ async fn state_after(reply: Reply, request: Request<Full<bytes::Bytes>>) -> Targ
 async fn an_answer_that_cost_money_quarantines_its_target_at_once() {
     for cost in [json!(0.000001), json!(3), json!("0.2"), json!(1e-12)] {
         let usage = json!({ "prompt_tokens": 3, "cost": cost });
-        let whole = billed(usage.clone());
+        let whole = billed(&usage);
         assert_eq!(
             state_after(whole, chat()).await,
             TargetState::Quarantined,
             "{usage}"
         );
-        let stream = Reply::stream(streamed(usage.clone()));
+        let stream = Reply::stream(streamed(&usage));
         let state = state_after(stream, streamed_chat()).await;
         assert_eq!(state, TargetState::Quarantined, "{usage}");
     }
@@ -290,13 +290,13 @@ async fn an_answer_that_cost_money_quarantines_its_target_at_once() {
 async fn an_answer_that_cost_nothing_does_not() {
     for cost in [json!(0), json!(0.0), json!("0"), json!("0.00"), json!(null)] {
         let usage = json!({ "prompt_tokens": 3, "cost": cost });
-        let whole = billed(usage.clone());
+        let whole = billed(&usage);
         assert_eq!(
             state_after(whole, chat()).await,
             TargetState::Healthy,
             "{usage}"
         );
-        let stream = Reply::stream(streamed(usage.clone()));
+        let stream = Reply::stream(streamed(&usage));
         let state = state_after(stream, streamed_chat()).await;
         assert_eq!(state, TargetState::Healthy, "{usage}");
     }
@@ -371,7 +371,7 @@ async fn an_answer_that_is_passed_over_may_have_cost_money_too() {
             .filter(|target| target.state == TargetState::Quarantined)
             .map(|target| target.id.to_string())
             .collect();
-        assert_eq!(quarantined, [first.clone()]);
+        assert_eq!(quarantined, [first.as_str()]);
     }
 }
 
@@ -384,7 +384,7 @@ async fn a_quarantine_outlives_every_refresh_and_ends_by_hand() {
     };
     let catalog = Catalog::from_targets(listed(8192));
     let stack = stack(catalog.clone(), health.clone());
-    let upstream = Upstream::script([billed(json!({ "cost": 0.1 })), Reply::answer("free again")]);
+    let upstream = Upstream::script([billed(&json!({ "cost": 0.1 })), Reply::answer("free again")]);
     // The answer itself is the caller's.
     assert_eq!(send(&stack, &upstream, chat()).await.status(), 200);
 

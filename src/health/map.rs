@@ -161,11 +161,7 @@ impl HealthMap {
         let now = Instant::now();
         let mut state = self.lock(now);
         state.observe(snapshot);
-        snapshot
-            .targets()
-            .iter()
-            .map(|target| state.standing(target, now))
-            .collect()
+        state.standings(snapshot, now)
     }
 
     /// Resolves at the next change that may free a target. What changes from here on is not missed, even if

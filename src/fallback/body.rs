@@ -73,6 +73,13 @@ impl Watch {
         self.attempt.iter().for_each(Attempt::billed);
     }
 
+    /// What was seen to cost money is quarantined at once, and not only at the end of its answer.
+    fn note_bill(&self, gate: &Gate) {
+        if gate.seen.billed {
+            self.billed();
+        }
+    }
+
     fn succeed(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             attempt.succeed();
@@ -201,13 +208,8 @@ where
                                 Ok(chunk) => gate.push(chunk),
                                 Err(frame) => *trailers = frame.into_trailers().ok(),
                             }
-                            if gate.seen.billed {
-                                watch.billed();
-                            }
+                            watch.note_bill(gate);
                             watch.finished = gate.seen.finished && gate.seen.error.is_none();
-                            if gate.seen.done && watch.finished {
-                                watch.succeed();
-                            }
                             continue;
                         }
                         Poll::Ready(None | Some(Err(_))) => OutcomeKind::Interrupted,
@@ -283,7 +285,16 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Passing { body } => body.size_hint(),
-            Kind::Whole { frames, .. } => SizeHint::with_exact(frames.len() as u64),
+            Kind::Whole { frames, trailers } => {
+                let len = frames.len() as u64;
+                let mut hint = SizeHint::with_exact(len);
+                if trailers.is_some() {
+                    // HTTP/1 has no trailers after a body of a stated length.
+                    hint = SizeHint::new();
+                    hint.set_lower(len);
+                }
+                hint
+            }
             Kind::Events { .. } | Kind::Rest { .. } => SizeHint::default(),
         }
     }
@@ -314,6 +325,7 @@ impl Tail {
 /// Ends a stream: as it was meant to, or with an error where it broke off.
 fn finish(gate: &mut Gate, watch: &mut Watch, end: OutcomeKind) {
     gate.end();
+    watch.note_bill(gate);
     if let Some(error) = &gate.seen.error {
         watch.fail_as_said(error);
     } else if gate.seen.finished {

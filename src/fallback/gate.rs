@@ -15,8 +15,6 @@ pub(super) struct Seen {
     pub(super) content: bool,
     /// A finish reason, `[DONE]`, or a terminal event.
     pub(super) finished: bool,
-    /// `[DONE]`: nothing follows.
-    pub(super) done: bool,
     /// The first error event.
     pub(super) error: Option<Bytes>,
     /// That came before any content.
@@ -120,7 +118,6 @@ fn note(seen: &mut Seen, meaning: Meaning) {
     seen.failed_first |= meaning.error.is_some() && !seen.content;
     seen.content |= meaning.content;
     seen.finished |= meaning.finished;
-    seen.done |= meaning.done;
     seen.billed |= meaning.billed;
     if seen.error.is_none() {
         seen.error = meaning.error.map(Bytes::from);

@@ -161,11 +161,7 @@ impl HealthMap {
         let now = Instant::now();
         let mut state = self.lock(now);
         state.observe(snapshot);
-        snapshot
-            .targets()
-            .iter()
-            .map(|target| state.standing(target, now))
-            .collect()
+        state.standings(snapshot, now)
     }
 
     /// The stated end of a limit that holds a target back.

@@ -1,6 +1,11 @@
 //! What the map remembers, and how a pick reads it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -10,7 +15,7 @@ use super::{
 };
 use crate::{
     capability::{Capability, CapabilitySet},
-    catalog::{Snapshot, Target, TargetId},
+    catalog::{Provider, Snapshot, Target, TargetId},
     clock::Clock,
     outcome::OutcomeKind,
 };
@@ -29,8 +34,29 @@ pub(super) struct State {
     generation: Option<u64>,
     /// Its providers.
     pub(super) pool: Vec<Arc<str>>,
-    pub(super) targets: HashMap<TargetId, TargetEntry>,
+    pub(super) targets: HashMap<TargetId, TargetEntry, BuildHasherDefault<Hashed>>,
     pub(super) providers: HashMap<Arc<str>, ProviderEntry>,
+}
+
+/// A [`TargetId`] brings its hash along: a pick looks up every target, and need not hash that once more.
+#[derive(Debug, Default)]
+pub(super) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Nothing but a whole hash is ever written.
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +105,7 @@ impl State {
             sequence: 0,
             generation: None,
             pool: Vec::new(),
-            targets: HashMap::new(),
+            targets: HashMap::default(),
             providers: HashMap::new(),
         }
     }
@@ -135,10 +161,33 @@ impl State {
     }
 
     pub(super) fn standing(&self, target: &Target, now: Instant) -> Standing {
-        let provider = self
-            .providers
-            .get(target.provider().name())
-            .map_or(Phase::Healthy, |p| p.cooldown.phase(now));
+        self.standing_at(target, self.phase_of(target.provider(), now), now)
+    }
+
+    /// How every target of a snapshot stands.
+    pub(super) fn standings(&self, snapshot: &Snapshot, now: Instant) -> Vec<Standing> {
+        let mut last: Option<(&Provider, Phase)> = None;
+        let targets = snapshot.targets().iter();
+        targets
+            .map(|target| {
+                let provider = target.provider();
+                // Targets of one provider stand together.
+                let phase = match last {
+                    Some((same, phase)) if same == provider => phase,
+                    _ => self.phase_of(provider, now),
+                };
+                last = Some((provider, phase));
+                self.standing_at(target, phase, now)
+            })
+            .collect()
+    }
+
+    fn phase_of(&self, provider: &Provider, now: Instant) -> Phase {
+        let entry = self.providers.get(provider.name());
+        entry.map_or(Phase::Healthy, |entry| entry.cooldown.phase(now))
+    }
+
+    fn standing_at(&self, target: &Target, provider: Phase, now: Instant) -> Standing {
         self.targets.get(target.id()).map_or_else(
             || Standing::untried(provider),
             |entry| Standing {

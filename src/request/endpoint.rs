@@ -28,11 +28,18 @@ impl Endpoint {
             .find(|endpoint| path.ends_with(endpoint.path()))
     }
 
-    /// What is appended to a provider's base path to reach this endpoint.
+    /// The end of its path, after the version.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
             Self::ChatCompletions => "/chat/completions",
+        }
+    }
+
+    /// Its path with the version, as at a service whose base has no path of its own.
+    pub(crate) const fn versioned_path(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "/v1/chat/completions",
         }
     }
 }

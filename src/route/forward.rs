@@ -53,7 +53,7 @@ pub(super) fn address(
     if let Some(base) = provider.base() {
         let query = parts.uri.query().map(without_credentials);
         parts.uri = base.uri(
-            endpoint.path(),
+            endpoint.versioned_path(),
             query.as_deref().filter(|query| !query.is_empty()),
         );
         parts.version = Version::HTTP_11;
@@ -108,20 +108,9 @@ fn without_credentials(query: &str) -> String {
 }
 
 fn passed(headers: &HeaderMap) -> HeaderMap {
-    // What `Connection` names belongs to one hop, even if the list would pass it (RFC 9110 7.6.1).
-    let of_this_hop: Vec<&[u8]> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&b| b == b','))
-        .map(<[u8]>::trim_ascii)
-        .collect();
     PASSED
         .iter()
-        .filter(|name| {
-            !of_this_hop
-                .iter()
-                .any(|hop| hop.eq_ignore_ascii_case(name.as_bytes()))
-        })
+        .filter(|name| !of_this_hop(headers).any(|hop| hop.eq_ignore_ascii_case(name.as_bytes())))
         .flat_map(|&name| {
             headers
                 .get_all(name)
@@ -132,6 +121,15 @@ fn passed(headers: &HeaderMap) -> HeaderMap {
             passed.append(name, value);
             passed
         })
+}
+
+/// What `Connection` names belongs to one hop, even if a list would pass it (RFC 9110 7.6.1).
+fn of_this_hop(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&b| b == b','))
+        .map(<[u8]>::trim_ascii)
 }
 
 /// Whether a request has been here before.
@@ -150,7 +148,6 @@ const NOT_RETURNED: &[&str] = &[
     "proxy-authenticate",
     "proxy-connection",
     "te",
-    "trailer",
     "transfer-encoding",
     "upgrade",
     "set-cookie",
@@ -166,6 +163,12 @@ pub(super) fn clean(headers: &mut HeaderMap, target: &Target) {
     let provider = target.provider();
     if provider.base().is_none() {
         return;
+    }
+    let of_this_hop: Vec<HeaderName> = of_this_hop(headers)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .collect();
+    for name in of_this_hop {
+        headers.remove(name);
     }
     for name in NOT_RETURNED {
         headers.remove(*name);

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
+use crate::route::ATTEMPTS;
+
 /// Tells OpenAI's official clients whether their own retries make sense
 /// (`openai-python`, `_base_client.py`, `_should_retry`).
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -86,6 +88,8 @@ impl Refusal {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
+        // Until somebody knows of attempts.
+        headers.insert(ATTEMPTS, HeaderValue::from_static("0"));
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }

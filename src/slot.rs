@@ -174,12 +174,17 @@ impl Memory {
                     ..tried.clone()
                 }
             }
-            None => self.tried.push(Tried {
-                id: id.clone(),
-                times: 1,
-                stated,
-                again: false,
-            }),
+            None => {
+                // There was somebody else after all: only the one and only is asked twice without a wait.
+                let asked = self.tried.iter_mut().filter(|tried| !tried.stated);
+                asked.for_each(|tried| tried.again = false);
+                self.tried.push(Tried {
+                    id: id.clone(),
+                    times: 1,
+                    stated,
+                    again: false,
+                });
+            }
         }
     }
 

@@ -317,8 +317,8 @@ impl<S: Clone, E> Job<S, E> {
         let mut memory = self.session.lock();
         memory.tried(target.id(), stated);
         match (outcome.kind, outcome.lack) {
-            // An empty answer may be an accident; where there is nobody else, it is asked once more.
-            (OutcomeKind::Empty, _) => memory.allow_again(|tried| tried.id == *target.id()),
+            // An empty answer may be an accident; who is the only one is asked once more.
+            (OutcomeKind::Empty, _) if memory.tried.len() == 1 => memory.allow_again(|_| true),
             (_, Some(Lack::ContextLength(window))) => {
                 let too_small = window.or_else(|| target.model().context_length());
                 memory.too_small = memory.too_small.max(too_small);

@@ -47,7 +47,7 @@ impl State {
     /// A target failed.
     pub(super) fn failed(&mut self, outcome: &Outcome, event: &Event<'_>) {
         use OutcomeKind as Kind;
-        if outcome.kind != Kind::Unreachable {
+        if !matches!(outcome.kind, Kind::Unreachable | Kind::TooSlow) {
             self.was_reached(event.target);
         }
         // Without a base URL the credential is the caller's own, and what that one is refused says nothing to others.

@@ -56,7 +56,6 @@ pub(super) fn address(
             endpoint.versioned_path(),
             query.as_deref().filter(|query| !query.is_empty()),
         );
-        parts.version = Version::HTTP_11;
         parts.headers = passed(&parts.headers);
         if let Some(credential) = provider.authorization() {
             parts
@@ -72,6 +71,8 @@ pub(super) fn address(
         }
         parts.headers.remove(PIN);
     }
+    // A caller's HTTP/2 says nothing about the way to the upstream; a client upgrades by itself.
+    parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     headers

@@ -15,6 +15,6 @@ pub use body::ResponseBody;
 pub use future::ResponseFuture;
 pub use layer::FreeModelRouteLayer;
 pub use routed::Routed;
-pub(crate) use routed::mark_trail;
+pub(crate) use routed::{ATTEMPTS, mark_trail};
 pub use service::FreeModelRoute;
 pub(crate) use service::RoutedWithoutFallback;

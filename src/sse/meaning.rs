@@ -543,20 +543,4 @@ mod tests {
             assert_eq!(meaning.error, None, "{event}");
         }
     }
-
-    /// A guard against a walk over the whole of each event, not a benchmark: generous enough for any machine.
-    #[test]
-    #[ignore = "a measurement, to be run in release"]
-    fn reading_a_chunk_is_fast() {
-        let chunk = br#"{"id":"gen-1784878121-HxA00pxmV0n2x1hZAuok","object":"chat.completion.chunk","created":1784878121,"model":"openai/gpt-4o-mini","provider":"OpenAI","choices":[{"index":0,"delta":{"content":"I","role":"assistant"},"finish_reason":null,"native_finish_reason":null}]}"#;
-        let clock = tokio::time::Instant::now();
-        for _ in 0..100_000 {
-            assert!(std::hint::black_box(Meaning::of(b"", std::hint::black_box(chunk))).content);
-        }
-        println!(
-            "{:?} a chunk of {} bytes",
-            clock.elapsed() / 100_000,
-            chunk.len()
-        );
-    }
 }

@@ -157,6 +157,13 @@ impl<B> ResponseBody<B> {
     }
 }
 
+/// An empty body, which some layers around this one want to answer with (tower-http's timeout).
+impl<B> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::whole(Frames::default(), None)
+    }
+}
+
 impl<B> Body for ResponseBody<B>
 where
     B: Body<Data = Bytes>,

@@ -199,6 +199,8 @@ where
                     mut silence,
                 } => {
                     if let Some(bytes) = gate.next() {
+                        // The end may have come with the beginning.
+                        watch.finished = gate.seen.finished && gate.seen.error.is_none();
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
                     let end = match body.as_mut().poll_frame(cx) {

@@ -36,6 +36,8 @@ enum Taken {
     Nothing,
     Attempt(Attempt),
     NoTarget(NoTarget),
+    /// Nobody waits for it any more.
+    Closed,
 }
 
 /// Why a router found nobody to send a request to, although the catalog has targets that could serve it.
@@ -58,9 +60,10 @@ impl AttemptSlot {
         }
     }
 
-    /// Leaves the attempt here. One that was here before is dropped, and so counts as abandoned.
+    /// Leaves the attempt here. One that was here before is dropped, and so counts as abandoned; and so is this one
+    /// if the caller has gone away since.
     pub fn fill(&self, attempt: Attempt) {
-        *self.lock() = Taken::Attempt(attempt);
+        self.put(Taken::Attempt(attempt));
     }
 
     /// Whether this target was tried already for the same request.
@@ -74,7 +77,23 @@ impl AttemptSlot {
     }
 
     pub(crate) fn nobody(&self, no_target: NoTarget) {
-        *self.lock() = Taken::NoTarget(no_target);
+        self.put(Taken::NoTarget(no_target));
+    }
+
+    /// Ends what is here, and whatever may still come: clones of the slot can outlive its request.
+    pub(crate) fn close(&self) {
+        self.put(Taken::Closed);
+    }
+
+    fn put(&self, new: Taken) {
+        let mut taken = self.lock();
+        // What is not kept is dropped after the lock is released.
+        let _old = if matches!(*taken, Taken::Closed) {
+            new
+        } else {
+            std::mem::replace(&mut *taken, new)
+        };
+        drop(taken);
     }
 
     pub(crate) fn take_attempt(&self) -> Option<Attempt> {
@@ -114,6 +133,7 @@ impl fmt::Debug for AttemptSlot {
             Taken::Nothing => "nothing",
             Taken::Attempt(_) => "an attempt",
             Taken::NoTarget(_) => "no target",
+            Taken::Closed => "closed",
         };
         f.debug_struct("AttemptSlot")
             .field("taken", &taken)

@@ -164,6 +164,13 @@ impl<B> ResponseBody<B> {
     }
 }
 
+/// An empty body, which some layers around this one want to answer with (tower-http's timeout).
+impl<B> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::whole(Frames::default(), None)
+    }
+}
+
 impl<B> Body for ResponseBody<B>
 where
     B: Body<Data = Bytes>,
@@ -199,6 +206,8 @@ where
                     mut silence,
                 } => {
                     if let Some(bytes) = gate.next() {
+                        // The end may have come with the beginning.
+                        watch.finished = gate.seen.finished && gate.seen.error.is_none();
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
                     let end = match body.as_mut().poll_frame(cx) {

@@ -77,7 +77,7 @@ struct OwnSlot(AttemptSlot);
 
 impl Drop for OwnSlot {
     fn drop(&mut self) {
-        drop(self.0.take_attempt());
+        self.0.close();
     }
 }
 

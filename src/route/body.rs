@@ -41,6 +41,15 @@ impl<B> ResponseBody<B> {
     }
 }
 
+/// An empty body, which some layers around this one want to answer with (tower-http's timeout).
+impl<B> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self {
+            kind: Kind::Refusal { bytes: None },
+        }
+    }
+}
+
 impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;

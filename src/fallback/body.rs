@@ -267,6 +267,9 @@ where
 /// Ends a stream: as it was meant to, or with an error where it broke off.
 fn finish(gate: &mut Gate, watch: &mut Watch, end: OutcomeKind) {
     gate.end();
+    if gate.seen.billed {
+        watch.attempt.iter().for_each(Attempt::billed);
+    }
     if let Some(error) = &gate.seen.error {
         watch.fail_as_said(error);
     } else if gate.seen.finished {

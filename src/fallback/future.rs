@@ -57,8 +57,8 @@ pin_project! {
         Collecting { #[pin] collect: Collect<B>, begin: Option<(Arc<Config>, request::Parts)>, service: Option<S>, readied: bool },
         // An instance of the service has to become ready for the next attempt.
         Readying { service: Option<S> },
-        // An attempt is under way.
-        Calling { #[pin] future: F, slot: AttemptSlot },
+        // An attempt is under way; `began` is there until it is known when its head is due.
+        Calling { #[pin] future: F, slot: AttemptSlot, began: Option<Instant> },
         // A success is looked at before it is passed on.
         Peeking { peeking: Option<Read<R>>, peek: Option<Peek> },
         // What a failure says of itself is read.
@@ -185,13 +185,18 @@ where
                         }
                     }
                 }
-                StageProj::Calling { future, slot } => match future.poll(cx) {
+                StageProj::Calling {
+                    future,
+                    slot,
+                    began,
+                } => match future.poll(cx) {
                     Poll::Ready(Ok(response)) => run.answered(slot, response),
                     Poll::Ready(Err(error)) => match slot.take_attempt() {
                         Some(attempt) => run.then(|job| job.unreachable(attempt, error)),
                         None => Next::Answer(Err(error)),
                     },
                     Poll::Pending => {
+                        run.set_head_timer(began);
                         ready!(run.poll_timer(cx));
                         match slot.take_attempt() {
                             Some(attempt) => run.then(|job| job.too_slow(attempt)),
@@ -294,10 +299,23 @@ where
         let began = Instant::now();
         let (request, slot) = job.request();
         let future = service.call(request);
-        // The router has scanned the body now, so it is known whether the answer is to be streamed.
-        let end = job.head_deadline(began);
+        let end = job.within(began, job.config.answer_timeout);
         self.set_timer(end);
-        Next::Stage(Stage::Calling { future, slot })
+        Next::Stage(Stage::Calling {
+            future,
+            slot,
+            began: Some(began),
+        })
+    }
+
+    /// Once it is known whether the answer is to be streamed, sets the end of the wait for its head.
+    fn set_head_timer(&mut self, began: &mut Option<Instant>) {
+        let job = self.job.as_ref();
+        let end = began.and_then(|began| job?.head_deadline(began));
+        if let Some(end) = end {
+            self.set_timer(end);
+            *began = None;
+        }
     }
 
     fn ready_next<B>(&mut self) -> Next<S, B, R> {

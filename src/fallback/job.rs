@@ -125,23 +125,21 @@ impl<S: Clone, E> Job<S, E> {
     }
 
     /// The end of the wait for a head: for one that is not streamed the head may come with the whole answer.
-    pub(super) fn head_deadline(&self, began: Instant) -> Instant {
-        let limit = if self.streams() {
+    ///
+    /// `None` until the router has scanned the body, which it does when it is polled.
+    pub(super) fn head_deadline(&self, began: Instant) -> Option<Instant> {
+        let limit = if self.session.lock().streams()? {
             self.config.header_timeout
         } else {
             self.config.answer_timeout
         };
-        self.within(began, limit)
+        Some(self.within(began, limit))
     }
 
     pub(super) fn within(&self, began: Instant, limit: std::time::Duration) -> Instant {
         began
             .checked_add(limit)
             .map_or(self.deadline, |end| end.min(self.deadline))
-    }
-
-    fn streams(&self) -> bool {
-        self.session.lock().streams().unwrap_or(false)
     }
 
     /// An answer begins: marks its head with the way it took here.

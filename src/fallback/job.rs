@@ -323,8 +323,9 @@ impl<S: Clone, E> Job<S, E> {
             }
             _ => {}
         }
+        // Where the end is stated, the health map holds the provider back until then, and no longer.
         let of_the_provider =
-            outcome.scope == Scope::Provider && outcome.kind != OutcomeKind::Unreachable;
+            outcome.scope == Scope::Provider && outcome.kind != OutcomeKind::Unreachable && !stated;
         if of_the_provider
             || outcome.kind == OutcomeKind::Refused
             || outcome.lack == Some(Lack::TokensPerMinute)

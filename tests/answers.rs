@@ -70,6 +70,7 @@ async fn assert_passes(first: Reply) {
     assert_eq!(succeeded, 1, "{why}");
 }
 
+#[allow(clippy::needless_pass_by_value)]
 fn message(message: Value) -> Value {
     json!({ "id": "1", "object": "chat.completion", "model": "m",
         "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }],

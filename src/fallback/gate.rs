@@ -71,16 +71,18 @@ impl Gate {
         }
     }
 
-    /// The stream has ended. An event that lacks nothing but its blank line counts.
+    /// The stream has ended. An event that lacks nothing but its blank line counts if it, or one before it, ends
+    /// the answer; else it is held, and dropped when the stream is [cut](Self::cut). So is half an event.
     pub(super) fn end(&mut self) {
-        if let Some(meaning) = self.reader.finish() {
-            let whole = meaning.finished || meaning.error.is_some() || meaning.content;
-            note(&mut self.seen, meaning);
-            if whole {
-                self.release();
+        let whole = self.reader.ends_whole();
+        let last = self.reader.finish().filter(|_| whole);
+        let ends_it = last
+            .as_ref()
+            .is_some_and(|last| last.finished || last.error.is_some());
+        if whole && (ends_it || self.seen.finished || self.seen.error.is_some()) {
+            if let Some(last) = last {
+                note(&mut self.seen, last);
             }
-        }
-        if self.seen.finished || self.seen.error.is_some() {
             self.release();
         }
     }

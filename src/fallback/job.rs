@@ -135,7 +135,7 @@ impl<S: Clone, E> Job<S, E> {
 
     /// The end of the wait for a head: for one that is not streamed the head may come with the whole answer.
     pub(super) fn head_deadline(&self, began: Instant) -> Instant {
-        let limit = if self.streams() {
+        let limit = if self.session.lock().streams().unwrap_or(false) {
             self.config.header_timeout
         } else {
             self.config.answer_timeout
@@ -145,10 +145,6 @@ impl<S: Clone, E> Job<S, E> {
 
     pub(super) fn within(&self, began: Instant, limit: std::time::Duration) -> Instant {
         later(began, limit).min(self.deadline)
-    }
-
-    fn streams(&self) -> bool {
-        self.session.lock().streams().unwrap_or(false)
     }
 
     /// An answer begins: marks its head with the way it took here.

@@ -193,6 +193,8 @@ impl HealthMap {
     pub(super) fn committed(&self, attempt: &Attempt) {
         let now = Instant::now();
         let mut state = self.lock(now);
+        // First: the success takes the lease along with the probation.
+        let freed = free(&mut state, attempt);
         let event = self.event(attempt, now);
         state.answered(&event);
         if let Some(entry) = state.targets.get_mut(attempt.target.id()) {
@@ -200,7 +202,6 @@ impl HealthMap {
                 .record
                 .first_token(now.saturating_duration_since(attempt.began));
         }
-        let freed = free(&mut state, attempt);
         drop(state);
         if freed {
             self.0.changed.notify_waiters();

@@ -6,6 +6,7 @@
 use memchr::memchr2;
 
 use super::meaning::Meaning;
+use crate::lenient::is_json;
 
 /// An event's name beyond this is cut: no name that means anything is as long.
 const MAX_NAME: usize = 64;
@@ -98,6 +99,15 @@ impl EventReader {
         safe
     }
 
+    /// Whether the stream may end here: no event is pending, or one that lacks nothing but its blank line. Ends the
+    /// last line, so nothing may be pushed after this.
+    pub(crate) fn ends_whole(&mut self) -> bool {
+        if !self.line.is_empty() {
+            self.end_line(&[]);
+        }
+        self.event.is_whole()
+    }
+
     /// Ends the stream: what the event that was not terminated would mean; none if nothing is pending.
     ///
     /// A server may end `data: [DONE]` without an empty line. Of a JSON that was cut nothing is taken.
@@ -183,6 +193,19 @@ impl Pending {
             b"id" => self.open = true,
             // A comment, `retry`, or something to ignore.
             _ => {}
+        }
+    }
+
+    /// Whether the data, if there is any, seems to be all there.
+    fn is_whole(&self) -> bool {
+        if !self.has_data {
+            return true;
+        }
+        let data = self.data.trim_ascii();
+        match data.first() {
+            Some(b'{' | b'[') => data == b"[DONE]" || is_json(&String::from_utf8_lossy(data)),
+            Some(_) => true,
+            None => false,
         }
     }
 

@@ -1,0 +1,429 @@
+//! Answers that are not streamed: what is one, what only looks like one, and what becomes of it.
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use support::*;
+use tower::{Layer, ServiceExt};
+use tower_free_models::{HealthMap, Stack, TargetState};
+
+const GOOD: &str = "the answer of another";
+
+fn two() -> (Stack, HealthMap) {
+    seeded(targets(&["a", "b"], &["m"]))
+}
+
+/// The first target answers so; a second one answers well.
+async fn asked(first: Reply) -> (Whole, HealthMap, Upstream) {
+    let (stack, health) = two();
+    let upstream = Upstream::script([first, Reply::answer(GOOD)]);
+    let whole = send(&stack, &upstream, chat()).await;
+    (whole, health, upstream)
+}
+
+/// The first outcome in the trail.
+fn first_outcome(whole: &Whole) -> &str {
+    let trail = whole.header("x-free-trail").expect("a trail");
+    let first = trail.split(", ").next().unwrap_or_default();
+    first.split('=').next_back().unwrap_or_default()
+}
+
+/// It goes to the other target, nothing of it is seen, and the trail says why.
+async fn assert_failover(first: Reply, outcome: &str) {
+    let why = format!("{first:?}");
+    let (whole, health, _) = asked(first).await;
+    assert_eq!(whole.status(), 200, "{why}");
+    assert_eq!(
+        whole.json()["choices"][0]["message"]["content"],
+        GOOD,
+        "{why}"
+    );
+    assert_eq!(whole.header("x-free-attempts"), Some("2"), "{why}");
+    assert_eq!(first_outcome(&whole), outcome, "{why}");
+    let targets = health.snapshot().targets;
+    let sum = |count: fn(&tower_free_models::Tally) -> u64| -> u64 {
+        targets.iter().map(|target| count(&target.tally)).sum()
+    };
+    assert_eq!(sum(|t| t.started), 2, "{why}");
+    assert_eq!((sum(|t| t.succeeded), sum(|t| t.failed)), (1, 1), "{why}");
+}
+
+/// It goes to the caller as it is.
+async fn assert_passes(first: Reply) {
+    let why = format!("{first:?}");
+    let mut expected = Vec::new();
+    for step in &first.steps {
+        if let Step::Data(data) = step {
+            expected.extend_from_slice(data);
+        }
+    }
+    let (whole, health, upstream) = asked(first).await;
+    assert_eq!(upstream.calls(), 1, "{why}");
+    assert_eq!(whole.broken, None, "{why}");
+    assert_eq!(whole.body, expected, "{why}");
+    let targets = health.snapshot().targets;
+    let succeeded: u64 = targets.iter().map(|target| target.tally.succeeded).sum();
+    assert_eq!(succeeded, 1, "{why}");
+}
+
+#[allow(clippy::needless_pass_by_value)]
+fn message(message: Value) -> Value {
+    json!({ "id": "1", "object": "chat.completion", "model": "m",
+        "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }],
+        "usage": { "prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3 } })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_anything_in_it_is_empty() {
+    for body in [
+        message(json!({ "role": "assistant", "content": null })),
+        message(json!({ "role": "assistant", "content": "" })),
+        message(json!({ "role": "assistant", "content": " \n\t " })),
+        message(json!({ "role": "assistant", "content": [] })),
+        message(json!({ "role": "assistant", "content": [{ "type": "text", "text": "" }] })),
+        message(json!({ "role": "assistant", "content": "", "tool_calls": [] })),
+        message(json!({ "role": "assistant", "content": "", "tool_calls": null, "refusal": null })),
+        message(
+            json!({ "role": "assistant", "content": null, "reasoning": "", "reasoning_details": [] }),
+        ),
+        message(json!({ "role": "assistant" })),
+        message(json!({})),
+        message(json!(null)),
+        json!({ "choices": [] }),
+        json!({ "choices": null }),
+        json!({ "choices": [{}] }),
+        json!({ "choices": [{ "index": 0, "finish_reason": "stop" }] }),
+        json!({ "choices": [{ "text": "", "finish_reason": "stop" }] }),
+        json!({ "id": "1", "object": "chat.completion" }),
+        json!({}),
+        json!([]),
+        json!(null),
+    ] {
+        assert_failover(Reply::json(200, body), "empty").await;
+    }
+    for body in ["", " \n"] {
+        assert_failover(Reply::new(200, "application/json", body), "empty").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_content_is_empty() {
+    let mut reply = Reply::new(204, "application/json", "");
+    reply.headers.clear();
+    reply.steps.clear();
+    assert_failover(reply, "empty").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn text_is_not_the_only_answer() {
+    for said in [
+        json!({ "role": "assistant", "content": null, "tool_calls": [{ "id": "c", "type": "function", "function": { "name": "f", "arguments": "{}" } }] }),
+        json!({ "role": "assistant", "content": null, "function_call": { "name": "f", "arguments": "" } }),
+        json!({ "role": "assistant", "content": null, "refusal": "I can not." }),
+        json!({ "role": "assistant", "content": "", "reasoning": "hm" }),
+        json!({ "role": "assistant", "content": "", "reasoning_content": "hm" }),
+        json!({ "role": "assistant", "content": null, "audio": { "id": "a", "data": "UklG" } }),
+        json!({ "role": "assistant", "content": "", "images": [{ "type": "image_url", "image_url": { "url": "data:," } }] }),
+        json!({ "role": "assistant", "content": [{ "type": "text", "text": "a" }] }),
+    ] {
+        assert_passes(Reply::json(200, message(said))).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cut_off_before_its_first_word_is_an_answer() {
+    for reason in ["length", "content_filter"] {
+        let mut body = message(json!({ "role": "assistant", "content": "" }));
+        body["choices"][0]["finish_reason"] = json!(reason);
+        assert_passes(Reply::json(200, body)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_in_a_200_fails_over_as_what_it_says() {
+    for (body, outcome) in [
+        (
+            json!({ "error": { "message": "m", "code": 429 } }),
+            "rate_limited",
+        ),
+        (
+            json!({ "error": { "message": "m", "code": "429" } }),
+            "rate_limited",
+        ),
+        (
+            json!({ "error": { "message": "m", "code": "rate_limit_exceeded", "type": "requests" } }),
+            "rate_limited",
+        ),
+        (
+            json!({ "error": { "message": "Too many requests, slow down" } }),
+            "rate_limited",
+        ),
+        (
+            json!({ "error": { "message": "m", "code": 503 }, "choices": [] }),
+            "unavailable",
+        ),
+        (
+            json!({ "error": { "message": "m", "code": 502 }, "choices": [{ "message": { "content": "" } }] }),
+            "unavailable",
+        ),
+        (json!({ "error": "model is overloaded" }), "unavailable"),
+        (
+            json!({ "error": { "message": "m", "code": null } }),
+            "unavailable",
+        ),
+        (
+            json!([{ "error": { "code": 503, "message": "m", "status": "UNAVAILABLE" } }]),
+            "unavailable",
+        ),
+        (
+            json!({ "success": false, "errors": [{ "code": 5000, "message": "m" }], "result": {} }),
+            "unavailable",
+        ),
+        (
+            json!({ "success": false, "error": { "name": "Busy", "message": "m" } }),
+            "unavailable",
+        ),
+        (
+            json!({ "type": "error", "error": { "type": "overloaded_error", "message": "m" } }),
+            "unavailable",
+        ),
+        (
+            json!({ "object": "error", "message": "m", "code": 500 }),
+            "unavailable",
+        ),
+        (
+            json!({ "message": "m", "type": "server_error", "code": "500" }),
+            "unavailable",
+        ),
+        (json!({ "detail": "worker gone" }), "unavailable"),
+        (
+            json!({ "detail": [{ "msg": "worker gone" }] }),
+            "unavailable",
+        ),
+        (json!({ "id": "x", "message": "m" }), "unavailable"),
+        (
+            json!({ "choices": [{ "error": { "code": 502, "message": "m" }, "message": { "content": "half" }, "finish_reason": "error" }] }),
+            "unavailable",
+        ),
+        (
+            json!({ "choices": [{ "error": { "code": 429, "message": "m" }, "finish_reason": "error" }] }),
+            "rate_limited",
+        ),
+        (
+            json!({ "choices": [{ "message": { "content": "half" }, "finish_reason": "error" }] }),
+            "unavailable",
+        ),
+    ] {
+        assert_failover(Reply::json(200, body), outcome).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_is_null_or_blank_is_none() {
+    for error in [json!(null), json!(""), json!({}), json!([]), json!(false)] {
+        let mut body = message(json!({ "role": "assistant", "content": "hi" }));
+        body["error"] = error;
+        assert_passes(Reply::json(200, body)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_json_is_no_answer() {
+    let whole = message(json!({ "role": "assistant", "content": "hi" })).to_string();
+    for at in 1..whole.len() {
+        assert_failover(
+            Reply::new(200, "application/json", whole[..at].to_owned()),
+            "unavailable",
+        )
+        .await;
+    }
+    for (kind, body) in [
+        (
+            "text/html; charset=utf-8",
+            "<html><body>Bad gateway</body></html>",
+        ),
+        ("application/json", "<html></html>"),
+        ("text/plain", "busy"),
+    ] {
+        assert_failover(Reply::new(200, kind, body), "unavailable").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_many_frames_arrives_as_it_was_sent() {
+    let whole =
+        Bytes::from(message(json!({ "role": "assistant", "content": "Grüße" })).to_string());
+    let mut byte_by_byte = Reply::new(200, "application/json", "");
+    byte_by_byte.steps = (0..whole.len())
+        .map(|at| Step::Data(whole.slice(at..=at)))
+        .collect();
+    assert_passes(
+        byte_by_byte
+            .clone()
+            .header("content-length", &whole.len().to_string()),
+    )
+    .await;
+    byte_by_byte
+        .steps
+        .insert(10, Step::Pause(Duration::from_secs(20)));
+    assert_passes(byte_by_byte).await;
+}
+
+/// A long answer in frames of 1000 bytes, and then this.
+fn long(frames: usize, then: Option<Step>) -> Reply {
+    let mut reply = Reply::new(
+        200,
+        "application/json",
+        "{\"choices\":[{\"message\":{\"content\":\"",
+    );
+    let frame = Step::Data(Bytes::from("x".repeat(1000)));
+    reply.steps.extend(std::iter::repeat_n(frame, frames));
+    reply.steps.extend(then);
+    reply
+}
+
+fn closing() -> Step {
+    Step::Data(Bytes::from_static(b"\"}}]}"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_beyond_the_peek_limit_commits_before_its_end() {
+    let (stack, health) = two();
+    let stack = stack.fallback(|f| f.peek_limit(5000));
+    let upstream = Upstream::script([long(10, Some(Step::Hang)), Reply::answer(GOOD)]);
+    let service = stack.layer(upstream.clone());
+    let response = service.oneshot(chat()).await.unwrap();
+    let mut body = std::pin::pin!(response.into_body());
+    let first = body.frame().await.unwrap().unwrap();
+    assert!(first.is_data());
+    assert_eq!(upstream.calls(), 1);
+    let succeeded: u64 = health
+        .snapshot()
+        .targets
+        .iter()
+        .map(|t| t.tally.succeeded)
+        .sum();
+    assert_eq!(succeeded, 0, "its end is not there yet");
+
+    let upstream = Upstream::script([long(10, Some(closing())), Reply::answer(GOOD)]);
+    let whole = send(&stack, &upstream, chat()).await;
+    assert_eq!(
+        whole.json()["choices"][0]["message"]["content"],
+        "x".repeat(10_000)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_breaks_before_commit_is_a_failover() {
+    assert_failover(long(0, Some(Step::Break)), "unavailable").await;
+    assert_failover(long(10, Some(Step::Break)), "unavailable").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_breaks_after_commit_ends_in_an_error_and_counts_as_interrupted() {
+    let (stack, health) = two();
+    let stack = stack.fallback(|f| f.peek_limit(5000));
+    for n in 1..=3 {
+        let upstream = Upstream::script([long(10, Some(Step::Break))]);
+        let whole = send(&stack, &upstream, chat_with(json!({ "model": "a/m" }))).await;
+        assert_eq!(whole.body.len(), 10_035, "no byte is added");
+        assert!(whole.broken.unwrap().contains("connection reset"));
+        let snapshot = health.snapshot();
+        assert_eq!(snapshot.target("a", "m").unwrap().tally.failed, n);
+    }
+    // Three soft failures in a row cool, and say for what.
+    let snapshot = health.snapshot();
+    let cooling = snapshot.target("a", "m").unwrap().cooling.unwrap();
+    assert_eq!(cooling.reason.name(), "interrupted");
+    assert!(!cooling.stated);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_after_commit_ends_in_an_error_and_counts_as_too_slow() {
+    let (stack, health) = seeded(targets(&["a"], &["m"]));
+    let stack = stack.fallback(|f| f.peek_limit(5000));
+    let upstream = Upstream::script([long(10, Some(Step::Hang))]);
+    let whole = send(&stack, &upstream, chat()).await;
+    assert_eq!(whole.body.len(), 10_035);
+    assert!(whole.broken.unwrap().contains("stalled"));
+    let cooling = health.snapshot().targets[0].cooling.unwrap();
+    assert_eq!(cooling.reason.name(), "too_slow");
+    assert_eq!(upstream.alive(), 0, "the upstream is let go");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_only_target_is_asked_once_more_when_it_was_empty() {
+    let empty = || Reply::json(200, json!({ "choices": [] }));
+    let (stack, _) = seeded(targets(&["a"], &["m"]));
+    let upstream = Upstream::script([empty(), Reply::answer("at last")]);
+    let whole = send(&stack, &upstream, chat()).await;
+    assert_eq!(whole.json()["choices"][0]["message"]["content"], "at last");
+    assert_eq!(
+        whole.header("x-free-trail"),
+        Some("a/m=empty, a/m=succeeded")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_only_target_is_refused_when_it_is_empty_twice() {
+    let (stack, health) = seeded(targets(&["a"], &["m"]));
+    let upstream = Upstream::script([Reply::json(200, json!({ "choices": [] }))]);
+    let whole = send(&stack, &upstream, chat()).await;
+    assert_eq!(upstream.calls(), 2);
+    assert_eq!(whole.status(), 503);
+    assert_eq!(whole.header("x-free-trail"), Some("a/m=empty, a/m=empty"));
+    assert_eq!(
+        whole.json()["error"]["metadata"]["outcomes"],
+        json!({ "empty": 2 })
+    );
+    assert_eq!(health.snapshot().targets[0].tally.failed, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_target_that_is_alone_is_asked_again_when_it_was_empty() {
+    let (stack, _) = two();
+    let upstream = Upstream::script([Reply::json(200, json!({ "choices": [] }))]);
+    let whole = send(&stack, &upstream, chat()).await;
+    assert_eq!(whole.status(), 503);
+    let asked = upstream.asked();
+    assert_eq!(asked.len(), 2);
+    assert_ne!(asked[0], asked[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_encoding_that_we_do_not_read_is_judged_by_its_head_alone() {
+    let opaque = b"\x1f\x8b\x08\x00 error {\"error\":1}".to_vec();
+    for encoding in ["gzip", "br", "zstd", "made-up"] {
+        for kind in ["application/json", "text/event-stream"] {
+            let reply = Reply::new(200, kind, opaque.clone()).header("content-encoding", encoding);
+            assert_passes(reply).await;
+        }
+    }
+    let identity =
+        Reply::json(200, json!({ "choices": [] })).header("content-encoding", "identity");
+    assert_failover(identity, "empty").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_text_passes_as_it_is() {
+    for kind in ["audio/mpeg", "image/png", "application/octet-stream"] {
+        assert_passes(Reply::new(200, kind, vec![0xFF, 0, 1, 2])).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_costs_is_passed_on_and_its_target_quarantined() {
+    let mut body = message(json!({ "role": "assistant", "content": "hi" }));
+    body["usage"]["cost"] = json!(0.00014);
+    let (whole, health, _) = asked(Reply::json(200, body)).await;
+    assert_eq!(whole.header("x-free-attempts"), Some("1"));
+    let targets = health.snapshot().targets;
+    let quarantined = targets
+        .iter()
+        .filter(|t| t.state == TargetState::Quarantined);
+    assert_eq!(quarantined.count(), 1);
+}

@@ -1,0 +1,674 @@
+//! Deadlines, cooldowns and waits, under a clock that only the test moves.
+
+mod support;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::Response;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use serde_json::{Value, json};
+use support::*;
+use tokio::time::{Instant, advance};
+use tower::{Layer, ServiceExt};
+use tower_free_models::{Cooling, HealthMap, Stack, TargetHealth, TargetState};
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// So late, on a clock whose timers are rounded up to a millisecond.
+#[track_caller]
+fn assert_after(began: Instant, expected: Duration) {
+    let elapsed = began.elapsed();
+    assert!(
+        elapsed >= expected && elapsed <= expected + millis(1),
+        "after {elapsed:?} instead of {expected:?}"
+    );
+}
+
+fn one() -> (Stack, HealthMap) {
+    seeded(targets(&["a"], &["m"]))
+}
+
+fn two() -> (Stack, HealthMap) {
+    seeded(targets(&["a", "b"], &["m"]))
+}
+
+fn limited(retry_after: &str) -> Reply {
+    Reply::error(429).header("retry-after", retry_after)
+}
+
+fn only(health: &HealthMap) -> TargetHealth {
+    let snapshot = health.snapshot();
+    assert_eq!(snapshot.targets.len(), 1);
+    snapshot.targets[0].clone()
+}
+
+/// What the only target is held back by, after this was its reply.
+async fn cooling_after(reply: Reply) -> Cooling {
+    let (stack, health) = one();
+    send(&stack, &Upstream::script([reply]), chat()).await;
+    only(&health).cooling.expect("it cools")
+}
+
+fn content(whole: &Whole) -> Value {
+    whole.json()["choices"][0]["message"]["content"].clone()
+}
+
+// Before an answer begins.
+
+#[tokio::test(start_paused = true)]
+async fn comments_for_ten_minutes_are_a_failover_when_the_first_token_is_due() {
+    let (stack, health) = two();
+    let mut steps = vec![role()];
+    for _ in 0..120 {
+        steps.extend([comment(), Step::Pause(secs(5))]);
+    }
+    let upstream = Upstream::script([Reply::stream(steps), Reply::words(&["hello"])]);
+    let began = Instant::now();
+    let whole = send(&stack, &upstream, streamed_chat()).await;
+    assert_after(began, secs(120));
+    assert!(whole.text().contains("hello") && !whole.text().contains("PROCESSING"));
+    assert!(
+        whole
+            .header("x-free-trail")
+            .unwrap()
+            .contains("=too_slow, ")
+    );
+    assert_eq!(upstream.alive(), 0);
+    let failed: u64 = health
+        .snapshot()
+        .targets
+        .iter()
+        .map(|t| t.tally.failed)
+        .sum();
+    assert_eq!(failed, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_token_just_in_time_is_an_answer() {
+    let (stack, _) = two();
+    let steps = [
+        role(),
+        Step::Pause(millis(119_999)),
+        delta("slow"),
+        finish(),
+        done(),
+    ];
+    let upstream = Upstream::script([Reply::stream(steps), Reply::words(&["hello"])]);
+    let whole = send(&stack, &upstream, streamed_chat()).await;
+    assert!(whole.text().contains("slow"));
+    assert_eq!(upstream.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_head_does_not_come_is_a_failover() {
+    let (stack, _) = two();
+    let upstream = Upstream::script([Reply::hang(), Reply::words(&["hello"])]);
+    let began = Instant::now();
+    let whole = send(&stack, &upstream, streamed_chat()).await;
+    assert_after(began, secs(30));
+    assert!(
+        whole
+            .header("x-free-trail")
+            .unwrap()
+            .contains("=too_slow, ")
+    );
+    assert_eq!(upstream.alive(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_answer_has_longer_for_its_head_and_has_to_be_whole_in_time() {
+    let slow_head = Reply::hang();
+    let mut slow_body = Reply::answer("slow");
+    slow_body.steps.insert(0, Step::Hang);
+    for slow in [slow_head, slow_body] {
+        let (stack, _) = two();
+        let stack = stack.fallback(|f| f.answer_timeout(secs(60)));
+        let upstream = Upstream::script([slow, Reply::answer("hello")]);
+        let began = Instant::now();
+        let whole = send(&stack, &upstream, chat()).await;
+        assert_after(began, secs(60));
+        assert_eq!(content(&whole), "hello");
+        assert!(
+            whole
+                .header("x-free-trail")
+                .unwrap()
+                .contains("=too_slow, ")
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_a_request_is_a_504_that_tells_of_its_attempts() {
+    let (stack, health) = two();
+    let stack = stack.fallback(|f| f.deadline(secs(50)));
+    let upstream = Upstream::script([Reply::hang()]);
+    let began = Instant::now();
+    let whole = send(&stack, &upstream, streamed_chat()).await;
+    assert_after(began, secs(50));
+    assert_eq!(whole.status(), 504);
+    let error = &whole.json()["error"];
+    assert_eq!(error["code"], "deadline_exceeded");
+    assert_eq!(error["metadata"]["attempts"], 2);
+    assert_eq!(error["metadata"]["outcomes"], json!({ "too_slow": 2 }));
+    assert_eq!(whole.header("x-free-attempts"), Some("2"));
+    // The second one had only what the first one left of the time.
+    let (mut failed, mut abandoned) = (0, 0);
+    for target in health.snapshot().targets {
+        failed += target.tally.failed;
+        abandoned += target.tally.abandoned;
+    }
+    assert_eq!((failed, abandoned), (1, 1));
+    assert_eq!(upstream.alive(), 0);
+}
+
+// After an answer has begun.
+
+#[tokio::test(start_paused = true)]
+async fn a_committed_stream_of_thirty_minutes_survives() {
+    let (stack, health) = one();
+    let mut steps = vec![delta("begin")];
+    for _ in 0..30 {
+        steps.extend([Step::Pause(secs(60)), delta("more")]);
+    }
+    steps.extend([finish(), done()]);
+    let upstream = Upstream::script([Reply::stream(steps)]);
+    let began = Instant::now();
+    let whole = send(&stack, &upstream, streamed_chat()).await;
+    assert_after(began, secs(30 * 60));
+    assert!(whole.text().ends_with("data: [DONE]\n\n"));
+    assert_eq!(only(&health).tally.succeeded, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn comments_after_commit_keep_a_stream_alive() {
+    let (stack, _) = one();
+    let mut steps = vec![delta("begin")];
+    for _ in 0..30 {
+        steps.extend([Step::Pause(secs(100)), comment()]);
+    }
+    steps.extend([finish(), done()]);
+    let whole = send(
+        &stack,
+        &Upstream::script([Reply::stream(steps)]),
+        streamed_chat(),
+    )
+    .await;
+    assert!(whole.text().ends_with("data: [DONE]\n\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_gap_after_commit_ends_a_stream_with_one_error() {
+    let (stack, health) = one();
+    let upstream = Upstream::script([Reply::stream([delta("begin"), Step::Hang])]);
+    let began = Instant::now();
+    let whole = send(&stack, &upstream, streamed_chat()).await;
+    assert_after(began, secs(120));
+    let text = whole.text();
+    assert_eq!(text.matches("data: ").count(), 2);
+    assert!(text.contains("\"code\":\"too_slow\"") && !text.contains("DONE"));
+    assert_eq!(whole.broken, None);
+    assert_eq!(upstream.alive(), 0);
+    let target = only(&health);
+    assert_eq!((target.tally.failed, target.tally.succeeded), (1, 0));
+    assert_eq!(target.cooling.unwrap().reason.name(), "too_slow");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_is_no_silence_of_the_upstream() {
+    for polled_before in [false, true] {
+        let (stack, health) = one();
+        let steps = [
+            delta("one"),
+            Step::Pause(secs(60)),
+            delta("two"),
+            finish(),
+            done(),
+        ];
+        let upstream = Upstream::script([Reply::stream(steps)]);
+        let service = stack.layer(upstream);
+        let response = service.oneshot(streamed_chat()).await.unwrap();
+        let mut body = Box::pin(response.into_body());
+        assert!(body.frame().now_or_never().is_some());
+        if polled_before {
+            assert!(body.frame().now_or_never().is_none());
+        }
+        advance(secs(3600)).await;
+        let mut rest = Vec::new();
+        while let Some(frame) = body.frame().await {
+            rest.extend(frame.unwrap().into_data().unwrap());
+            advance(secs(3600)).await;
+        }
+        assert!(rest.ends_with(b"data: [DONE]\n\n"));
+        assert_eq!(only(&health).tally.succeeded, 1);
+    }
+}
+
+// Failures, and what they say of themselves.
+
+#[tokio::test(start_paused = true)]
+async fn nothing_sleeps_while_another_target_is_healthy() {
+    let (stack, _) = seeded(targets(&["a", "b", "c"], &["m", "n"]));
+    let stack = stack.fallback(|f| f.max_wait(secs(60)));
+    let upstream =
+        Upstream::script(std::iter::repeat_n(limited("30"), 5).chain([Reply::answer("hello")]));
+    let began = Instant::now();
+    let whole = send(&stack, &upstream, chat()).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(content(&whole), "hello");
+    assert_eq!(whole.header("x-free-attempts"), Some("6"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_body_that_does_not_end_is_read_for_two_seconds() {
+    let (stack, _) = two();
+    let mut stuck = limited("30");
+    stuck.steps.push(Step::Hang);
+    let upstream = Upstream::script([stuck, Reply::answer("hello")]);
+    let began = Instant::now();
+    let whole = send(&stack, &upstream, chat()).await;
+    assert_after(began, secs(2));
+    assert_eq!(content(&whole), "hello");
+    assert!(
+        whole
+            .header("x-free-trail")
+            .unwrap()
+            .contains("=rate_limited, ")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_an_error_body_no_more_than_64_kib_are_read() {
+    const FRAME: Bytes = Bytes::from_static(&[b'x'; 1000]);
+    let produced = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&produced);
+    let (stack, health) = one();
+    let service = stack.layer(tower::service_fn(move |_: http::Request<_>| {
+        let counter = Arc::clone(&counter);
+        let frames = std::iter::repeat_with(move || {
+            counter.fetch_add(FRAME.len(), Ordering::SeqCst);
+            Ok::<_, BoxError>(Frame::data(FRAME))
+        });
+        let body = StreamBody::new(futures_util::stream::iter(frames));
+        let response = Response::builder().status(500).body(body).unwrap();
+        std::future::ready(Ok::<_, BoxError>(response))
+    }));
+    let response = service.oneshot(chat()).await.unwrap();
+    assert_eq!(response.status(), 503);
+    let read = produced.load(Ordering::SeqCst);
+    assert!(read <= 64 * 1024 + FRAME.len(), "{read} bytes were read");
+    assert_eq!(only(&health).tally.failed, 1);
+}
+
+const EPOCH_2015: u64 = 1_420_070_400;
+const DATE_2015: &str = "Thu, 01 Jan 2015 00:00:00 GMT";
+
+#[tokio::test(start_paused = true)]
+async fn a_skewed_clock_of_the_upstream_does_no_harm() {
+    let in_a_minute = EPOCH_2015 + 60;
+    for (name, value) in [
+        ("x-ratelimit-reset", in_a_minute.to_string()),
+        ("x-ratelimit-reset", format!("{in_a_minute}000")),
+        ("x-ratelimit-reset-requests", "2015-01-01T00:01:00Z".into()),
+        ("retry-after", "Thu, 01 Jan 2015 00:01:00 GMT".into()),
+    ] {
+        let reply = Reply::error(429)
+            .header("date", DATE_2015)
+            .header(name, &value);
+        let cooling = cooling_after(reply).await;
+        assert_eq!(cooling.remaining, secs(60), "{name}: {value}");
+        assert!(cooling.stated);
+    }
+    let body = json!({ "error": { "message": "m", "code": 429,
+        "metadata": { "headers": { "X-RateLimit-Reset": format!("{in_a_minute}000"), "X-RateLimit-Remaining": "0" } } } });
+    let cooling = cooling_after(Reply::json(429, body).header("date", DATE_2015)).await;
+    assert_eq!(cooling.remaining, secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_in_the_past_is_a_guess_of_at_most_a_second() {
+    let past = (EPOCH_2015 - 60).to_string();
+    for reply in [
+        Reply::error(429).header("x-ratelimit-reset", &past),
+        Reply::error(429)
+            .header("x-ratelimit-reset", &past)
+            .header("date", DATE_2015),
+        limited("0"),
+        limited("Thu, 01 Jan 2015 00:00:00 GMT"),
+    ] {
+        let cooling = cooling_after(reply.clone()).await;
+        assert!(!cooling.stated, "{reply:?}");
+        assert!(
+            cooling.remaining <= secs(1),
+            "{:?}: {reply:?}",
+            cooling.remaining
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_is_read_in_every_form_from_headers() {
+    for (name, value, wait) in [
+        ("retry-after", "7", secs(7)),
+        ("retry-after-ms", "7500", millis(7500)),
+        ("x-ratelimit-reset", "7", secs(7)),
+        ("x-ratelimit-reset-tokens", "7.66s", millis(7660)),
+        ("x-ratelimit-reset-requests", "2m59.56s", millis(179_560)),
+        ("x-ratelimit-reset-requests", "1h0m1s", secs(3601)),
+        ("x-ratelimit-reset-day", "120ms", millis(120)),
+        ("retry-after", "99999999", secs(32 * 86_400)),
+    ] {
+        let cooling = cooling_after(Reply::error(429).header(name, value)).await;
+        assert_eq!(cooling.remaining, wait, "{name}: {value}");
+        assert!(cooling.stated, "{name}: {value}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_is_read_in_every_form_from_bodies() {
+    for (error, wait) in [
+        (
+            json!({ "message": "m", "metadata": { "retry_after_seconds": 7 } }),
+            secs(7),
+        ),
+        (
+            json!({ "message": "m", "metadata": { "headers": { "Retry-After": "7" } } }),
+            secs(7),
+        ),
+        (
+            json!({ "message": "Please try again in 11m0.528s. Visit us" }),
+            millis(660_528),
+        ),
+        (
+            json!({ "message": "Quota exceeded. Please retry in 15.5s." }),
+            millis(15_500),
+        ),
+        (
+            json!({ "message": "m", "details": [{ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s" }] }),
+            secs(34),
+        ),
+        (
+            json!({ "message": "limited (reset after 2m 13s)" }),
+            secs(133),
+        ),
+    ] {
+        let cooling = cooling_after(Reply::json(429, json!({ "error": error }))).await;
+        assert_eq!(cooling.remaining, wait, "{error}");
+        assert!(cooling.stated, "{error}");
+    }
+}
+
+/// A whole second of the real clock, an hour ahead: what an upstream would name.
+#[allow(clippy::disallowed_methods)]
+fn in_an_hour() -> (SystemTime, u64) {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let then = now.as_secs() + 3600;
+    (SystemTime::UNIX_EPOCH + secs(then), then)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instant_that_is_named_is_the_end_of_the_cooldown() {
+    let (until, epoch) = in_an_hour();
+    let body = |reset: Value| {
+        Reply::json(
+            429,
+            json!({ "error": { "message": "m", "code": 429, "metadata": { "headers": { "X-RateLimit-Reset": reset } } } }),
+        )
+    };
+    for reply in [
+        Reply::error(429).header("x-ratelimit-reset", &epoch.to_string()),
+        Reply::error(429).header("x-ratelimit-reset", &format!("{epoch}000")),
+        Reply::error(429).header("retry-after", &httpdate::fmt_http_date(until)),
+        body(json!(epoch)),
+        body(json!(epoch * 1000)),
+        body(json!(format!("{epoch}000"))),
+        // The same in a success that holds an error.
+        Reply {
+            status: http::StatusCode::OK,
+            ..body(json!(epoch * 1000))
+        },
+    ] {
+        let cooling = cooling_after(reply.clone()).await;
+        assert_eq!(cooling.until, until, "{reply:?}");
+        assert!(cooling.stated, "{reply:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_was_the_last_one_cools_its_target() {
+    let (stack, health) = one();
+    let reply = Reply::answer("hello")
+        .header("x-ratelimit-remaining", "0")
+        .header("x-ratelimit-reset", "20");
+    let upstream = Upstream::script([reply]);
+    assert_eq!(send(&stack, &upstream, chat()).await.status(), 200);
+    let cooling = only(&health).cooling.unwrap();
+    assert!(cooling.stated);
+    assert_eq!(cooling.remaining, secs(20));
+    assert_eq!(send(&stack, &upstream, chat()).await.status(), 429);
+    assert_eq!(upstream.calls(), 1);
+}
+
+// Refusals, and cooldowns at their ends.
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_names_the_earliest_stated_recovery() {
+    for (first, second, retry_after, should_retry) in [
+        ("100", "40", "40", None),
+        ("60", "100", "60", None),
+        ("61", "100", "61", Some("false")),
+        ("86400", "3600", "3600", Some("false")),
+    ] {
+        let (stack, _) = two();
+        let upstream = Upstream::script([limited(first), limited(second)]);
+        // In the request that meets them, and in one that finds them cooling.
+        for calls in [2, 2] {
+            let whole = send(&stack, &upstream, chat()).await;
+            assert_eq!(upstream.calls(), calls);
+            assert_eq!(whole.status(), 429, "{first} {second}");
+            assert_eq!(whole.header("retry-after"), Some(retry_after));
+            assert_eq!(whole.header("x-should-retry"), should_retry);
+            assert_eq!(whole.json()["error"]["type"], "rate_limit_error");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_out_of_attempts_names_the_earliest_stated_recovery_too() {
+    let (stack, _) = two();
+    let stack = stack.fallback(|f| f.max_attempts(1));
+    let whole = send(&stack, &Upstream::script([limited("100")]), chat()).await;
+    assert_eq!(whole.status(), 429);
+    assert_eq!(whole.header("retry-after"), Some("100"));
+    assert_eq!(whole.header("x-should-retry"), Some("false"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stated_cooldown_ends_at_its_instant_and_not_before() {
+    let (stack, health) = one();
+    let upstream = Upstream::script([limited("10"), Reply::answer("hello")]);
+    assert_eq!(send(&stack, &upstream, chat()).await.status(), 429);
+    advance(millis(9_999)).await;
+    assert_eq!(only(&health).state, TargetState::Cooling);
+    assert_eq!(send(&stack, &upstream, chat()).await.status(), 429);
+    assert_eq!(upstream.calls(), 1);
+    advance(millis(1)).await;
+    // It simply ends: no probation.
+    assert_eq!(only(&health).state, TargetState::Healthy);
+    assert_eq!(content(&send(&stack, &upstream, chat()).await), "hello");
+}
+
+/// A target that failed once, and whose guessed cooldown has just ended.
+async fn in_probation(then: Reply) -> (Stack, HealthMap, Upstream) {
+    let (stack, health) = one();
+    let upstream = Upstream::script([Reply::error(503), then]);
+    assert_eq!(send(&stack, &upstream, chat()).await.status(), 503);
+    let cooling = only(&health).cooling.unwrap();
+    assert!(!cooling.stated && cooling.remaining <= secs(1));
+    advance(cooling.remaining).await;
+    assert_eq!(only(&health).state, TargetState::Probation);
+    (stack, health, upstream)
+}
+
+/// A stream that begins to say something only after so long, and never ends.
+fn slow_to_begin(wait: Duration) -> Reply {
+    Reply::stream([role(), Step::Pause(wait), delta("at last"), Step::Hang])
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_probation_one_probe_goes_and_others_are_refused() {
+    let (stack, health, upstream) = in_probation(slow_to_begin(secs(10))).await;
+    let service = stack.layer(upstream.clone());
+    let mut probe = Box::pin(service.oneshot(streamed_chat()));
+    assert!(probe.as_mut().now_or_never().is_none());
+    assert_eq!(only(&health).state, TargetState::Probing);
+    let began = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(send(&stack, &upstream, chat()).await.status(), 503);
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(upstream.calls(), 2, "the failure and the probe");
+    let response = probe.await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(only(&health).state, TargetState::Healthy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_fails_cools_longer() {
+    let (stack, health, upstream) = in_probation(Reply::error(503)).await;
+    assert_eq!(send(&stack, &upstream, chat()).await.status(), 503);
+    assert_eq!(upstream.calls(), 2);
+    let cooling = only(&health).cooling.unwrap();
+    assert!(!cooling.stated);
+    assert!(
+        cooling.remaining >= secs(1) && cooling.remaining <= secs(2),
+        "{cooling:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_may_wait_goes_on_as_soon_as_the_probe_commits() {
+    let (stack, _, upstream) = in_probation(slow_to_begin(secs(10))).await;
+    let began = Instant::now();
+    let service = stack.layer(upstream.clone());
+    let mut probe = Box::pin(service.oneshot(streamed_chat()));
+    assert!(probe.as_mut().now_or_never().is_none());
+    let patient = stack.clone().fallback(|f| f.max_wait(secs(60)));
+    let words = Upstream::script([Reply::words(&["hello"])]);
+    let second = async {
+        let whole = send(&patient, &words, streamed_chat()).await;
+        (whole, began.elapsed())
+    };
+    let (probe, (whole, waited)) = tokio::join!(probe, second);
+    assert!(probe.is_ok());
+    assert!(whole.text().contains("hello"));
+    assert!(waited >= secs(10) && waited <= millis(10_001), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_for_a_probe_waits_no_longer_than_it_may() {
+    let (stack, _, upstream) = in_probation(slow_to_begin(secs(20))).await;
+    let service = stack.layer(upstream.clone());
+    let mut probe = Box::pin(service.oneshot(streamed_chat()));
+    assert!(probe.as_mut().now_or_never().is_none());
+    let patient = stack.clone().fallback(|f| f.max_wait(secs(5)));
+    let began = Instant::now();
+    assert_eq!(send(&patient, &upstream, chat()).await.status(), 503);
+    assert_after(began, secs(5));
+    assert_eq!(upstream.calls(), 2);
+}
+
+// Waiting for a recovery.
+
+#[tokio::test(start_paused = true)]
+async fn max_wait_waits_until_the_stated_reset_and_tries_once_more() {
+    let (stack, _) = one();
+    let stack = stack.fallback(|f| f.max_wait(secs(30)));
+    let upstream = Upstream::script([limited("10"), Reply::answer("hello")]);
+    let began = Instant::now();
+    let whole = send(&stack, &upstream, chat()).await;
+    assert_after(began, secs(10));
+    assert_eq!(content(&whole), "hello");
+    assert_eq!(
+        whole.header("x-free-trail"),
+        Some("a/m=rate_limited, a/m=succeeded")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_wait_waits_for_a_limit_of_the_whole_account_too() {
+    let (stack, health) = seeded(targets(&["a"], &["m", "n"]));
+    let stack = stack.fallback(|f| f.max_wait(secs(30)));
+    let body =
+        json!({ "error": { "message": "Rate limit exceeded: free-models-per-min", "code": 429 } });
+    let account = Reply::json(429, body).header("retry-after", "10");
+    let upstream = Upstream::script([account, Reply::answer("hello")]);
+    let began = Instant::now();
+    let whole = send(&stack, &upstream, chat()).await;
+    assert_after(began, secs(10));
+    assert_eq!(whole.status(), 200, "{:?} {:?}", whole, health.snapshot());
+    assert_eq!(content(&whole), "hello");
+    assert_eq!(upstream.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_wait_a_tried_target_is_tried_once_and_not_twice() {
+    let (stack, _) = one();
+    let stack = stack.fallback(|f| f.max_wait(secs(60)));
+    let upstream = Upstream::script([limited("10")]);
+    let began = Instant::now();
+    let whole = send(&stack, &upstream, chat()).await;
+    assert_after(began, secs(10));
+    assert_eq!(whole.status(), 429);
+    assert_eq!(upstream.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_beyond_max_wait_is_refused_at_once() {
+    let (stack, _) = one();
+    let stack = stack.fallback(|f| f.max_wait(millis(9_999)));
+    let upstream = Upstream::script([limited("10")]);
+    let began = Instant::now();
+    let whole = send(&stack, &upstream, chat()).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(whole.status(), 429);
+    assert_eq!(whole.header("retry-after"), Some("10"));
+    assert_eq!(upstream.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_max_wait_nobody_waits() {
+    let (stack, _) = one();
+    let began = Instant::now();
+    let whole = send(&stack, &Upstream::script([limited("1")]), chat()).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(whole.status(), 429);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_without_a_stated_end_is_not_worth_a_wait() {
+    let (stack, _) = one();
+    let stack = stack.fallback(|f| f.max_wait(secs(60)));
+    let upstream = Upstream::script([Reply::error(503)]);
+    let began = Instant::now();
+    let whole = send(&stack, &upstream, chat()).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(whole.status(), 503);
+    assert_eq!(upstream.calls(), 1);
+}

@@ -99,6 +99,9 @@ mod auto_traits {
 
     type Answer = fallback::ResponseBody<route::ResponseBody<hyper::body::Incoming>>;
 
+    const fn unpin<T: Unpin>() {}
+    const _: () = unpin::<Answer>();
+    const _: () = unpin::<Body>();
     const fn send_and_sync<T: Send + Sync + 'static>() {}
     const _: () = send_and_sync::<Answer>();
     const _: () = send_and_sync::<Body>();

@@ -339,7 +339,7 @@ impl Simple {
         use OutcomeKind as Kind;
         let begun = self.begun;
         self.targets[target].failed += 1;
-        if outcome.kind != Kind::Unreachable {
+        if !matches!(outcome.kind, Kind::Unreachable | Kind::TooSlow) {
             self.providers[Self::provider_of(target)]
                 .unreachable
                 .clear();

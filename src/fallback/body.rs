@@ -46,9 +46,9 @@ pin_project! {
         // All of it is here.
         Whole { frames: Frames, trailers: Option<HeaderMap> },
         // An event stream that has begun to answer.
-        Events { body: Pin<Box<B>>, gate: Box<Gate>, trailers: Option<HeaderMap>, watch: Watch, #[pin] silence: Silence },
+        Events { body: Pin<Box<B>>, gate: Box<Gate>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
         // An answer that is too large, or of too strange a kind, to be looked at.
-        Rest { frames: Frames, body: Pin<Box<B>>, tail: Tail, watch: Watch, #[pin] silence: Silence },
+        Rest { frames: Frames, body: Pin<Box<B>>, tail: Tail, watch: Watch, silence: Silence },
     }
 }
 
@@ -203,7 +203,7 @@ where
                     gate,
                     trailers,
                     watch,
-                    mut silence,
+                    silence,
                 } => {
                     if let Some(bytes) = gate.next() {
                         // The end may have come with the beginning.
@@ -212,7 +212,7 @@ where
                     }
                     let end = match body.as_mut().poll_frame(cx) {
                         Poll::Ready(Some(Ok(frame))) => {
-                            silence.as_mut().broken();
+                            silence.broken();
                             match frame.into_data() {
                                 Ok(chunk) => gate.push(chunk),
                                 Err(frame) => *trailers = frame.into_trailers().ok(),
@@ -238,7 +238,7 @@ where
                     body,
                     tail,
                     watch,
-                    mut silence,
+                    silence,
                 } => {
                     if let Some(bytes) = frames.pop() {
                         tail.push(&bytes);
@@ -246,7 +246,7 @@ where
                     }
                     let end = match body.as_mut().poll_frame(cx) {
                         Poll::Ready(Some(Ok(frame))) => {
-                            silence.as_mut().broken();
+                            silence.broken();
                             if let Some(bytes) = frame.data_ref() {
                                 tail.push(bytes);
                             }
@@ -360,15 +360,13 @@ fn error_event(target: &str, end: OutcomeKind) -> Bytes {
     Bytes::from(format!("data: {error}\n\n"))
 }
 
-pin_project! {
-    /// How long an upstream has been silent. It is counted only while somebody waits for it: a caller who
-    /// reads slowly is no fault of the upstream's.
-    struct Silence {
-        limit: Duration,
-        listening: bool,
-        #[pin]
-        timer: Option<Sleep>,
-    }
+/// How long an upstream has been silent. It is counted only while somebody waits for it: a caller who
+/// reads slowly is no fault of the upstream's.
+struct Silence {
+    limit: Duration,
+    listening: bool,
+    /// On the heap, so that the body is `Unpin`, and only from the first silence on.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Silence {
@@ -380,22 +378,19 @@ impl Silence {
         }
     }
 
-    fn broken(self: Pin<&mut Self>) {
-        *self.project().listening = false;
+    const fn broken(&mut self) {
+        self.listening = false;
     }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        if !std::mem::replace(this.listening, true) {
-            let end = later(Instant::now(), *this.limit);
-            match this.timer.as_mut().as_pin_mut() {
-                Some(timer) => timer.reset(end),
-                None => this.timer.set(Some(tokio::time::sleep_until(end))),
-            }
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let end = || later(Instant::now(), self.limit);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end())));
+        if !std::mem::replace(&mut self.listening, true) {
+            timer.as_mut().reset(end());
         }
-        this.timer
-            .as_pin_mut()
-            .map_or(Poll::Pending, |timer| timer.poll(cx))
+        timer.as_mut().poll(cx)
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use crate::route::ATTEMPTS;
+use crate::headers::ATTEMPTS;
 
 /// Tells OpenAI's official clients whether their own retries make sense
 /// (`openai-python`, `_base_client.py`, `_should_retry`).

@@ -1,13 +1,8 @@
 //! How a request gets in: which ones are routed, and the collecting of their bodies within bounds.
 
 use std::{
-    fmt,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -17,20 +12,20 @@ use http::{HeaderMap, StatusCode, header, request::Parts};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
-use crate::{body::BoxError, clock::later, error::Refusal, request::Endpoint};
+use crate::{
+    body::BoxError,
+    clock::later,
+    error::Refusal,
+    memory::{Held, Memory},
+    request::Endpoint,
+};
 
 /// The bounds of collecting. Clones share what counts over all bodies.
 #[derive(Clone, Debug)]
 pub(crate) struct Intake {
     pub(crate) max_body: u64,
     pub(crate) body_timeout: Duration,
-    in_flight: Arc<InFlight>,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    bytes: AtomicU64,
-    max: u64,
+    memory: Memory,
 }
 
 /// 64 MB: a prompt of a million tokens is 6 to 10 MB, and images come on top.
@@ -44,10 +39,7 @@ impl Default for Intake {
         Self {
             max_body: MAX_BODY,
             body_timeout: BODY_TIMEOUT,
-            in_flight: Arc::new(InFlight {
-                bytes: AtomicU64::new(0),
-                max: MAX_IN_FLIGHT,
-            }),
+            memory: Memory::of(MAX_IN_FLIGHT),
         }
     }
 }
@@ -64,10 +56,7 @@ impl Intake {
     }
 
     pub(crate) fn max_in_flight(mut self, max: u64) -> Self {
-        self.in_flight = Arc::new(InFlight {
-            bytes: AtomicU64::new(0),
-            max,
-        });
+        self.memory = Memory::of(max);
         self
     }
 
@@ -93,10 +82,7 @@ impl Intake {
             intake: self.clone(),
             first: Bytes::new(),
             rest: None,
-            held: Held {
-                bytes: 0,
-                of: Arc::clone(&self.in_flight),
-            },
+            held: self.memory.hold(),
             timer: None,
         }
     }
@@ -156,34 +142,6 @@ pub(crate) fn is_json(content_type: &[u8]) -> bool {
         || essence.len() > 5 && essence[essence.len() - 5..].eq_ignore_ascii_case(b"+json")
 }
 
-/// Bytes held in memory for a request; dropping it gives their place to others.
-pub(crate) struct Held {
-    bytes: u64,
-    of: Arc<InFlight>,
-}
-
-impl Held {
-    fn add(&mut self, more: u64) -> bool {
-        let before = self.of.bytes.fetch_add(more, Ordering::Relaxed);
-        self.bytes += more;
-        before.saturating_add(more) <= self.of.max
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.of.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-impl fmt::Debug for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held")
-            .field("bytes", &self.bytes)
-            .finish_non_exhaustive()
-    }
-}
-
 pin_project! {
     /// Collects a body: without a copy if it comes in one frame, within the size, the time and the memory
     /// over all bodies that the intake allows.
@@ -228,7 +186,7 @@ where
                         continue;
                     };
                     let within = this.held.add(data.len() as u64);
-                    if this.held.bytes > this.intake.max_body {
+                    if this.held.bytes() > this.intake.max_body {
                         return Poll::Ready(Err(this.intake.too_large()));
                     }
                     if !within {
@@ -254,8 +212,7 @@ where
                         .rest
                         .take()
                         .map_or_else(|| std::mem::take(this.first), BytesMut::freeze);
-                    let of = Arc::clone(&this.intake.in_flight);
-                    let held = std::mem::replace(this.held, Held { bytes: 0, of });
+                    let held = std::mem::replace(this.held, this.intake.memory.hold());
                     return Poll::Ready(Ok((bytes, held)));
                 }
             }
@@ -350,7 +307,7 @@ mod tests {
         );
         drop(first);
         assert!(intake.collect(frames(vec![b"def"])).await.is_ok());
-        assert_eq!(intake.in_flight.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(intake.memory.held(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@
 //! at random among those that can serve this request and are healthy now. [`FallbackLayer`] sees what comes
 //! back: on a rate limit, an overload, an error hidden in a 200, an empty answer or a stall before the first
 //! token it records the outcome in the [`HealthMap`], and sends the same request to another model, before the
-//! caller has seen a byte. [`stack`] gives both in the right order.
+//! caller has seen a byte. [`stack()`] gives both in the right order.
 //!
 //! ```
 //! use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
@@ -100,7 +100,7 @@
 //!
 //! # The order of the layers
 //!
-//! `FallbackLayer` outside, `FreeModelRouteLayer` inside, as [`stack`] has them; the wrong order is answered with a 500
+//! `FallbackLayer` outside, `FreeModelRouteLayer` inside, as [`stack()`] has them; the wrong order is answered with a 500
 //! that says so. Timeouts around both must be longer than the fallback's own deadline. A layer that decompresses
 //! responses may stand inside or outside: upstreams are asked not to compress.
 
@@ -111,10 +111,12 @@ mod catalog;
 mod clock;
 mod error;
 pub mod fallback;
+mod headers;
 mod health;
 mod intake;
 mod lenient;
 mod limits;
+mod memory;
 mod outcome;
 mod request;
 mod rng;

@@ -20,7 +20,7 @@ pub fn stack(catalog: Catalog, health: HealthMap) -> Stack {
     }
 }
 
-/// Both layers, in the right order. Made by [`stack`].
+/// Both layers, in the right order. Made by [`stack()`].
 #[derive(Clone, Debug)]
 pub struct Stack {
     fallback: FallbackLayer,

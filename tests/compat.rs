@@ -492,7 +492,7 @@ async fn the_router_alone_returns_an_error_of_the_inner_service_as_it_is() {
 async fn a_service_that_cannot_fail_stays_one() {
     let own = bare_provider("own");
     let (stack, _) = seeded([target(&own, "m")]);
-    let inner = tower::service_fn(async |_: Request<Body>| {
+    let inner = tower::service_fn(|_: Request<Body>| async {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(
             r#"{"choices": [{"message": {"content": "hello"}}]}"#,
         )))

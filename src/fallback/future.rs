@@ -7,28 +7,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header, request, response};
+use http::{Request, Response, request};
 use pin_project_lite::pin_project;
-use tokio::{
-    sync::futures::OwnedNotified,
-    time::{Instant, Sleep},
-};
+use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::{
-    body::{ResponseBody, Watch},
-    job::{After, Job},
-    layer::Config,
-    peek::{DRAIN_TIME, Drain, Kind, Peek, Peeked},
+    body::ResponseBody,
+    config::Config,
+    job::Job,
+    stage::{Next, Read, Stage, StageProj, own},
+    steps::{Patience, Run},
 };
 use crate::{
     body::{Body, BoxError},
     error::Refusal,
-    health::Attempt,
-    intake::Collect,
-    limits,
-    outcome::OutcomeKind,
-    slot::AttemptSlot,
 };
 
 pin_project! {
@@ -46,53 +39,6 @@ pin_project! {
         #[pin]
         timer: Option<Sleep>,
     }
-}
-
-pin_project! {
-    #[project = StageProj]
-    enum Stage<S, F, B, R> {
-        // Not routed, so none of our business.
-        Passing { #[pin] future: F },
-        // The body is on its way; the service was ready when the request came.
-        Collecting { #[pin] collect: Collect<B>, begin: Option<(Arc<Config>, request::Parts)>, service: Option<S>, readied: bool },
-        // An instance of the service has to become ready for the next attempt.
-        Readying { service: Option<S> },
-        // An attempt is under way.
-        Calling { #[pin] future: F, slot: OwnSlot, began: Instant },
-        // A success is looked at before it is passed on.
-        Peeking { peeking: Option<Read<R>>, peek: Option<Peek> },
-        // What a failure says of itself is read.
-        Draining { draining: Option<Read<R>>, drain: Drain },
-        // Nobody is free, and the caller may wait.
-        Waiting { #[pin] changed: OwnedNotified },
-        // An answer of our own.
-        Refused { refusal: Option<Refusal> },
-        Done,
-    }
-}
-
-/// The slot of an attempt that is under way. The request that carries it belongs to the inner service, which
-/// may keep it for long after the caller has left; the attempt must not wait for that.
-struct OwnSlot(AttemptSlot);
-
-impl Drop for OwnSlot {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-/// A response that is being read. It moves from stage to stage and on to the caller, and so its body is
-/// pinned on the heap: a body need not be `Unpin`, and what is pinned in place can not move on.
-struct Read<R> {
-    attempt: Attempt,
-    head: response::Parts,
-    body: Pin<Box<R>>,
-}
-
-/// What a stage leads to.
-enum Next<S: Service<Request<Body>>, B, R> {
-    Stage(Stage<S, S::Future, B, R>),
-    Answer(Result<Response<ResponseBody<R>>, S::Error>),
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
@@ -299,235 +245,6 @@ where
             }
         }
     }
-}
-
-/// A body that always has another frame, even if there is nothing in it, must not outlast a deadline.
-#[derive(Default)]
-struct Patience(u32);
-
-impl Patience {
-    /// Every so many frames it is time to look at the clock.
-    const fn is_over(&mut self) -> bool {
-        self.0 = self.0.wrapping_add(1);
-        self.0 % 64 == 0
-    }
-}
-
-/// The steps between the stages.
-struct Run<'a, S, E> {
-    job: &'a mut Option<Job<S, E>>,
-    timer: Pin<&'a mut Option<Sleep>>,
-}
-
-impl<S, R> Run<'_, S, S::Error>
-where
-    S: Service<Request<Body>, Response = Response<R>> + Clone,
-    R: http_body::Body<Data = Bytes>,
-{
-    /// Begins an attempt with a service that is ready.
-    fn call<B>(&mut self, mut service: S) -> Next<S, B, R> {
-        let Some(job) = self.job else {
-            return Next::Stage(Stage::Done);
-        };
-        let began = Instant::now();
-        let (request, slot) = job.request();
-        let future = service.call(request);
-        let end = job.first_deadline(began);
-        self.set_timer(end);
-        Next::Stage(Stage::Calling {
-            future,
-            slot: OwnSlot(slot),
-            began,
-        })
-    }
-
-    /// The time for the head of a stream is over. By now the router has read whether it is one; if not, there is
-    /// more time.
-    fn extend_head_deadline(&mut self, began: Instant) -> bool {
-        let Some(end) = self.job.as_ref().map(|job| job.head_deadline(began)) else {
-            return false;
-        };
-        let extended = end > Instant::now();
-        if extended {
-            self.set_timer(end);
-        }
-        extended
-    }
-
-    fn ready_next<B>(&mut self) -> Next<S, B, R> {
-        let Some(job) = self.job else {
-            return Next::Stage(Stage::Done);
-        };
-        let (service, end) = (job.service(), job.deadline);
-        self.set_timer(end);
-        Next::Stage(Stage::Readying {
-            service: Some(service),
-        })
-    }
-
-    /// Lets the job decide what comes after a failure.
-    fn then<B>(
-        &mut self,
-        decide: impl FnOnce(&mut Job<S, S::Error>) -> After<S::Error>,
-    ) -> Next<S, B, R> {
-        let Some(job) = self.job else {
-            return Next::Stage(Stage::Done);
-        };
-        match decide(job) {
-            After::Again => self.ready_next(),
-            After::Answer(response) => own(response),
-            After::Error(error) => Next::Answer(Err(error)),
-        }
-    }
-
-    /// The inner service has answered with a head.
-    fn answered<B>(&mut self, slot: &AttemptSlot, response: Response<R>) -> Next<S, B, R> {
-        let Some(job) = self.job else {
-            return Next::Stage(Stage::Done);
-        };
-        if let Some(no_target) = slot.take_no_target() {
-            return match job.wait(&no_target) {
-                Some(until) => {
-                    self.set_timer(until);
-                    Next::Stage(Stage::Waiting {
-                        changed: no_target.changed,
-                    })
-                }
-                None => self.then(|job| job.nobody(no_target)),
-            };
-        }
-        let Some(attempt) = slot.take_attempt() else {
-            // Nobody routed this, or the router has refused it: there is nothing to choose.
-            let mut response = response.map(ResponseBody::passing);
-            return match job.passed_on(&mut response) {
-                Some(after) => self.then(|_| after),
-                None => Next::Answer(Ok(response)),
-            };
-        };
-        let (head, body) = response.into_parts();
-        let response = Read {
-            attempt,
-            head,
-            body: Box::pin(body),
-        };
-        if !response.head.status.is_success() {
-            let end = job.within(Instant::now(), DRAIN_TIME);
-            self.set_timer(end);
-            return Next::Stage(Stage::Draining {
-                draining: Some(response),
-                drain: Drain::default(),
-            });
-        }
-        if let Some(reset) =
-            limits::exhausted(&response.head.headers, response.attempt.map().wall())
-        {
-            response.attempt.exhausted(reset);
-        }
-        let (began, limit) = (response.attempt.began(), job.config.peek_limit);
-        let (peek, end) = match Kind::of(&response.head.headers) {
-            Kind::Events => (
-                Peek::events(limit),
-                job.within(began, job.config.first_token_timeout),
-            ),
-            Kind::Answer => (
-                Peek::answer(limit),
-                job.within(began, job.config.answer_timeout),
-            ),
-            Kind::Opaque => return self.commit(response, Peek::answer(limit), Peeked::Begun),
-        };
-        self.set_timer(end);
-        Next::Stage(Stage::Peeking {
-            peeking: Some(response),
-            peek: Some(peek),
-        })
-    }
-
-    /// A success has been looked at; `None` if its time was over first.
-    fn peeked<B>(
-        &mut self,
-        response: Read<R>,
-        peek: Peek,
-        peeked: Option<Peeked>,
-    ) -> Next<S, B, R> {
-        if peek.billed() {
-            response.attempt.billed();
-        }
-        match peeked {
-            Some(peeked @ (Peeked::Begun | Peeked::Whole)) => self.commit(response, peek, peeked),
-            Some(Peeked::Error(error)) => {
-                self.then(|job| job.hidden_error(response.attempt, response.head, error))
-            }
-            Some(Peeked::Empty) => {
-                self.then(|job| job.no_answer(response.attempt, OutcomeKind::Empty))
-            }
-            Some(Peeked::Broken) => {
-                self.then(|job| job.no_answer(response.attempt, OutcomeKind::Unavailable))
-            }
-            None => self.then(|job| job.too_slow(response.attempt)),
-        }
-    }
-
-    /// From here on bytes reach the caller.
-    fn commit<B>(&mut self, response: Read<R>, peek: Peek, peeked: Peeked) -> Next<S, B, R> {
-        let Some(job) = self.job else {
-            return Next::Stage(Stage::Done);
-        };
-        let Read {
-            mut attempt,
-            head,
-            body,
-        } = response;
-        attempt.commit();
-        let id = attempt.target().id().clone();
-        let idle = job.config.idle_timeout;
-        let watch = |attempt| Watch::new(attempt, Arc::clone(&job.config.classify));
-        let (body, is_stream) = match (peek, peeked) {
-            (Peek::Events(gate), _) => {
-                (ResponseBody::events(body, gate, watch(attempt), idle), true)
-            }
-            (
-                Peek::Answer {
-                    frames, trailers, ..
-                },
-                Peeked::Whole,
-            ) => {
-                attempt.succeed();
-                (ResponseBody::whole(frames, trailers), false)
-            }
-            (Peek::Answer { frames, .. }, _) => (
-                ResponseBody::rest(frames, body, watch(attempt), idle),
-                false,
-            ),
-        };
-        let mut response = Response::from_parts(head, body);
-        if is_stream {
-            // An error may have to be appended.
-            response.headers_mut().remove(header::CONTENT_LENGTH);
-        }
-        job.mark(&id, &mut response);
-        Next::Answer(Ok(response))
-    }
-
-    fn set_timer(&mut self, end: Instant) {
-        match self.timer.as_mut().as_pin_mut() {
-            Some(timer) => timer.reset(end),
-            None => self.timer.set(Some(tokio::time::sleep_until(end))),
-        }
-    }
-
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.timer
-            .as_mut()
-            .as_pin_mut()
-            .map_or(Poll::Pending, |timer| timer.poll(cx))
-    }
-}
-
-fn own<S, B, R>(response: Response<Bytes>) -> Next<S, B, R>
-where
-    S: Service<Request<Body>>,
-{
-    Next::Answer(Ok(response.map(ResponseBody::bytes)))
 }
 
 impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>

@@ -1,16 +1,16 @@
 //! All that outlives one attempt: the request, what its attempts came to, and what to answer in the end.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header, request, response};
-use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
     classify::Evidence,
+    config::Config,
     error_body::{self, ErrorBody},
-    layer::Config,
+    last_word::{Account, Failed, LastError, OutOf},
     peek::{Drain, is_encoded},
     redact::{redact, redact_text},
 };
@@ -20,7 +20,7 @@ use crate::{
     clock::later,
     error::Refusal,
     health::Attempt,
-    intake::Held,
+    memory::Held,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     request::Segments,
     route::{Routed, mark_trail},
@@ -52,20 +52,6 @@ pub(super) struct Job<S, E> {
     limit: Option<Instant>,
 }
 
-/// A failure as the upstream said it.
-pub(super) struct Failed {
-    pub(super) head: response::Parts,
-    pub(super) body: Bytes,
-    /// The body is not all there.
-    pub(super) cut: bool,
-}
-
-struct LastError {
-    target: TargetId,
-    status: Option<StatusCode>,
-    message: Option<String>,
-}
-
 /// What comes after a failure.
 pub(super) enum After<E> {
     /// Another attempt.
@@ -74,13 +60,6 @@ pub(super) enum After<E> {
     Answer(Response<Bytes>),
     /// The inner service's own error.
     Error(E),
-}
-
-/// Why there is no further attempt.
-enum OutOf {
-    Targets(Refusal),
-    Budget,
-    Time,
 }
 
 impl<S: Clone, E> Job<S, E> {
@@ -180,7 +159,7 @@ impl<S: Clone, E> Job<S, E> {
             self.trail
                 .push((attempt.target().id().clone(), OutcomeKind::TooSlow));
             drop(attempt);
-            return self.end(OutOf::Time);
+            return self.end(OutOf::Time(self.config.deadline.as_secs_f64()));
         }
         self.failed(attempt, &Outcome::of(OutcomeKind::TooSlow), None)
     }
@@ -297,7 +276,7 @@ impl<S: Clone, E> Job<S, E> {
         if self.trail.len() >= self.config.max_attempts {
             self.end(OutOf::Budget)
         } else if Instant::now() >= self.deadline {
-            self.end(OutOf::Time)
+            self.end(OutOf::Time(self.config.deadline.as_secs_f64()))
         } else {
             After::Again
         }
@@ -366,7 +345,7 @@ impl<S: Clone, E> Job<S, E> {
     }
 
     pub(super) fn out_of_time(&mut self) -> After<E> {
-        self.end(OutOf::Time)
+        self.end(OutOf::Time(self.config.deadline.as_secs_f64()))
     }
 
     /// The last word, when no attempt answered.
@@ -384,88 +363,17 @@ impl<S: Clone, E> Job<S, E> {
             .refused
             .take()
             .or_else(|| self.unfit.take().filter(|_| only_unfit));
+        let account = Account {
+            trail: &self.trail,
+            last: self.last.as_ref(),
+            limit: self.limit,
+        };
         let mut response = said.map_or_else(
-            || self.refusal(out_of).into_response(),
+            || account.refusal(out_of).into_response(),
             Failed::into_response,
         );
         self.mark_trail(&mut response);
         After::Answer(response)
-    }
-
-    fn refusal(&self, out_of: OutOf) -> Refusal {
-        let mut by_outcome = BTreeMap::<&str, usize>::new();
-        for (_, outcome) in &self.trail {
-            *by_outcome.entry(outcome.name()).or_default() += 1;
-        }
-        let tries = match self.trail.len() {
-            1 => "1 attempt".to_owned(),
-            n => format!("{n} attempts"),
-        };
-        let counted: Vec<_> = by_outcome
-            .iter()
-            .map(|(outcome, n)| format!("{n} {}", outcome.replace('_', " ")))
-            .collect();
-        let counted = counted.join(", ");
-        let seconds = self.config.deadline.as_secs_f64();
-        let mut refusal = match out_of {
-            OutOf::Targets(refusal) => refusal,
-            OutOf::Time => Refusal::new(
-                StatusCode::GATEWAY_TIMEOUT,
-                "deadline_exceeded",
-                match self.trail.len() {
-                    0 => format!("No free model could be asked within {seconds} seconds."),
-                    _ => format!(
-                        "No free model began to answer within {seconds} seconds ({tries}: {counted})."
-                    ),
-                },
-            ),
-            OutOf::Budget => {
-                let message = format!(
-                    "No free model could answer: {tries} failed ({counted}), and more are not allowed for one request."
-                );
-                match self.limit {
-                    Some(until) => {
-                        let wait = until.saturating_duration_since(Instant::now());
-                        let refusal = Refusal::new(
-                            StatusCode::TOO_MANY_REQUESTS,
-                            "rate_limit_exceeded",
-                            message,
-                        )
-                        .retry_after(wait);
-                        // Where something else went wrong as well, that may be over sooner.
-                        let only_limits = |outcome| {
-                            matches!(outcome, OutcomeKind::RateLimited | OutcomeKind::OutOfQuota)
-                        };
-                        if self.trail.iter().all(|&(_, outcome)| only_limits(outcome)) {
-                            refusal.recovers_in(wait)
-                        } else {
-                            refusal
-                        }
-                    }
-                    None => Refusal::new(
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        "no_model_available",
-                        message,
-                    ),
-                }
-            }
-        };
-        refusal = refusal.metadata("attempts", json!(self.trail.len()));
-        if !by_outcome.is_empty() {
-            refusal = refusal.metadata("outcomes", json!(by_outcome));
-        }
-        if let Some(last) = &self.last {
-            refusal = refusal.metadata(
-                "last_error",
-                json!({
-                    "provider": last.target.provider(),
-                    "model": last.target.model(),
-                    "status": last.status.map(|status| status.as_u16()),
-                    "message": last.message,
-                }),
-            );
-        }
-        refusal
     }
 }
 
@@ -478,21 +386,4 @@ fn is_callers_own(target: &Target, outcome: &Outcome, failed: Option<&Failed>) -
         OutcomeKind::Unauthorised | OutcomeKind::OutOfQuota | OutcomeKind::Gated
     );
     target.provider().base().is_none() && (by_status || by_kind && failed.is_some())
-}
-
-impl Failed {
-    /// As the upstream said it; where that is not all there, what it comes to.
-    fn into_response(mut self) -> Response<Bytes> {
-        if self.cut {
-            let message = error_body::message(&self.body);
-            let message = message
-                .unwrap_or_else(|| "The upstream refused the request, at great length.".to_owned());
-            return Refusal::new(self.head.status, "refused", message).into_response();
-        }
-        self.head
-            .headers
-            .insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
-        self.head.headers.remove(header::TRANSFER_ENCODING);
-        Response::from_parts(self.head, self.body)
-    }
 }

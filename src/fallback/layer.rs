@@ -2,11 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tower_layer::Layer;
 
-use super::{
-    classify::{Classify, DefaultClassify},
-    service::Fallback,
-};
-use crate::intake::Intake;
+use super::{classify::Classify, config::Config, service::Fallback};
 
 /// Applies [`Fallback`] to a service.
 ///
@@ -18,42 +14,16 @@ pub struct FallbackLayer {
     config: Arc<Config>,
 }
 
-/// What a fallback goes by.
-#[derive(Clone)]
-pub(super) struct Config {
-    pub(super) intake: Intake,
-    pub(super) classify: Arc<dyn Classify>,
-    pub(super) max_attempts: usize,
-    pub(super) deadline: Duration,
-    pub(super) header_timeout: Duration,
-    pub(super) first_token_timeout: Duration,
-    pub(super) answer_timeout: Duration,
-    pub(super) idle_timeout: Duration,
-    pub(super) max_wait: Duration,
-    pub(super) peek_limit: usize,
-}
-
 impl FallbackLayer {
     /// With the defaults that each setter names.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            config: Arc::new(Config {
-                intake: Intake::default(),
-                classify: Arc::new(DefaultClassify),
-                max_attempts: 6,
-                deadline: Duration::from_secs(300),
-                header_timeout: Duration::from_secs(30),
-                first_token_timeout: Duration::from_secs(120),
-                answer_timeout: Duration::from_secs(300),
-                idle_timeout: Duration::from_secs(120),
-                max_wait: Duration::ZERO,
-                peek_limit: 1024 * 1024,
-            }),
+            config: Arc::default(),
         }
     }
 
-    /// How failures are told apart. Default: [`DefaultClassify`].
+    /// How failures are told apart. Default: [`DefaultClassify`](crate::DefaultClassify).
     #[must_use]
     pub fn classify(self, classify: impl Classify + 'static) -> Self {
         self.with(|config| config.classify = Arc::new(classify))
@@ -155,20 +125,5 @@ impl<S> Layer<S> for FallbackLayer {
 impl fmt::Debug for FallbackLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.config.fmt(f)
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fallback")
-            .field("max_attempts", &self.max_attempts)
-            .field("deadline", &self.deadline)
-            .field("header_timeout", &self.header_timeout)
-            .field("first_token_timeout", &self.first_token_timeout)
-            .field("answer_timeout", &self.answer_timeout)
-            .field("idle_timeout", &self.idle_timeout)
-            .field("max_wait", &self.max_wait)
-            .field("peek_limit", &self.peek_limit)
-            .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 //! The fallback: sends a request again, until a target answers, and finishes every attempt.
 //!
-//! The way of a request through `future`, with the decisions in `job`:
+//! The way of a request: `stage` says where it can stand, `future` polls it there, `steps` lead from one stage to
+//! the next, and `job` decides. `last_word` is what a caller is told when nobody answered.
 //!
 //! 1. *Collecting*: the body is collected once, within bounds.
 //! 2. *Readying*: an instance of the inner service becomes ready.
@@ -12,16 +13,20 @@
 
 mod body;
 mod classify;
+mod config;
 mod error_body;
 mod frames;
 mod future;
 mod gate;
 mod job;
+mod last_word;
 mod layer;
 mod peek;
 mod redact;
 mod service;
 mod signs;
+mod stage;
+mod steps;
 
 pub use body::ResponseBody;
 pub use classify::{Classify, DefaultClassify, Evidence};

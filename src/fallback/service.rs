@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tower_service::Service;
 
-use super::{body::ResponseBody, future::ResponseFuture, layer::Config};
+use super::{body::ResponseBody, config::Config, future::ResponseFuture};
 use crate::{
     body::{Body, BoxError},
     error::Refusal,

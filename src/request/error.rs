@@ -21,7 +21,7 @@ pub(crate) enum ScanError {
     },
     /// The body is not a JSON object.
     NotAnObject,
-    /// Arrays and objects nest deeper than [`MAX_DEPTH`](super::json::MAX_DEPTH).
+    /// Arrays and objects nest deeper than [`MAX_DEPTH`](super::MAX_DEPTH).
     TooDeep {
         /// Where the one too many begins.
         offset: usize,
@@ -52,7 +52,7 @@ impl fmt::Display for ScanError {
             Self::TooDeep { offset } => write!(
                 f,
                 "the body nests deeper than {} levels at byte {offset}",
-                super::json::MAX_DEPTH
+                super::MAX_DEPTH
             ),
             Self::TooManyEdits => f.write_str(
                 "the body gives `model`, `models`, `route`, `plugins` or `web_search_options` too often",

@@ -3,10 +3,7 @@
 //! What `serde_json::from_slice::<&RawValue>` accepts is accepted here and nothing else, but for
 //! nesting, which has a limit. There is no recursion: where the reader stands is one bit a level.
 
-use super::{error::ScanError, text::Text};
-
-/// How deep arrays and objects may nest, the body's own object included.
-pub(super) const MAX_DEPTH: usize = 512;
+use super::{MAX_DEPTH, error::ScanError, text::Text};
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,3 +30,6 @@ pub(crate) use error::ScanError;
 pub use needs::Needs;
 pub(crate) use scan::{Envelope, scan};
 pub(crate) use segments::Segments;
+
+/// How deep arrays and objects may nest, the body's own object included.
+const MAX_DEPTH: usize = 512;

@@ -2,12 +2,11 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts};
 
-use crate::{catalog::Target, request::Endpoint};
-
-/// Names the routers that a request has passed through, so that one knows its own.
-pub(crate) const VIA: HeaderName = HeaderName::from_static("x-free-via");
-/// `true` forbids any model but the one that is named.
-pub(crate) const PIN: HeaderName = HeaderName::from_static("x-free-pin");
+use crate::{
+    catalog::Target,
+    headers::{PIN, VIA},
+    request::Endpoint,
+};
 
 /// Headers of a caller that reach a provider; everything else may hold something meant for us alone.
 const PASSED: &[&str] = &[

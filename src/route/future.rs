@@ -11,14 +11,19 @@ use http::{Request, Response, request::Parts};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{body::ResponseBody, forward, layer::Shared, routed::Routed};
+use super::{
+    body::ResponseBody,
+    forward,
+    routed::Routed,
+    router::{Info, Router},
+};
 use crate::{
     body::{Body, BoxError},
-    catalog::Target,
     error::Refusal,
     fallback::{Classify, DefaultClassify, Evidence},
     health::Attempt,
-    intake::{Collect, Held},
+    intake::Collect,
+    memory::Held,
     outcome::{Outcome, OutcomeKind},
     request::Endpoint,
 };
@@ -51,17 +56,9 @@ pin_project! {
 
 /// A request without its body.
 struct Job {
-    shared: Arc<Shared>,
+    router: Arc<Router>,
     endpoint: Endpoint,
     parts: Parts,
-}
-
-/// What is known of a request that has been routed.
-pub(super) struct Info {
-    pub(super) target: Target,
-    pub(super) dropped: Vec<&'static str>,
-    /// The attempt, where there is no fallback to finish it.
-    pub(super) attempt: Option<Attempt>,
 }
 
 impl<S, B> ResponseFuture<S, B>
@@ -83,18 +80,18 @@ where
     }
 
     pub(super) fn routing(
-        shared: Arc<Shared>,
+        router: Arc<Router>,
         endpoint: Endpoint,
         parts: Parts,
         body: B,
         readied: S,
     ) -> Self {
-        let collect = shared.intake(&parts).collect(body);
+        let collect = router.intake(&parts).collect(body);
         Self {
             state: State::Collecting {
                 collect,
                 job: Some(Job {
-                    shared,
+                    router,
                     endpoint,
                     parts,
                 }),
@@ -191,7 +188,7 @@ fn send<S, B>(mut service: S, job: Job, bytes: &Bytes, held: Held) -> State<S, S
 where
     S: Service<Request<Body>>,
 {
-    match job.shared.route(job.endpoint, job.parts, bytes, held) {
+    match job.router.route(job.endpoint, job.parts, bytes, held) {
         Ok((request, info)) => State::Calling {
             future: service.call(request),
             info: Some(info),

@@ -1,6 +1,6 @@
 //! The router: which free model gets a request, and what the request looks like there.
 //!
-//! `service` turns a whole request into the one to send, `pick` chooses the target, `forward` addresses the
+//! `router` turns a whole request into the one to send, `pick` chooses the target, `forward` addresses the
 //! request to it, `routed` says in the response who answered.
 
 mod body;
@@ -9,12 +9,13 @@ mod future;
 mod layer;
 mod pick;
 mod routed;
+mod router;
 mod service;
 
 pub use body::ResponseBody;
 pub use future::ResponseFuture;
 pub use layer::FreeModelRouteLayer;
 pub use routed::Routed;
-pub(crate) use routed::{ATTEMPTS, mark_trail};
+pub(crate) use routed::mark_trail;
+pub(crate) use router::RoutedWithoutFallback;
 pub use service::FreeModelRoute;
-pub(crate) use service::RoutedWithoutFallback;

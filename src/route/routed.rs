@@ -6,19 +6,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::{
     catalog::{Target, TargetId},
+    headers::{ATTEMPTS, DROPPED, MODEL, PROVIDER, TRAIL},
     outcome::OutcomeKind,
 };
-
-/// The model that answered.
-pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-free-model");
-/// Its provider.
-pub(crate) const PROVIDER: HeaderName = HeaderName::from_static("x-free-provider");
-/// How many attempts were made.
-pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("x-free-attempts");
-/// What each attempt came to.
-pub(crate) const TRAIL: HeaderName = HeaderName::from_static("x-free-trail");
-/// Top-level fields of the request that were left out because they could cost money.
-pub(crate) const DROPPED: HeaderName = HeaderName::from_static("x-free-dropped");
 
 /// Many servers and proxies refuse headers above 8 KiB altogether; this leaves room for all others.
 const LONGEST_TRAIL: usize = 2048;

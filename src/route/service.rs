@@ -5,24 +5,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, request::Parts};
+use http::{Request, Response};
 use tower_service::Service;
 
-use super::{
-    body::ResponseBody,
-    forward,
-    future::{Info, ResponseFuture},
-    layer::Shared,
-    pick::{Nobody, Pool, Wish},
-};
-use crate::{
-    body::{Body, BoxError},
-    error::Refusal,
-    health::Attempt,
-    intake::{Held, Intake},
-    request::{self, Endpoint, Envelope},
-    slot::{AttemptSlot, Session},
-};
+use super::{body::ResponseBody, future::ResponseFuture, router::Router};
+use crate::body::{Body, BoxError};
 
 /// Rewrites the `model` of outgoing OpenAI-format requests to a free model that can serve them and is healthy now.
 ///
@@ -41,7 +28,7 @@ use crate::{
 #[derive(Clone)]
 pub struct FreeModelRoute<S> {
     pub(super) inner: S,
-    pub(super) shared: Arc<Shared>,
+    pub(super) router: Arc<Router>,
 }
 
 impl<S> FreeModelRoute<S> {
@@ -77,7 +64,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (parts, body) = request.into_parts();
-        match self.shared.admit(&parts) {
+        match self.router.admit(&parts) {
             Ok(None) => ResponseFuture::passing(
                 self.inner
                     .call(Request::from_parts(parts, Body::stream(body))),
@@ -86,7 +73,7 @@ where
                 // The instance that was polled ready goes with the request; the clone takes its place.
                 let clone = self.inner.clone();
                 let readied = std::mem::replace(&mut self.inner, clone);
-                ResponseFuture::routing(Arc::clone(&self.shared), endpoint, parts, body, readied)
+                ResponseFuture::routing(Arc::clone(&self.router), endpoint, parts, body, readied)
             }
             Err(refusal) => ResponseFuture::refused(refusal),
         }
@@ -95,118 +82,6 @@ where
 
 impl<S> fmt::Debug for FreeModelRoute<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.debug("FreeModelRoute", f)
+        self.router.debug("FreeModelRoute", f)
     }
-}
-
-/// Marks a request that a router has sent on without a fallback around that router.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RoutedWithoutFallback;
-
-impl Shared {
-    /// The bounds for this request.
-    pub(super) fn intake(&self, parts: &Parts) -> &Intake {
-        match parts.extensions.get::<AttemptSlot>() {
-            Some(_) => &self.inner_intake,
-            None => &self.intake,
-        }
-    }
-
-    /// Whether a request is routed.
-    fn admit(&self, parts: &Parts) -> Result<Option<Endpoint>, Refusal> {
-        let endpoint = self.intake(parts).admit(parts)?;
-        if endpoint.is_some() && forward::is_ours(&parts.headers, &self.identity) {
-            return Err(Refusal::new(
-                StatusCode::LOOP_DETECTED,
-                "routing_loop",
-                "This request was sent by this very router: one of its providers has the router's own address.",
-            ));
-        }
-        Ok(endpoint)
-    }
-
-    /// Turns a whole request into the one to send.
-    pub(super) fn route(
-        &self,
-        endpoint: Endpoint,
-        mut parts: Parts,
-        bytes: &Bytes,
-        held: Held,
-    ) -> Result<(Request<Body>, Info), Refusal> {
-        // It goes no further: whoever keeps a request's extensions must not keep its attempt in flight.
-        let slot = parts.extensions.remove::<AttemptSlot>();
-        let alone = Session::default();
-        let session = slot.as_ref().map_or(&alone, AttemptSlot::session);
-        let envelope = scan(session, bytes, endpoint)?;
-        let attempt = self.pick(&envelope, &parts.headers, session, slot.as_ref())?;
-        let target = attempt.target().clone();
-        let body = envelope.rewrite(bytes, target.model().id());
-        forward::address(&mut parts, &target, endpoint, body.len(), &self.identity);
-        let attempt = match slot {
-            Some(slot) => {
-                slot.fill(attempt);
-                None
-            }
-            None => {
-                parts.extensions.insert(RoutedWithoutFallback);
-                Some(attempt)
-            }
-        };
-        let info = Info {
-            target,
-            dropped: envelope.dropped.clone(),
-            attempt,
-        };
-        Ok((
-            Request::from_parts(parts, Body::whole(body, Some(held))),
-            info,
-        ))
-    }
-
-    fn pick(
-        &self,
-        envelope: &Envelope,
-        headers: &HeaderMap,
-        session: &Session,
-        slot: Option<&AttemptSlot>,
-    ) -> Result<Attempt, Refusal> {
-        let pool = Pool {
-            catalog: &self.catalog,
-            health: &self.health,
-            select: &*self.select,
-            rng: &self.rng,
-        };
-        let wish = Wish {
-            needs: &envelope.needs,
-            requested: envelope.requested.as_deref(),
-            pinned: headers
-                .get(forward::PIN)
-                .is_some_and(|pin| pin.as_bytes().eq_ignore_ascii_case(b"true")),
-            prefer_requested: self.prefer_requested,
-        };
-        let memory = session.lock();
-        pool.pick(&wish, &memory).map_err(|nobody| match nobody {
-            Nobody::Refused(refusal) => *refusal,
-            Nobody::NotNow(no_target) => {
-                let refusal = no_target.refusal.clone();
-                if let Some(slot) = slot {
-                    slot.nobody(*no_target);
-                }
-                refusal
-            }
-        })
-    }
-}
-
-/// Scans the body, unless these very bytes were scanned for an earlier attempt.
-fn scan(session: &Session, bytes: &Bytes, endpoint: Endpoint) -> Result<Arc<Envelope>, Refusal> {
-    let mut memory = session.lock();
-    if let Some(envelope) = memory.scan_of(bytes) {
-        return Ok(envelope);
-    }
-    let envelope =
-        request::scan(bytes, endpoint).map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let envelope = Arc::new(envelope);
-    memory.keep_scan(bytes, &envelope);
-    Ok(envelope)
 }

@@ -1,0 +1,53 @@
+//! What a fallback goes by.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::classify::{Classify, DefaultClassify};
+use crate::intake::Intake;
+
+/// The settings of [`FallbackLayer`](super::FallbackLayer), which documents them.
+#[derive(Clone)]
+pub(super) struct Config {
+    pub(super) intake: Intake,
+    pub(super) classify: Arc<dyn Classify>,
+    pub(super) max_attempts: usize,
+    pub(super) deadline: Duration,
+    pub(super) header_timeout: Duration,
+    pub(super) first_token_timeout: Duration,
+    pub(super) answer_timeout: Duration,
+    pub(super) idle_timeout: Duration,
+    pub(super) max_wait: Duration,
+    pub(super) peek_limit: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            intake: Intake::default(),
+            classify: Arc::new(DefaultClassify),
+            max_attempts: 6,
+            deadline: Duration::from_secs(300),
+            header_timeout: Duration::from_secs(30),
+            first_token_timeout: Duration::from_secs(120),
+            answer_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(120),
+            max_wait: Duration::ZERO,
+            peek_limit: 1024 * 1024,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fallback")
+            .field("max_attempts", &self.max_attempts)
+            .field("deadline", &self.deadline)
+            .field("header_timeout", &self.header_timeout)
+            .field("first_token_timeout", &self.first_token_timeout)
+            .field("answer_timeout", &self.answer_timeout)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("max_wait", &self.max_wait)
+            .field("peek_limit", &self.peek_limit)
+            .finish_non_exhaustive()
+    }
+}

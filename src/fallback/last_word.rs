@@ -1,0 +1,145 @@
+//! What a caller is told when no attempt answered.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header, response};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::error_body;
+use crate::{
+    catalog::TargetId,
+    error::{Refusal, in_words},
+    outcome::OutcomeKind,
+};
+
+/// Why there is no further attempt.
+pub(super) enum OutOf {
+    /// Nobody is left to try; in the words of the router.
+    Targets(Refusal),
+    Budget,
+    /// Of so many seconds.
+    Time(f64),
+}
+
+/// A failure as the upstream said it.
+pub(super) struct Failed {
+    pub(super) head: response::Parts,
+    pub(super) body: Bytes,
+    /// The body is not all there.
+    pub(super) cut: bool,
+}
+
+impl Failed {
+    /// As the upstream said it; where that is not all there, what it comes to.
+    pub(super) fn into_response(mut self) -> Response<Bytes> {
+        if self.cut {
+            let message = error_body::message(&self.body);
+            let message = message
+                .unwrap_or_else(|| "The upstream refused the request, at great length.".to_owned());
+            return Refusal::new(self.head.status, "refused", message).into_response();
+        }
+        self.head
+            .headers
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        self.head.headers.remove(header::TRANSFER_ENCODING);
+        Response::from_parts(self.head, self.body)
+    }
+}
+
+/// What the last upstream that failed said.
+pub(super) struct LastError {
+    pub(super) target: TargetId,
+    pub(super) status: Option<StatusCode>,
+    pub(super) message: Option<String>,
+}
+
+/// What all attempts came to.
+pub(super) struct Account<'a> {
+    pub(super) trail: &'a [(TargetId, OutcomeKind)],
+    pub(super) last: Option<&'a LastError>,
+    /// The first end of a limit that an attempt has met.
+    pub(super) limit: Option<Instant>,
+}
+
+impl Account<'_> {
+    /// The refusal, with counts by outcome and the last error of an upstream.
+    pub(super) fn refusal(&self, out_of: OutOf) -> Refusal {
+        let mut by_outcome = BTreeMap::<&str, usize>::new();
+        for (_, outcome) in self.trail {
+            *by_outcome.entry(outcome.name()).or_default() += 1;
+        }
+        let counted: Vec<_> = by_outcome
+            .iter()
+            .map(|(outcome, n)| format!("{n} {}", outcome.replace('_', " ")))
+            .collect();
+        let tried = match self.trail.len() {
+            1 => format!("1 attempt: {}", counted.join(", ")),
+            n => format!("{n} attempts: {}", counted.join(", ")),
+        };
+        let refusal = match out_of {
+            OutOf::Targets(refusal) => refusal,
+            OutOf::Time(seconds) => {
+                out_of_time(seconds, (!self.trail.is_empty()).then_some(&tried))
+            }
+            OutOf::Budget => self.out_of_budget(&tried),
+        };
+        let refusal = refusal.metadata("attempts", json!(self.trail.len()));
+        let refusal = match by_outcome.is_empty() {
+            true => refusal,
+            false => refusal.metadata("outcomes", json!(by_outcome)),
+        };
+        match self.last {
+            Some(last) => refusal.metadata("last_error", last.json()),
+            None => refusal,
+        }
+    }
+
+    fn out_of_budget(&self, tried: &str) -> Refusal {
+        let message = format!(
+            "No free model could answer, and more attempts are not allowed for one request ({tried})."
+        );
+        let Some(until) = self.limit else {
+            return Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no_model_available",
+                message,
+            );
+        };
+        let wait = until.saturating_duration_since(Instant::now());
+        let message = format!("{message} The first limit ends {}.", in_words(wait));
+        let refusal = Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_exceeded",
+            message,
+        )
+        .retry_after(wait);
+        // Where something else went wrong as well, that may be over sooner.
+        let only_limits =
+            |outcome| matches!(outcome, OutcomeKind::RateLimited | OutcomeKind::OutOfQuota);
+        match self.trail.iter().all(|&(_, outcome)| only_limits(outcome)) {
+            true => refusal.recovers_in(wait),
+            false => refusal,
+        }
+    }
+}
+
+fn out_of_time(seconds: f64, tried: Option<&String>) -> Refusal {
+    let message = match tried {
+        Some(tried) => format!("No free model began to answer within {seconds} seconds ({tried})."),
+        None => format!("No free model could be asked within {seconds} seconds."),
+    };
+    Refusal::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", message)
+}
+
+impl LastError {
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "provider": self.target.provider(),
+            "model": self.target.model(),
+            "status": self.status.map(|status| status.as_u16()),
+            "message": self.message,
+        })
+    }
+}

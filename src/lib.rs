@@ -118,6 +118,7 @@ mod lenient;
 mod limits;
 mod memory;
 mod outcome;
+mod readied;
 mod request;
 mod rng;
 pub mod route;

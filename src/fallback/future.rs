@@ -22,6 +22,7 @@ use super::{
 use crate::{
     body::{Body, BoxError},
     error::Refusal,
+    readied::Readied,
 };
 
 pin_project! {
@@ -73,8 +74,7 @@ where
         Self::at(Stage::Collecting {
             collect,
             begin: Some((config, parts)),
-            service: Some(readied),
-            readied: true,
+            service: Some(Readied::ready(readied)),
         })
     }
 }
@@ -103,44 +103,28 @@ where
                     collect,
                     begin,
                     service,
-                    readied,
                 } => {
                     let Poll::Ready(whole) = collect.poll(cx) else {
-                        if std::mem::take(readied) {
-                            // Nothing readied is held while collecting: it may be a place that others wait for.
-                            *service = service.as_ref().map(S::clone);
-                        }
+                        service.iter_mut().for_each(Readied::let_go);
                         return Poll::Pending;
                     };
-                    match (whole, begin.take(), service.take()) {
-                        (Ok((bytes, held)), Some((config, parts)), Some(service)) => {
-                            *run.job = Some(Job::new(config, parts, bytes, held, service.clone()));
-                            if *readied {
-                                run.call(service)
-                            } else {
-                                run.ready_next()
-                            }
+                    let spare = service.as_ref().and_then(Readied::spare);
+                    match (whole, begin.take(), service.take().zip(spare)) {
+                        (Ok((bytes, held)), Some((config, parts)), Some((service, spare))) => {
+                            run.begin(Job::new(config, parts, bytes, held, spare), service)
                         }
                         (Err(refusal), ..) => own(refusal.into_response()),
                         _ => return Poll::Pending,
                     }
                 }
-                StageProj::Readying { service } => {
-                    let Some(inner) = service else {
-                        return Poll::Pending;
-                    };
-                    match inner.poll_ready(cx) {
-                        Poll::Ready(Ok(())) => match service.take() {
-                            Some(service) => run.call(service),
-                            None => return Poll::Pending,
-                        },
-                        Poll::Ready(Err(error)) => Next::Answer(Err(error)),
-                        Poll::Pending => {
-                            ready!(run.poll_timer(cx));
-                            run.then(Job::out_of_time)
-                        }
+                StageProj::Readying { service } => match service.poll_take(cx) {
+                    Poll::Ready(Ok(service)) => run.call(service),
+                    Poll::Ready(Err(error)) => Next::Answer(Err(error)),
+                    Poll::Pending => {
+                        ready!(run.poll_timer(cx));
+                        run.then(Job::out_of_time)
                     }
-                }
+                },
                 StageProj::Calling {
                     future,
                     slot,

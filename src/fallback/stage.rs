@@ -13,7 +13,10 @@ use super::{
     config::Config,
     peek::{Drain, Peek},
 };
-use crate::{body::Body, error::Refusal, health::Attempt, intake::Collect, slot::AttemptSlot};
+use crate::{
+    body::Body, error::Refusal, health::Attempt, intake::Collect, readied::Readied,
+    slot::AttemptSlot,
+};
 
 pin_project! {
     #[project = StageProj]
@@ -21,9 +24,9 @@ pin_project! {
         // Not routed, so none of our business.
         Passing { #[pin] future: F },
         // The body is on its way; the service was ready when the request came.
-        Collecting { #[pin] collect: Collect<B>, begin: Option<(Arc<Config>, request::Parts)>, service: Option<S>, readied: bool },
+        Collecting { #[pin] collect: Collect<B>, begin: Option<(Arc<Config>, request::Parts)>, service: Option<Readied<S>> },
         // An instance of the service has to become ready for the next attempt.
-        Readying { service: Option<S> },
+        Readying { service: Readied<S> },
         // An attempt is under way.
         Calling { #[pin] future: F, slot: OwnSlot, began: Instant },
         // A success is looked at before it is passed on.

@@ -18,7 +18,7 @@ use super::{
     peek::{DRAIN_TIME, Drain, Kind, Peek, Peeked},
     stage::{Next, OwnSlot, Read, Stage, own},
 };
-use crate::{body::Body, limits, outcome::OutcomeKind, slot::AttemptSlot};
+use crate::{body::Body, limits, outcome::OutcomeKind, readied::Readied, slot::AttemptSlot};
 
 /// The steps between the stages.
 pub(super) struct Run<'a, S, E> {
@@ -61,6 +61,14 @@ where
         extended
     }
 
+    /// The body is whole: the first attempt is made by the service that came with it.
+    pub(super) fn begin<B>(&mut self, job: Job<S, S::Error>, service: Readied<S>) -> Next<S, B, R> {
+        let end = job.deadline;
+        *self.job = Some(job);
+        self.set_timer(end);
+        Next::Stage(Stage::Readying { service })
+    }
+
     pub(super) fn ready_next<B>(&mut self) -> Next<S, B, R> {
         let Some(job) = self.job else {
             return Next::Stage(Stage::Done);
@@ -68,7 +76,7 @@ where
         let (service, end) = (job.service(), job.deadline);
         self.set_timer(end);
         Next::Stage(Stage::Readying {
-            service: Some(service),
+            service: Readied::unready(service),
         })
     }
 

@@ -25,6 +25,7 @@ use crate::{
     intake::Collect,
     memory::Held,
     outcome::{Outcome, OutcomeKind},
+    readied::Readied,
     request::Endpoint,
 };
 
@@ -44,9 +45,9 @@ pin_project! {
     #[project = StateProj]
     enum State<S, F, B> {
         // The body is on its way; the service was ready when the request came.
-        Collecting { #[pin] collect: Collect<B>, job: Option<Job>, service: Option<S>, readied: bool },
-        // The body took its time, so another instance has to become ready first.
-        Readying { service: Option<S>, job: Option<Job>, whole: Option<(Bytes, Held)> },
+        Collecting { #[pin] collect: Collect<B>, job: Option<Job>, service: Option<Readied<S>> },
+        // The body is whole; if that took its time, another instance has to become ready first.
+        Readying { service: Readied<S>, job: Option<Job>, whole: Option<(Bytes, Held)> },
         // The inner service is at it.
         Calling { #[pin] future: F, info: Option<Info> },
         Refused { refusal: Option<Refusal> },
@@ -95,8 +96,7 @@ where
                     endpoint,
                     parts,
                 }),
-                service: Some(readied),
-                readied: true,
+                service: Some(Readied::ready(readied)),
             },
         }
     }
@@ -118,42 +118,32 @@ where
                     collect,
                     job,
                     service,
-                    readied,
-                } => {
-                    let Poll::Ready(whole) = collect.poll(cx) else {
-                        if std::mem::take(readied) {
-                            // Nothing readied is held while collecting: it may be a place that others wait for.
-                            *service = service.as_ref().map(S::clone);
-                        }
+                } => match (collect.poll(cx), service.as_mut()) {
+                    (Poll::Pending, Some(service)) => {
+                        service.let_go();
                         return Poll::Pending;
-                    };
-                    match whole {
-                        Err(refusal) => State::Refused {
-                            refusal: Some(refusal),
-                        },
-                        Ok((bytes, held)) => match (*readied, service.take(), job.take()) {
-                            (true, Some(service), Some(job)) => send(service, job, &bytes, held),
-                            (_, service, job) => State::Readying {
-                                service,
-                                job,
-                                whole: Some((bytes, held)),
-                            },
-                        },
                     }
-                }
+                    (Poll::Ready(Ok(whole)), Some(_)) => match service.take() {
+                        Some(service) => State::Readying {
+                            service,
+                            job: job.take(),
+                            whole: Some(whole),
+                        },
+                        None => State::Done,
+                    },
+                    (Poll::Ready(Err(refusal)), _) => State::Refused {
+                        refusal: Some(refusal),
+                    },
+                    (_, None) => State::Done,
+                },
                 StateProj::Readying {
                     service,
                     job,
                     whole,
                 } => {
-                    let Some(inner) = service else {
-                        return Poll::Pending;
-                    };
-                    ready!(inner.poll_ready(cx))?;
-                    match (service.take(), job.take(), whole.take()) {
-                        (Some(service), Some(job), Some((bytes, held))) => {
-                            send(service, job, &bytes, held)
-                        }
+                    let service = ready!(service.poll_take(cx))?;
+                    match (job.take(), whole.take()) {
+                        (Some(job), Some((bytes, held))) => send(service, job, &bytes, held),
                         _ => State::Done,
                     }
                 }

@@ -147,31 +147,8 @@ pub use select::{Candidate, Chance, Random, Select};
 pub use slot::AttemptSlot;
 pub use stack::{Stack, stack};
 
-/// For the benchmarks and fuzz targets of this crate. Not API: it changes without notice.
 #[doc(hidden)]
-pub mod __private {
-    use bytes::Bytes;
-
-    use crate::request::{Endpoint, ScanError, scan};
-
-    /// Why a body was refused.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Refusal {
-        /// It is no JSON.
-        NotJson,
-        /// It is JSON that is not routed.
-        NotRouted,
-    }
-
-    /// Scans a chat request and rewrites it once.
-    pub fn rewrite(body: &Bytes, model: &str) -> Result<Vec<Bytes>, Refusal> {
-        match scan(body, Endpoint::ChatCompletions) {
-            Ok(envelope) => Ok(envelope.rewrite(body, model).collect()),
-            Err(ScanError::NotUtf8 { .. } | ScanError::Syntax { .. }) => Err(Refusal::NotJson),
-            Err(_) => Err(Refusal::NotRouted),
-        }
-    }
-}
+pub mod __private;
 
 /// The examples of the README, compiled and run.
 #[cfg(doctest)]

@@ -50,6 +50,24 @@ status=0
 
 start gateway-pool "$gateway" --listen 127.0.0.1:0
 GATEWAY_URL=$address "$python" tests/clients/openai_python.py pool || status=1
+
+# A signal lets a stream that is under way finish, takes no new caller, and ends the gateway with 0.
+curl -sN "$address/v1/chat/completions" -H 'content-type: application/json' \
+    -d '{"model": "lynx-8b", "stream": true, "messages": [{"role": "user", "content": "one two three four five six"}]}' \
+    >"$work/last-stream.txt" &
+stream=$!
+for _ in $(seq 100); do
+    grep -q 'data:' "$work/last-stream.txt" && break
+    sleep 0.1
+done
+kill -TERM "${started[-1]}"
+wait "$stream"
+if wait "${started[-1]}" && tail -n 3 "$work/last-stream.txt" | grep -q '\[DONE\]'; then
+    echo "ok a signal lets the last stream finish and ends the gateway well"
+else
+    echo "FAILED a signal lets the last stream finish and ends the gateway well"
+    status=1
+fi
 stop
 
 start stub "$python" tests/clients/stub_upstream.py

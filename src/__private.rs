@@ -1,0 +1,62 @@
+//! For the benchmarks and fuzz targets of this crate. Not API: it changes without notice.
+
+use bytes::Bytes;
+
+use crate::{
+    answer,
+    request::{Endpoint, ScanError, scan},
+    sse::EventReader,
+};
+
+/// Why a body was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is no JSON.
+    NotJson,
+    /// It is JSON that is not routed.
+    NotRouted,
+}
+
+/// The events of a stream that comes in these chunks: whether each has content, finishes, fails, was billed.
+#[must_use]
+pub fn events(chunks: &[&[u8]]) -> Vec<[bool; 4]> {
+    let mut reader = EventReader::new(1 << 16);
+    let mut events = Vec::new();
+    for chunk in chunks {
+        let safe = reader.push(chunk, &mut |event, end| {
+            assert!(end <= chunk.len());
+            events.push([
+                event.content,
+                event.finished,
+                event.error.is_some(),
+                event.billed,
+            ]);
+        });
+        assert!(safe <= chunk.len());
+    }
+    let last = reader.finish();
+    events.extend(last.map(|event| {
+        [
+            event.content,
+            event.finished,
+            event.error.is_some(),
+            event.billed,
+        ]
+    }));
+    events
+}
+
+/// Reads an answer; says whether it was billed.
+#[must_use]
+pub fn answer(body: &[u8]) -> bool {
+    answer::tail_is_billed(body) | answer::read(body).billed
+}
+
+/// Scans a chat request and rewrites it once.
+pub fn rewrite(body: &Bytes, model: &str) -> Result<Vec<Bytes>, Refusal> {
+    match scan(body, Endpoint::ChatCompletions) {
+        Ok(envelope) => Ok(envelope.rewrite(body, model).collect()),
+        Err(ScanError::NotUtf8 { .. } | ScanError::Syntax { .. }) => Err(Refusal::NotJson),
+        Err(_) => Err(Refusal::NotRouted),
+    }
+}

@@ -32,6 +32,9 @@ pub(crate) struct Intake {
 const MAX_BODY: u64 = 64_000_000;
 /// Over all bodies that are held at a time.
 const MAX_IN_FLIGHT: u64 = 8 * MAX_BODY;
+/// Of a body that will not be taken, so much is read and thrown away: a client that is still sending when its
+/// connection is closed does not see why.
+const MOST_DISCARDED: u64 = 2 * MAX_BODY;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Default for Intake {
@@ -60,22 +63,6 @@ impl Intake {
         self
     }
 
-    /// Whether a request is routed, and if so, whether its body can be read at all.
-    pub(crate) fn admit(&self, parts: &Parts) -> Result<Option<Endpoint>, Refusal> {
-        let Some(endpoint) = Endpoint::of(&parts.method, parts.uri.path()) else {
-            return Ok(None);
-        };
-        readable(&parts.headers)?;
-        let length = parts
-            .headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        if length.is_some_and(|length| length > self.max_body) {
-            return Err(self.too_large());
-        }
-        Ok(Some(endpoint))
-    }
-
     pub(crate) fn collect<B>(&self, body: B) -> Collect<B> {
         Collect {
             body,
@@ -83,6 +70,7 @@ impl Intake {
             first: Bytes::new(),
             rest: None,
             held: self.memory.hold(),
+            refused: None,
             timer: None,
         }
     }
@@ -97,6 +85,15 @@ impl Intake {
             ),
         )
     }
+}
+
+/// Whether a request is routed, and if so, whether its body can be read at all.
+pub(crate) fn admit(parts: &Parts) -> Result<Option<Endpoint>, Refusal> {
+    let Some(endpoint) = Endpoint::of(&parts.method, parts.uri.path()) else {
+        return Ok(None);
+    };
+    readable(&parts.headers)?;
+    Ok(Some(endpoint))
 }
 
 /// A body that is compressed, or is not JSON, cannot be rewritten, and what is not rewritten could cost money.
@@ -152,6 +149,8 @@ pin_project! {
         first: Bytes,
         rest: Option<BytesMut>,
         held: Held,
+        // Why the body will not be taken, and how many bytes of it have been thrown away since.
+        refused: Option<(Box<Refusal>, u64)>,
         #[pin]
         timer: Option<Sleep>,
     }
@@ -166,6 +165,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        let announced = this.body.size_hint().lower();
+        if this.refused.is_none() && announced > this.intake.max_body {
+            if announced > MOST_DISCARDED {
+                return Poll::Ready(Err(this.intake.too_large()));
+            }
+            *this.refused = Some((Box::new(this.intake.too_large()), 0));
+        }
         loop {
             let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) else {
                 if this.timer.is_none() {
@@ -177,7 +183,10 @@ where
                 if let Some(timer) = this.timer.as_mut().as_pin_mut() {
                     ready!(timer.poll(cx));
                 }
-                return Poll::Ready(Err(too_slow(this.intake.body_timeout)));
+                let refused = this.refused.take().map(|(refusal, _)| *refusal);
+                return Poll::Ready(Err(
+                    refused.unwrap_or_else(|| too_slow(this.intake.body_timeout))
+                ));
             };
             match frame {
                 Some(Ok(frame)) => {
@@ -185,12 +194,27 @@ where
                     let Ok(data) = frame.into_data() else {
                         continue;
                     };
-                    let within = this.held.add(data.len() as u64);
-                    if this.held.bytes() > this.intake.max_body {
-                        return Poll::Ready(Err(this.intake.too_large()));
+                    if let Some((refusal, discarded)) = this.refused.take() {
+                        let discarded = discarded.saturating_add(data.len() as u64);
+                        if discarded > MOST_DISCARDED {
+                            return Poll::Ready(Err(*refusal));
+                        }
+                        *this.refused = Some((refusal, discarded));
+                        continue;
                     }
-                    if !within {
-                        return Poll::Ready(Err(too_busy()));
+                    let within = this.held.add(data.len() as u64);
+                    let too_large = this.held.bytes() > this.intake.max_body;
+                    if too_large || !within {
+                        *this.first = Bytes::new();
+                        *this.rest = None;
+                        *this.held = this.intake.memory.hold();
+                        let refusal = if too_large {
+                            this.intake.too_large()
+                        } else {
+                            too_busy()
+                        };
+                        *this.refused = Some((Box::new(refusal), 0));
+                        continue;
                     }
                     if let Some(rest) = this.rest {
                         rest.extend_from_slice(&data);
@@ -208,6 +232,9 @@ where
                     )));
                 }
                 None => {
+                    if let Some((refusal, _)) = this.refused.take() {
+                        return Poll::Ready(Err(*refusal));
+                    }
                     let bytes = this
                         .rest
                         .take()
@@ -291,6 +318,42 @@ mod tests {
             413
         );
         assert!(intake.collect(frames(vec![b"ab", b"c"])).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_read_to_its_end_but_not_kept() {
+        let intake = Intake {
+            max_body: 3,
+            ..Intake::default()
+        };
+        let read = std::cell::Cell::new(0);
+        let chunks = futures_util::stream::iter((0..100).map(|_| {
+            read.set(read.get() + 1);
+            Ok::<_, BoxError>(http_body::Frame::data(Bytes::from_static(b"abcd")))
+        }));
+        let refusal = intake.collect(StreamBody::new(chunks)).await.unwrap_err();
+        assert_eq!((refusal.status.as_u16(), read.get()), (413, 100));
+        assert_eq!(intake.memory.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_without_end_is_not_read_for_ever() {
+        let intake = Intake {
+            max_body: 3,
+            ..Intake::default()
+        };
+        let megabyte = Bytes::from(vec![b'x'; 1_000_000]);
+        let endless = futures_util::stream::repeat_with(|| {
+            Ok::<_, BoxError>(http_body::Frame::data(megabyte.clone()))
+        });
+        assert_eq!(
+            intake
+                .collect(StreamBody::new(endless))
+                .await
+                .unwrap_err()
+                .status,
+            413
+        );
     }
 
     #[tokio::test]

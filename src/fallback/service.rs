@@ -12,6 +12,7 @@ use super::{body::ResponseBody, config::Config, future::ResponseFuture};
 use crate::{
     body::{Body, BoxError},
     error::Refusal,
+    intake,
     route::RoutedWithoutFallback,
 };
 
@@ -77,7 +78,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (parts, body) = request.into_parts();
-        match self.config.intake.admit(&parts) {
+        match intake::admit(&parts) {
             Ok(None) => ResponseFuture::passing(
                 self.inner
                     .call(Request::from_parts(parts, Body::stream(body))),

@@ -15,7 +15,7 @@ use crate::{
     error::Refusal,
     headers::PIN,
     health::{Attempt, HealthMap},
-    intake::Intake,
+    intake::{self, Intake},
     memory::Held,
     request::{self, Endpoint, Envelope},
     rng::Rng,
@@ -60,7 +60,7 @@ impl Router {
 
     /// Whether a request is routed.
     pub(super) fn admit(&self, parts: &Parts) -> Result<Option<Endpoint>, Refusal> {
-        let endpoint = self.intake(parts).admit(parts)?;
+        let endpoint = intake::admit(parts)?;
         if endpoint.is_some() && forward::is_ours(&parts.headers, &self.identity) {
             return Err(Refusal::new(
                 StatusCode::LOOP_DETECTED,

@@ -108,7 +108,7 @@ async fn chat(
         .find(&request.model)
         .ok_or_else(|| error::no_such_model(&request.model))?;
     request
-        .fits(model, body.len())
+        .fits(model)
         .map_err(|misfit| error::misfit(&misfit))?;
 
     let turn = lock(mood).turn(now);

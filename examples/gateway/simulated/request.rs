@@ -46,7 +46,7 @@ pub(super) fn tokens(bytes: usize) -> u64 {
 
 impl ChatRequest {
     /// Whether this model can serve it. Like real ones, it tells what it lacks.
-    pub(super) fn fits(&self, model: &Model, bytes: usize) -> Result<(), Misfit> {
+    pub(super) fn fits(&self, model: &Model) -> Result<(), Misfit> {
         if self.tools.as_ref().is_some_and(|tools| !tools.is_empty()) && !model.understands("tools")
         {
             return Err(Misfit::Tools);
@@ -64,12 +64,28 @@ impl ChatRequest {
         if !formatted || modalities.any(|output| output != "text") {
             return Err(Misfit::Parameters);
         }
-        let asked = tokens(bytes);
+        let asked = self.tokens();
         if asked > model.context_length {
             let limit = model.context_length;
             return Err(Misfit::TooLong { limit, asked });
         }
         Ok(())
+    }
+
+    /// About how many tokens its text and its tools are; an image is not counted by its bytes.
+    fn tokens(&self) -> u64 {
+        let text: usize = self
+            .messages
+            .iter()
+            .map(|message| message.text().len())
+            .sum();
+        let tools = self
+            .tools
+            .iter()
+            .flatten()
+            .map(|tool| tool.to_string().len())
+            .sum::<usize>();
+        tokens(text + tools)
     }
 
     /// The type of the answer's format.

@@ -268,7 +268,7 @@ async fn a_model_refuses_what_its_listing_does_not_state() {
         &router,
         "sim-comet",
         "lynx-8b",
-        json!({ "user": "x".repeat(100_000) }),
+        json!({ "messages": [{ "role": "user", "content": "x".repeat(100_000) }] }),
     )
     .await;
     assert_eq!(long.status, 400);

@@ -1,29 +1,24 @@
 use std::{
     fmt,
-    future::Future as _,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use serde_json::json;
-use tokio::time::{Instant, Sleep};
 
 use super::{
-    classify::{Classify, Evidence},
     frames::Frames,
     gate::Gate,
+    silence::Silence,
+    watch::{Tail, Watch},
 };
 use crate::{
-    answer,
     body::BoxError,
-    clock::later,
-    health::Attempt,
     outcome::{Outcome, OutcomeKind},
 };
 
@@ -49,76 +44,6 @@ pin_project! {
         Events { body: Pin<Box<B>>, gate: Box<Gate>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
         // An answer that is too large, or of too strange a kind, to be looked at.
         Rest { frames: Frames, body: Pin<Box<B>>, tail: Tail, watch: Watch, silence: Silence },
-    }
-}
-
-/// What watches over an answer that has begun: it ends the attempt.
-pub(super) struct Watch {
-    attempt: Option<Attempt>,
-    classify: Arc<dyn Classify>,
-    /// The answer is whole, whatever may follow it.
-    finished: bool,
-}
-
-impl Watch {
-    pub(super) fn new(attempt: Attempt, classify: Arc<dyn Classify>) -> Self {
-        Self {
-            attempt: Some(attempt),
-            classify,
-            finished: false,
-        }
-    }
-
-    fn billed(&self) {
-        self.attempt.iter().for_each(Attempt::billed);
-    }
-
-    /// What was seen to cost money is quarantined at once, and not only at the end of its answer.
-    fn note_bill(&self, gate: &Gate) {
-        if gate.seen.billed {
-            self.billed();
-        }
-    }
-
-    fn succeed(&mut self) {
-        if let Some(attempt) = self.attempt.take() {
-            attempt.succeed();
-        }
-    }
-
-    fn fail(&mut self, outcome: &Outcome) {
-        if let Some(attempt) = self.attempt.take() {
-            attempt.fail(outcome);
-        }
-    }
-
-    /// An error event has been passed on: what it says counts.
-    fn fail_as_said(&mut self, error: &[u8]) {
-        let Some(now) = self.attempt.as_ref().map(|attempt| attempt.map().wall()) else {
-            return;
-        };
-        let outcome = self.classify.classify(&Evidence::new(
-            StatusCode::OK,
-            &HeaderMap::new(),
-            error,
-            now,
-        ));
-        self.fail(&outcome);
-    }
-
-    fn name(&self) -> String {
-        self.attempt
-            .as_ref()
-            .map_or_else(String::new, |attempt| attempt.target().id().to_string())
-    }
-}
-
-impl Drop for Watch {
-    /// Many clients hang up when the answer is whole, and do not wait for the end of the stream.
-    fn drop(&mut self) {
-        if self.finished {
-            self.succeed();
-        }
     }
 }
 
@@ -309,28 +234,6 @@ where
     }
 }
 
-/// The end of an answer that is too large to be held: there it says what it cost.
-#[derive(Default)]
-struct Tail(Vec<u8>);
-
-impl Tail {
-    const KEPT: usize = 8 * 1024;
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.0
-            .extend_from_slice(&bytes[bytes.len().saturating_sub(Self::KEPT)..]);
-        let over = self.0.len().saturating_sub(Self::KEPT);
-        self.0.drain(..over);
-    }
-
-    fn report(&self, watch: &mut Watch) {
-        if answer::tail_is_billed(&self.0) {
-            watch.billed();
-        }
-        watch.succeed();
-    }
-}
-
 /// Ends a stream: as it was meant to, or with an error where it broke off.
 fn finish(gate: &mut Gate, watch: &mut Watch, end: OutcomeKind) {
     gate.end();
@@ -358,40 +261,6 @@ fn error_event(target: &str, end: OutcomeKind) -> Bytes {
         "code": end.name(),
     } });
     Bytes::from(format!("data: {error}\n\n"))
-}
-
-/// How long an upstream has been silent. It is counted only while somebody waits for it: a caller who
-/// reads slowly is no fault of the upstream's.
-struct Silence {
-    limit: Duration,
-    listening: bool,
-    /// On the heap, so that the body is `Unpin`, and only from the first silence on.
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Silence {
-    const fn new(limit: Duration) -> Self {
-        Self {
-            limit,
-            listening: false,
-            timer: None,
-        }
-    }
-
-    const fn broken(&mut self) {
-        self.listening = false;
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let end = || later(Instant::now(), self.limit);
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end())));
-        if !std::mem::replace(&mut self.listening, true) {
-            timer.as_mut().reset(end());
-        }
-        timer.as_mut().poll(cx)
-    }
 }
 
 impl<B> fmt::Debug for ResponseBody<B> {

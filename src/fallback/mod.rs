@@ -25,8 +25,10 @@ mod peek;
 mod redact;
 mod service;
 mod signs;
+mod silence;
 mod stage;
 mod steps;
+mod watch;
 
 pub use body::ResponseBody;
 pub use classify::{Classify, DefaultClassify, Evidence};

@@ -13,10 +13,11 @@ use tokio::time::{Instant, Sleep};
 use tower_service::Service;
 
 use super::{
-    body::{ResponseBody, Watch},
+    body::ResponseBody,
     job::{After, Job},
     peek::{DRAIN_TIME, Drain, Kind, Peek, Peeked},
     stage::{Next, OwnSlot, Read, Stage, own},
+    watch::Watch,
 };
 use crate::{body::Body, limits, outcome::OutcomeKind, readied::Readied, slot::AttemptSlot};
 

@@ -1,12 +1,14 @@
 //! The router: which free model gets a request, and what the request looks like there.
 //!
-//! `router` turns a whole request into the one to send, `pick` chooses the target, `forward` addresses the
+//! `router` turns a whole request into the one to send, `pick` chooses the target (or `nobody` says
+//! why there is none), `forward` addresses the
 //! request to it, `routed` says in the response who answered.
 
 mod body;
 mod forward;
 mod future;
 mod layer;
+mod nobody;
 mod pick;
 mod routed;
 mod router;

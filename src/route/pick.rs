@@ -1,21 +1,17 @@
 //! Which target gets a request: facts exclude, estimates rank, the selector picks within the best tier.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::cmp::Reverse;
 
-use http::StatusCode;
-use serde_json::json;
-use tokio::{sync::futures::OwnedNotified, time::Instant};
-
+use super::nobody::{Nobody, Out, empty_pool, incapable, not_in_pool, not_now};
 use crate::{
     capability::{Capability, CapabilitySet},
     catalog::{Catalog, FreeRule, Snapshot, Target, means_any},
-    error::{Refusal, in_words},
+    error::Refusal,
     health::{Attempt, HealthMap, Phase, Standing},
-    outcome::OutcomeKind,
     request::Needs,
     rng::Rng,
     select::{Candidate, Chance, Select},
-    slot::{Memory, NoTarget},
+    slot::Memory,
 };
 
 /// What one pick goes by.
@@ -37,13 +33,6 @@ pub(super) struct Pool<'a> {
     pub(super) rng: &'a Rng,
 }
 
-pub(super) enum Nobody {
-    /// No target can ever serve this.
-    Refused(Box<Refusal>),
-    /// Targets could, but not now.
-    NotNow(Box<NoTarget>),
-}
-
 /// How good a target is for a request; the lowest is best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Tier {
@@ -53,16 +42,6 @@ enum Tier {
     /// Its window, its output, or something it was found to lack, seems not to be enough.
     Doubtful,
     Cooling,
-}
-
-/// Why a target that could serve the request is not up for a pick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Out {
-    Tried,
-    Cooling(Instant, OutcomeKind),
-    Probing(Instant),
-    Quarantined,
-    Avoided,
 }
 
 impl Pool<'_> {
@@ -93,7 +72,8 @@ impl Pool<'_> {
                 .collect();
             let best = best(&judged, memory);
             if best.is_empty() {
-                return Err(Nobody::NotNow(Box::new(not_now(&judged, memory, changed))));
+                let no_target = not_now(&held_back(&judged), judged.len(), memory, changed);
+                return Err(Nobody::NotNow(Box::new(no_target)));
             }
             let candidates: Vec<_> = best
                 .iter()
@@ -137,11 +117,7 @@ fn capable(snapshot: &Snapshot, wish: &Wish<'_>) -> Result<Vec<(usize, bool)>, R
     if pool.is_empty() {
         return Err(match name.filter(|_| wish.pinned) {
             Some(name) => not_in_pool(name),
-            None => Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "empty_pool",
-                "There is no free model in the pool. Check the configured providers and their keys.",
-            ),
+            None => empty_pool(),
         });
     }
     let mut missing = None;
@@ -162,7 +138,7 @@ fn capable(snapshot: &Snapshot, wish: &Wish<'_>) -> Result<Vec<(usize, bool)>, R
             pool.iter()
                 .all(|(_, target, _)| lacks(target, wish.needs).contains(need))
         });
-        return Err(incapable(by_all.or(missing), pool.len(), wish));
+        return Err(incapable(by_all.or(missing), pool.len(), wish.needs));
     }
     Ok(capable)
 }
@@ -181,32 +157,6 @@ fn lacks(target: &Target, needs: &Needs) -> CapabilitySet {
         lacks = lacks.union(file);
     }
     lacks
-}
-
-fn not_in_pool(name: &str) -> Refusal {
-    let shown: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
-    Refusal::new(
-        StatusCode::NOT_FOUND,
-        "model_not_found",
-        format!("The model `{shown}` is not in the pool of free models, and x-free-pin forbids any other."),
-    )
-    .param("model")
-}
-
-fn incapable(missing: Option<Capability>, pool: usize, wish: &Wish<'_>) -> Refusal {
-    let needs: Vec<_> = wish.needs.hard.iter().map(Capability::name).collect();
-    let message = match missing {
-        Some(missing) => format!(
-            "None of the {pool} free models in the pool can serve this request: it needs `{missing}`."
-        ),
-        None => format!("None of the {pool} free models in the pool can serve this request."),
-    };
-    let refusal = Refusal::new(StatusCode::NOT_FOUND, "missing_capability", message)
-        .metadata("needs", json!(needs));
-    match missing {
-        Some(missing) => refusal.param(missing.name()),
-        None => refusal,
-    }
 }
 
 fn judge(
@@ -292,6 +242,14 @@ fn window(target: &Target, standing: &Standing) -> Option<u64> {
 
 type Judged<'a> = (&'a Target, &'a Standing, Result<(Tier, bool), Out>);
 
+/// The targets that are not up for a pick, and why.
+fn held_back<'a>(judged: &[Judged<'a>]) -> Vec<(&'a Target, &'a Standing, Out)> {
+    let out = |&(target, standing, ref verdict): &Judged<'a>| {
+        Some((target, standing, *verdict.as_ref().err()?))
+    };
+    judged.iter().filter_map(out).collect()
+}
+
 /// The targets of the best tier.
 fn best<'a>(judged: &[Judged<'a>], memory: &Memory) -> Vec<(&'a Target, &'a Standing)> {
     let up = judged
@@ -320,108 +278,4 @@ fn best<'a>(judged: &[Judged<'a>], memory: &Memory) -> Vec<(&'a Target, &'a Stan
     up.filter(|entry| key(entry) == first)
         .map(|(_, _, target, standing)| (target, standing))
         .collect()
-}
-
-/// All that could serve the request are held back: says by what, and until when.
-fn not_now(judged: &[Judged<'_>], memory: &Memory, changed: OwnedNotified) -> NoTarget {
-    let outs = || {
-        judged
-            .iter()
-            .filter_map(|&(target, standing, ref verdict)| {
-                Some((target, standing, verdict.as_ref().err()?))
-            })
-    };
-    let worth_waiting = outs()
-        .filter_map(|(target, _, out)| match *out {
-            Out::Cooling(until, _) if memory.may_wait_for(target.id()) => Some(until),
-            Out::Probing(until) => Some(until),
-            _ => None,
-        })
-        .min();
-    let probing = outs().any(|(_, _, out)| matches!(out, Out::Probing(_)));
-    let mut recovery = Recoveries {
-        now: Instant::now(),
-        limit: None,
-        any: None,
-    };
-    let mut by_reason = BTreeMap::<&str, usize>::new();
-    for (_, standing, out) in outs() {
-        *by_reason
-            .entry(recovery.note(*out, standing.phase))
-            .or_default() += 1;
-    }
-    NoTarget {
-        refusal: refusal(judged.len(), &by_reason, &recovery),
-        worth_waiting,
-        probing,
-        changed,
-    }
-}
-
-/// When those that are held back will be back.
-struct Recoveries {
-    now: Instant,
-    /// The end of the first stated limit.
-    limit: Option<Instant>,
-    /// The first of all, guesses included.
-    any: Option<Instant>,
-}
-
-impl Recoveries {
-    /// Takes one target into account, and names what holds it back.
-    fn note(&mut self, out: Out, phase: Phase) -> &'static str {
-        let (reason, back) = match (out, phase) {
-            (Out::Cooling(until, kind), _) => {
-                if kind.is_limit() {
-                    self.limit = earlier(self.limit, until);
-                }
-                (kind.name(), Some(until))
-            }
-            // The probe may end at any moment; its lease only ends at the latest.
-            (Out::Probing(_), _) => ("probing", Some(self.now)),
-            (Out::Quarantined, _) => ("quarantined", None),
-            (Out::Tried, Phase::Guessed(until, _)) => ("tried", Some(until)),
-            (Out::Tried, _) => ("tried", Some(self.now)),
-            (Out::Avoided, _) => ("provider_excluded", Some(self.now)),
-        };
-        if let Some(back) = back {
-            self.any = earlier(self.any, back);
-        }
-        reason
-    }
-}
-
-fn earlier(known: Option<Instant>, other: Instant) -> Option<Instant> {
-    Some(known.map_or(other, |known| known.min(other)))
-}
-
-fn refusal(targets: usize, by_reason: &BTreeMap<&str, usize>, recovery: &Recoveries) -> Refusal {
-    let wait = |until: Instant| until.saturating_duration_since(recovery.now);
-    let reasons: Vec<_> = by_reason
-        .iter()
-        .map(|(reason, n)| format!("{n} {}", reason.replace('_', " ")))
-        .collect();
-    let mut message = format!(
-        "No free model can take this request now. Of the {targets} that could: {}",
-        reasons.join(", ")
-    );
-    if let Some(first) = recovery.any {
-        message.push_str("; the first may be back ");
-        message.push_str(&in_words(wait(first)));
-    }
-    message.push('.');
-    let (status, code) = match recovery.limit {
-        Some(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "no_model_available"),
-    };
-    let mut refusal = Refusal::new(status, code, message)
-        .metadata("targets", json!(targets))
-        .metadata("held_back", json!(by_reason));
-    if let Some(until) = recovery.limit.or(recovery.any) {
-        refusal = refusal.retry_after(wait(until));
-    }
-    if let Some(until) = recovery.any {
-        refusal = refusal.recovers_in(wait(until));
-    }
-    refusal
 }

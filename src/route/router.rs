@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, request::Parts};
 
 use super::{
     forward,
-    pick::{Nobody, Pool, Wish},
+    nobody::Nobody,
+    pick::{Pool, Wish},
 };
 use crate::{
     body::Body,

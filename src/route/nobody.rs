@@ -1,0 +1,174 @@
+//! Why nobody can be picked, for people and for programs.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use serde_json::json;
+use tokio::{sync::futures::OwnedNotified, time::Instant};
+
+use crate::{
+    capability::Capability,
+    catalog::Target,
+    error::{Refusal, in_words},
+    health::{Phase, Standing},
+    outcome::OutcomeKind,
+    request::Needs,
+    slot::{Memory, NoTarget},
+};
+
+/// That there is no pick.
+pub(super) enum Nobody {
+    /// No target can ever serve this.
+    Refused(Box<Refusal>),
+    /// Targets could, but not now.
+    NotNow(Box<NoTarget>),
+}
+
+/// Why a target that could serve the request is not up for a pick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Out {
+    Tried,
+    Cooling(Instant, OutcomeKind),
+    Probing(Instant),
+    Quarantined,
+    Avoided,
+}
+
+pub(super) fn empty_pool() -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "empty_pool",
+        "There is no free model in the pool. Check the configured providers and their keys.",
+    )
+}
+
+pub(super) fn not_in_pool(name: &str) -> Refusal {
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "model_not_found",
+        format!("The model `{shown}` is not in the pool of free models, and x-free-pin forbids any other."),
+    )
+    .param("model")
+}
+
+pub(super) fn incapable(missing: Option<Capability>, pool: usize, needs: &Needs) -> Refusal {
+    let names: Vec<_> = needs.hard.iter().map(Capability::name).collect();
+    let message = match missing {
+        Some(missing) => format!(
+            "None of the {pool} free models in the pool can serve this request: it needs `{missing}`."
+        ),
+        None => format!("None of the {pool} free models in the pool can serve this request."),
+    };
+    let refusal = Refusal::new(StatusCode::NOT_FOUND, "missing_capability", message)
+        .metadata("needs", json!(names));
+    match missing {
+        Some(missing) => refusal.param(missing.name()),
+        None => refusal,
+    }
+}
+
+/// All that could serve the request are held back: says by what, and until when.
+pub(super) fn not_now(
+    held_back: &[(&Target, &Standing, Out)],
+    targets: usize,
+    memory: &Memory,
+    changed: OwnedNotified,
+) -> NoTarget {
+    let worth_waiting = held_back
+        .iter()
+        .filter_map(|&(target, _, out)| match out {
+            Out::Cooling(until, _) if memory.may_wait_for(target.id()) => Some(until),
+            Out::Probing(until) => Some(until),
+            _ => None,
+        })
+        .min();
+    let probing = held_back
+        .iter()
+        .any(|(_, _, out)| matches!(out, Out::Probing(_)));
+    let mut recovery = Recoveries {
+        now: Instant::now(),
+        limit: None,
+        any: None,
+    };
+    let mut by_reason = BTreeMap::<&str, usize>::new();
+    for &(_, standing, out) in held_back {
+        *by_reason
+            .entry(recovery.note(out, standing.phase))
+            .or_default() += 1;
+    }
+    NoTarget {
+        refusal: refusal(targets, &by_reason, &recovery),
+        worth_waiting,
+        probing,
+        changed,
+    }
+}
+
+/// When those that are held back will be back.
+struct Recoveries {
+    now: Instant,
+    /// The end of the first stated limit.
+    limit: Option<Instant>,
+    /// The first of all, guesses included.
+    any: Option<Instant>,
+}
+
+impl Recoveries {
+    /// Takes one target into account, and names what holds it back.
+    fn note(&mut self, out: Out, phase: Phase) -> &'static str {
+        let (reason, back) = match (out, phase) {
+            (Out::Cooling(until, kind), _) => {
+                if kind.is_limit() {
+                    self.limit = earlier(self.limit, until);
+                }
+                (kind.name(), Some(until))
+            }
+            // The probe may end at any moment; its lease only ends at the latest.
+            (Out::Probing(_), _) => ("probing", Some(self.now)),
+            (Out::Quarantined, _) => ("quarantined", None),
+            (Out::Tried, Phase::Guessed(until, _)) => ("tried", Some(until)),
+            (Out::Tried, _) => ("tried", Some(self.now)),
+            (Out::Avoided, _) => ("provider_excluded", Some(self.now)),
+        };
+        if let Some(back) = back {
+            self.any = earlier(self.any, back);
+        }
+        reason
+    }
+}
+
+fn earlier(known: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(known.map_or(other, |known| known.min(other)))
+}
+
+fn refusal(targets: usize, by_reason: &BTreeMap<&str, usize>, recovery: &Recoveries) -> Refusal {
+    let wait = |until: Instant| until.saturating_duration_since(recovery.now);
+    let reasons: Vec<_> = by_reason
+        .iter()
+        .map(|(reason, n)| format!("{n} {}", reason.replace('_', " ")))
+        .collect();
+    let mut message = format!(
+        "No free model can take this request now. Of the {targets} that could: {}",
+        reasons.join(", ")
+    );
+    if let Some(first) = recovery.any {
+        message.push_str("; the first may be back ");
+        message.push_str(&in_words(wait(first)));
+    }
+    message.push('.');
+    let (status, code) = match recovery.limit {
+        Some(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "no_model_available"),
+    };
+    let mut refusal = Refusal::new(status, code, message)
+        .metadata("targets", json!(targets))
+        .metadata("held_back", json!(by_reason));
+    if let Some(until) = recovery.limit.or(recovery.any) {
+        refusal = refusal.retry_after(wait(until));
+    }
+    if let Some(until) = recovery.any {
+        refusal = refusal.recovers_in(wait(until));
+    }
+    refusal
+}

@@ -36,14 +36,20 @@ pub struct Body(Kind);
 
 enum Kind {
     /// With their place in the memory that all bodies may take, where it is counted here.
-    Whole(Segments, #[allow(dead_code)] Option<Held>),
+    Whole {
+        segments: Segments,
+        _held: Option<Held>,
+    },
     /// The mutex makes the body `Sync`, as some clients ask, even if what it wraps is not; it is never contended.
     Stream(Mutex<Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError> + Send>>>),
 }
 
 impl Body {
     pub(crate) const fn whole(segments: Segments, held: Option<Held>) -> Self {
-        Self(Kind::Whole(segments, held))
+        Self(Kind::Whole {
+            segments,
+            _held: held,
+        })
     }
 
     /// A body that passes through. One that is a [`Body`] already is not wrapped again.
@@ -84,7 +90,7 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
-            Kind::Whole(segments, _) => {
+            Kind::Whole { segments, .. } => {
                 Poll::Ready(segments.next().map(|bytes| Ok(Frame::data(bytes))))
             }
             Kind::Stream(stream) => stream
@@ -97,7 +103,7 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Whole(segments, _) => segments.is_empty(),
+            Kind::Whole { segments, .. } => segments.is_empty(),
             Kind::Stream(stream) => stream
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -107,7 +113,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Whole(segments, _) => SizeHint::with_exact(segments.len()),
+            Kind::Whole { segments, .. } => SizeHint::with_exact(segments.len()),
             Kind::Stream(stream) => stream
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -119,7 +125,7 @@ impl http_body::Body for Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.0 {
-            Kind::Whole(..) => "whole",
+            Kind::Whole { .. } => "whole",
             Kind::Stream(_) => "stream",
         };
         f.debug_struct("Body")

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::{
     body::BoxError,
-    clock::later,
+    clock::{Patience, later},
     error::Refusal,
     memory::{Held, Memory},
     request::Endpoint,
@@ -172,8 +172,15 @@ where
             }
             *this.refused = Some((Box::new(this.intake.too_large()), 0));
         }
+        let mut patience = Patience::default();
         loop {
-            let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) else {
+            let frame = if patience.is_over() {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            } else {
+                this.body.as_mut().poll_frame(cx)
+            };
+            let Poll::Ready(frame) = frame else {
                 if this.timer.is_none() {
                     this.timer.set(Some(tokio::time::sleep_until(later(
                         Instant::now(),
@@ -334,6 +341,22 @@ mod tests {
         let refusal = intake.collect(StreamBody::new(chunks)).await.unwrap_err();
         assert_eq!((refusal.status.as_u16(), read.get()), (413, 100));
         assert_eq!(intake.memory.held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_empty_frames_without_end_is_not_read_for_ever() {
+        let empty = || Ok::<_, BoxError>(http_body::Frame::data(Bytes::new()));
+        let endless = StreamBody::new(futures_util::stream::repeat_with(empty));
+        let collect = Intake::default().collect(endless);
+        let ticking = async {
+            loop {
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            collected = collect => assert_eq!(collected.unwrap_err().status, 408),
+            () = ticking => {}
+        }
     }
 
     #[tokio::test]

@@ -1665,3 +1665,32 @@ async fn an_answer_that_was_billed_quarantines_its_target_across_refreshes() {
     tokio::time::advance(Duration::from_secs(40 * 24 * 3600)).await;
     assert_eq!(only(&stack, || asks_for("a/m")).await, ["b/m"]);
 }
+
+// ---- What a review found.
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_breaks_off_never_looks_fast() {
+    let health = HealthMap::seeded(7);
+    let target = target(&provider("a"), "m");
+    let mut attempt = health.begin(&target).expect("it is healthy");
+    tokio::time::advance(Duration::from_millis(50)).await;
+    attempt.commit();
+    attempt.fail(&Outcome::of(OutcomeKind::Interrupted));
+    assert_eq!(health.snapshot().targets[0].first_token, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_the_inner_service_does_not_hide_that_the_time_was_over() {
+    let (stack, _) = seeded(targets(&["a", "b"], &["m"]));
+    let stack = stack.fallback(|layer| layer.deadline(Duration::from_secs(20)));
+    let upstream = Upstream::script([Reply::unreachable(), Reply::hang()]);
+    assert_eq!(send(&stack, &upstream, chat()).await.status(), 504);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_the_inner_service_does_not_hide_what_the_callers_own_credential_was_refused() {
+    let own = bare_provider("own");
+    let (stack, _) = seeded([target(&own, "m"), target(&own, "n")]);
+    let upstream = Upstream::script([Reply::unreachable(), Reply::error(401)]);
+    assert_eq!(send(&stack, &upstream, chat()).await.status(), 401);
+}

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     body::BoxError,
+    clock::Patience,
     outcome::{Outcome, OutcomeKind},
 };
 
@@ -109,7 +110,12 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut kind = self.project().kind;
+        let mut patience = Patience::default();
         loop {
+            if patience.is_over() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             match kind.as_mut().project() {
                 KindProj::Passing { body } => {
                     return body
@@ -137,9 +143,12 @@ where
                     }
                     let end = match body.as_mut().poll_frame(cx) {
                         Poll::Ready(Some(Ok(frame))) => {
-                            silence.broken();
                             match frame.into_data() {
-                                Ok(chunk) => gate.push(chunk),
+                                Ok(chunk) if chunk.is_empty() => continue,
+                                Ok(chunk) => {
+                                    silence.broken();
+                                    gate.push(chunk);
+                                }
                                 Err(frame) => *trailers = frame.into_trailers().ok(),
                             }
                             watch.note_bill(gate);
@@ -167,6 +176,10 @@ where
                 } => {
                     if let Some(bytes) = frames.pop() {
                         tail.push(&bytes);
+                        // Who knows the length does not ask for the end.
+                        if frames.len() == 0 && body.is_end_stream() {
+                            tail.report(watch);
+                        }
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
                     let end = match body.as_mut().poll_frame(cx) {
@@ -175,7 +188,6 @@ where
                             if let Some(bytes) = frame.data_ref() {
                                 tail.push(bytes);
                             }
-                            // Who knows the length does not ask for the end.
                             if body.is_end_stream() {
                                 tail.report(watch);
                             }

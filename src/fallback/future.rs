@@ -17,10 +17,11 @@ use super::{
     config::Config,
     job::Job,
     stage::{Next, Read, Stage, StageProj, own},
-    steps::{Patience, Run},
+    steps::Run,
 };
 use crate::{
     body::{Body, BoxError},
+    clock::Patience,
     error::Refusal,
     readied::Readied,
 };
@@ -149,8 +150,12 @@ where
                 StageProj::Peeking { peeking, peek } => {
                     let mut patience = Patience::default();
                     let peeked = loop {
-                        if patience.is_over() && run.poll_timer(cx).is_ready() {
-                            break None;
+                        if patience.is_over() {
+                            if run.poll_timer(cx).is_ready() {
+                                break None;
+                            }
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
                         }
                         let (Some(response), Some(peek)) = (peeking.as_mut(), peek.as_mut()) else {
                             return Poll::Pending;
@@ -175,9 +180,13 @@ where
                 StageProj::Draining { draining, drain } => {
                     let mut patience = Patience::default();
                     loop {
-                        if patience.is_over() && run.poll_timer(cx).is_ready() {
-                            drain.cut = true;
-                            break;
+                        if patience.is_over() {
+                            if run.poll_timer(cx).is_ready() {
+                                drain.cut = true;
+                                break;
+                            }
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
                         }
                         let Some(response) = draining.as_mut() else {
                             return Poll::Pending;

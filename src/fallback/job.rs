@@ -46,7 +46,7 @@ pub(super) struct Job<S, E> {
     unfit: Option<Failed>,
     /// What the last upstream that failed said.
     last: Option<LastError>,
-    /// The last error of the inner service, if nothing but such errors came.
+    /// The last error of the inner service. It goes back if nothing but such errors came.
     error: Option<E>,
     /// The first end of a limit that an attempt has met.
     limit: Option<Instant>,
@@ -141,13 +141,7 @@ impl<S: Clone, E> Job<S, E> {
 
     /// The inner service answered with an error.
     pub(super) fn unreachable(&mut self, attempt: Attempt, error: E) -> After<E> {
-        if self
-            .trail
-            .iter()
-            .all(|(_, outcome)| *outcome == OutcomeKind::Unreachable)
-        {
-            self.error = Some(error);
-        }
+        self.error = Some(error);
         self.failed(attempt, &Outcome::of(OutcomeKind::Unreachable), None)
     }
 
@@ -264,9 +258,6 @@ impl<S: Clone, E> Job<S, E> {
                 .and_then(|failed| error_body::message(&failed.body))
                 .map(|message| redact_text(&message, target.provider())),
         });
-        if outcome.kind != OutcomeKind::Unreachable {
-            self.error = None;
-        }
         match outcome.kind {
             OutcomeKind::Refused if self.refused.is_some() => return self.end(OutOf::Budget),
             OutcomeKind::Refused => self.refused = failed,
@@ -350,7 +341,12 @@ impl<S: Clone, E> Job<S, E> {
 
     /// The last word, when no attempt answered.
     fn end(&mut self, out_of: OutOf) -> After<E> {
-        if let Some(error) = self.error.take() {
+        let unreachable = |(_, outcome): &(_, _)| *outcome == OutcomeKind::Unreachable;
+        if let Some(error) = self
+            .error
+            .take()
+            .filter(|_| self.trail.iter().all(unreachable))
+        {
             return After::Error(error);
         }
         // The caller's fault goes back as the upstream said it: the first that found fault with the request,

@@ -214,6 +214,10 @@ where
                 attempt.succeed();
                 (ResponseBody::whole(frames, trailers), false)
             }
+            (Peek::Answer { frames, .. }, _) if frames.len() == 0 && body.is_end_stream() => {
+                attempt.succeed();
+                (ResponseBody::whole(frames, None), false)
+            }
             (Peek::Answer { frames, .. }, _) => (
                 ResponseBody::rest(frames, body, watch(attempt), idle),
                 false,
@@ -240,17 +244,5 @@ where
             .as_mut()
             .as_pin_mut()
             .map_or(Poll::Pending, |timer| timer.poll(cx))
-    }
-}
-
-/// A body that always has another frame, even if there is nothing in it, must not outlast a deadline.
-#[derive(Default)]
-pub(super) struct Patience(u32);
-
-impl Patience {
-    /// Every so many frames it is time to look at the clock.
-    pub(super) const fn is_over(&mut self) -> bool {
-        self.0 = self.0.wrapping_add(1);
-        self.0 % 64 == 0
     }
 }

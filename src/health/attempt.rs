@@ -22,7 +22,8 @@ pub struct Attempt {
     pub(super) target: Target,
     pub(super) sequence: Sequence,
     pub(super) began: Instant,
-    pub(super) committed: bool,
+    /// When its first content came.
+    pub(super) committed: Option<Instant>,
     pub(super) ended: bool,
 }
 
@@ -47,11 +48,13 @@ impl Attempt {
         &self.map
     }
 
-    /// An answer has begun: ends the target's probation and records the time to the first content.
+    /// An answer has begun: ends the target's probation. How soon it came is recorded once the answer is whole: a
+    /// failure must never make a target look fast.
     ///
     /// Further calls do nothing.
     pub fn commit(&mut self) {
-        if !std::mem::replace(&mut self.committed, true) {
+        if self.committed.is_none() {
+            self.committed = Some(Instant::now());
             self.map.committed(self);
         }
     }
@@ -100,7 +103,7 @@ impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attempt")
             .field("target", self.target.id())
-            .field("committed", &self.committed)
+            .field("committed", &self.committed.is_some())
             .finish_non_exhaustive()
     }
 }

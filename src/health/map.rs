@@ -106,7 +106,7 @@ impl HealthMap {
             target: target.clone(),
             sequence,
             began: now,
-            committed: false,
+            committed: None,
             ended: false,
         })
     }
@@ -197,11 +197,6 @@ impl HealthMap {
         let freed = free(&mut state, attempt);
         let event = self.event(attempt, now);
         state.answered(&event);
-        if let Some(entry) = state.targets.get_mut(attempt.target.id()) {
-            entry
-                .record
-                .first_token(now.saturating_duration_since(attempt.began));
-        }
         drop(state);
         if freed {
             self.0.changed.notify_waiters();
@@ -227,9 +222,10 @@ impl HealthMap {
         if let Some(entry) = state.targets.get_mut(attempt.target.id()) {
             entry.tally.end(end);
             if end == End::Succeeded {
+                let since = |at: Instant| at.saturating_duration_since(attempt.began);
                 entry
                     .record
-                    .success(now.saturating_duration_since(attempt.began));
+                    .success(since(attempt.committed.unwrap_or(now)), since(now));
                 entry.soft = 0;
                 entry.last_success = Some(now);
             }

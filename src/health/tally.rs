@@ -70,13 +70,11 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn first_token(&mut self, after: Duration) {
-        self.first_token.add(after.as_secs_f64());
-    }
-
-    pub(crate) fn success(&mut self, after: Duration) {
+    /// A whole answer: when its first content came, and its end.
+    pub(crate) fn success(&mut self, first_token: Duration, total: Duration) {
         self.rate.add(1.0);
-        self.total.add(after.as_secs_f64());
+        self.first_token.add(first_token.as_secs_f64());
+        self.total.add(total.as_secs_f64());
     }
 
     pub(crate) fn failure(&mut self) {
@@ -108,8 +106,7 @@ mod tests {
     fn failures_lower_the_rate_and_leave_the_speed_alone() {
         let mut record = Record::default();
         assert_eq!(record.success_rate(), None);
-        record.first_token(Duration::from_secs(4));
-        record.success(Duration::from_secs(8));
+        record.success(Duration::from_secs(4), Duration::from_secs(8));
         for _ in 0..20 {
             record.failure();
         }

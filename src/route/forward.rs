@@ -65,7 +65,13 @@ pub(super) fn address(
             parts.headers.insert(name, value.clone());
         }
     } else {
-        for name in OF_THE_BODY {
+        let hop: Vec<_> = of_this_hop(&parts.headers)
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
+            .collect();
+        for name in hop {
+            parts.headers.remove(name);
+        }
+        for name in OF_THE_BODY.iter().chain(OF_THE_HOP) {
             parts.headers.remove(*name);
         }
         parts.headers.remove(PIN);
@@ -106,6 +112,16 @@ fn without_credentials(query: &str) -> String {
         .collect::<Vec<_>>()
         .join("&")
 }
+
+/// What belongs to the connection that the caller is on (RFC 9110 7.6.1).
+const OF_THE_HOP: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "upgrade",
+    "expect",
+];
 
 fn passed(headers: &HeaderMap) -> HeaderMap {
     PASSED

@@ -33,7 +33,10 @@ impl Routed {
         let id = self.target.id();
         insert(headers, MODEL, id.model());
         insert(headers, PROVIDER, id.provider());
-        headers.remove(DROPPED);
+        // An upstream that is such a router itself must not speak for this one.
+        for name in [DROPPED, ATTEMPTS, TRAIL] {
+            headers.remove(name);
+        }
         if !self.dropped.is_empty() {
             insert(headers, DROPPED, &self.dropped.join(", "));
         }

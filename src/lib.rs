@@ -96,7 +96,7 @@
 //!   unchanged. A stream that breaks off ends with one error event, and never with an invented `[DONE]`.
 //! - **Separate**: where a provider has a base URL, its own credential is set and the caller's headers pass by an
 //!   allow-list, so a credential goes to its own provider only.
-//! - **Bounded**: every buffer has a limit and every wait a deadline; dropping a response drops its upstream.
+//! - **Bounded**: every buffer has a limit and every wait of the fallback a deadline; dropping a response drops its upstream.
 //!
 //! # The order of the layers
 //!

@@ -33,6 +33,11 @@ pub(crate) fn status(gateway: &Gateway) -> Value {
     let providers: Vec<_> = health
         .providers
         .iter()
+        .filter(|provider| {
+            pool.providers()
+                .iter()
+                .any(|known| known.name() == provider.name)
+        })
         .map(|provider| {
             json!({
                 "name": provider.name,

@@ -24,7 +24,8 @@ use crate::{
 /// # Errors
 ///
 /// Those of the inner service: where every attempt ended in one, the last of them; and those of its
-/// `poll_ready`. Everything else is a response: an upstream's, or a refusal in OpenAI's error format.
+/// `poll_ready`. Everything else is a response: an upstream's, or a refusal in OpenAI's error format: 400, 408, 413,
+/// 415, 429, 503, 504, or a 500 where the layers are in the wrong order.
 ///
 /// # Cancel safety
 ///

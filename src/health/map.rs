@@ -27,6 +27,7 @@ use crate::{
 
 /// The health of every target. A cheap handle: clones share one map.
 ///
+/// It is meant for one catalog: what is in that catalog now is what "every provider at once" is judged by.
 /// It remembers a few hundred bytes for each target it has met. All time in it is tokio's, so a
 /// test under paused time is exact; reading or changing it outside a tokio runtime works as well.
 ///

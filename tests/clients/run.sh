@@ -51,7 +51,7 @@ status=0
 start gateway-pool "$gateway" --listen 127.0.0.1:0
 GATEWAY_URL=$address "$python" tests/clients/openai_python.py pool || status=1
 
-# A signal lets a stream that is under way finish, takes no new caller, and ends the gateway with 0.
+# A signal lets a stream that is under way finish, and ends the gateway with 0.
 curl -sN "$address/v1/chat/completions" -H 'content-type: application/json' \
     -d '{"model": "lynx-8b", "stream": true, "messages": [{"role": "user", "content": "one two three four five six"}]}' \
     >"$work/last-stream.txt" &

@@ -5,17 +5,19 @@ mod support;
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::Request;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use serde::{
     Deserialize,
     de::{Deserializer, MapAccess, Visitor},
 };
 use serde_json::{Value, json};
 use support::{
-    Reply, Step, Upstream, chat, chat_with, delta, done, event, finish, post, provider, seeded,
-    send, streamed_chat, target, targets,
+    BoxError, Reply, Step, Upstream, chat, chat_with, delta, done, event, finish, post, provider,
+    seeded, send, streamed_chat, target, targets,
 };
+use tower::{Layer, ServiceExt};
 use tower_free_models::{Catalog, HealthMap, Model, TargetState, stack};
 
 const PATH: &str = "/v1/chat/completions";
@@ -262,7 +264,7 @@ fn streamed(usage: &Value) -> Vec<Step> {
 }
 
 /// The state of the only target after one answer.
-async fn state_after(reply: Reply, request: Request<Full<bytes::Bytes>>) -> TargetState {
+async fn state_after(reply: Reply, request: Request<Full<Bytes>>) -> TargetState {
     let (stack, health) = seeded(targets(&["a"], &["m"]));
     let upstream = Upstream::script([reply]);
     let response = send(&stack, &upstream, request).await;
@@ -415,4 +417,28 @@ async fn a_quarantine_outlives_every_refresh_and_ends_by_hand() {
     assert!(health.reset(target(&provider, "m").id()));
     assert_eq!(send(&stack, &upstream, chat()).await.status(), 200);
     assert_eq!(upstream.calls(), 2);
+}
+
+/// Servers that know the length of a body drop it when that has been sent, and never ask for its end.
+#[tokio::test(start_paused = true)]
+async fn a_cost_counts_in_an_answer_that_is_too_large_to_be_held_and_not_asked_for_its_end() {
+    let (stack, health) = seeded(targets(&["a"], &["m"]));
+    let stack = stack.fallback(|layer| layer.peek_limit(10));
+    let inner = tower::service_fn(|_: Request<tower_free_models::Body>| async {
+        let answer = json!({
+            "choices": [{ "message": { "content": "hello" }, "finish_reason": "stop" }],
+            "usage": { "cost": 1.5 },
+        });
+        let response = http::Response::builder().header("content-type", "application/json");
+        Ok::<_, BoxError>(response.body(Full::<Bytes>::from(answer.to_string()))?)
+    });
+    let response = stack.layer(inner).oneshot(chat()).await.unwrap();
+    let mut body = response.into_body();
+    while !http_body::Body::is_end_stream(&body) {
+        body.frame().await.unwrap().unwrap();
+    }
+    drop(body);
+    let target = &health.snapshot().targets[0];
+    assert_eq!(target.state, TargetState::Quarantined);
+    assert_eq!((target.tally.succeeded, target.tally.abandoned), (1, 0));
 }

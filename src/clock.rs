@@ -61,18 +61,6 @@ impl Clock {
     }
 }
 
-/// A body that always has another frame, even if there is nothing in it, must not outlast a deadline.
-#[derive(Default)]
-pub(crate) struct Patience(u32);
-
-impl Patience {
-    /// Every so many frames it is time to look at the clock.
-    pub(crate) const fn is_over(&mut self) -> bool {
-        self.0 = self.0.wrapping_add(1);
-        self.0 % 64 == 0
-    }
-}
-
 /// The only place where the system clock is read.
 #[allow(clippy::disallowed_methods)]
 fn system_now() -> SystemTime {

@@ -14,9 +14,10 @@ use tokio::time::{Instant, Sleep};
 
 use crate::{
     body::BoxError,
-    clock::{Patience, later},
+    clock::later,
     error::Refusal,
     memory::{Held, Memory},
+    patience::Patience,
     request::Endpoint,
 };
 
@@ -195,6 +196,7 @@ where
                     refused.unwrap_or_else(|| too_slow(this.intake.body_timeout))
                 ));
             };
+            patience.saw(frame.as_ref());
             match frame {
                 Some(Ok(frame)) => {
                     // Trailers of a request say nothing to an upstream.

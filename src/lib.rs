@@ -118,6 +118,7 @@ mod lenient;
 mod limits;
 mod memory;
 mod outcome;
+mod patience;
 mod readied;
 mod request;
 mod rng;

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     body::BoxError,
-    clock::Patience,
     outcome::{Outcome, OutcomeKind},
+    patience::Patience,
 };
 
 pin_project! {
@@ -141,7 +141,11 @@ where
                         watch.finished = gate.seen.finished && gate.seen.error.is_none();
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
-                    let end = match body.as_mut().poll_frame(cx) {
+                    let frame = body.as_mut().poll_frame(cx);
+                    if let Poll::Ready(frame) = &frame {
+                        patience.saw(frame.as_ref());
+                    }
+                    let end = match frame {
                         Poll::Ready(Some(Ok(frame))) => {
                             match frame.into_data() {
                                 Ok(chunk) if chunk.is_empty() => continue,

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     body::{Body, BoxError},
-    clock::Patience,
     error::Refusal,
+    patience::Patience,
     readied::Readied,
 };
 
@@ -162,6 +162,7 @@ where
                         };
                         match response.body.as_mut().poll_frame(cx) {
                             Poll::Ready(frame) => {
+                                patience.saw(frame.as_ref());
                                 if let Some(peeked) = peek.frame(frame) {
                                     break Some(peeked);
                                 }
@@ -193,6 +194,7 @@ where
                         };
                         match response.body.as_mut().poll_frame(cx) {
                             Poll::Ready(frame) => {
+                                patience.saw(frame.as_ref());
                                 if drain.frame(frame) {
                                     break;
                                 }

@@ -33,11 +33,17 @@ pub enum Capability {
     ImageOutput,
     /// The answer holds audio.
     AudioOutput,
+    /// The answer is a vector.
+    Embeddings,
+    /// The answer is what was said in a recording.
+    Transcription,
 }
 
 impl Capability {
     /// Every capability, in the order in which a refusal looks for the one that is missing.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
+        Self::Embeddings,
+        Self::Transcription,
         Self::ImageOutput,
         Self::AudioOutput,
         Self::TextOutput,
@@ -68,6 +74,8 @@ impl Capability {
             Self::TextOutput => "output_text",
             Self::ImageOutput => "output_image",
             Self::AudioOutput => "output_audio",
+            Self::Embeddings => "embeddings",
+            Self::Transcription => "transcription",
         }
     }
 }

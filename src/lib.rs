@@ -109,6 +109,7 @@ mod body;
 mod capability;
 mod catalog;
 mod clock;
+mod dialect;
 mod error;
 pub mod fallback;
 mod headers;
@@ -131,10 +132,12 @@ mod stack;
 pub use body::Body;
 pub use capability::{Capabilities, Capability, CapabilitySet};
 pub use catalog::{
-    BaseUrl, BaseUrlError, Catalog, CatalogError, Day, FreeRule, KnownProvider, Listing,
-    ListingError, Model, ModelBuilder, NotFree, Provider, ProviderBuilder, ProviderError,
-    SkipReason, Skipped, Snapshot, Swap, Target, TargetId, means_any,
+    Auth, BaseUrl, BaseUrlError, Catalog, CatalogError, Day, FreeRule, KnownProvider, Limit,
+    Listing, ListingError, ListingFormat, Model, ModelBuilder, NotFree, Period, Provider,
+    ProviderBuilder, ProviderError, Quantity, SkipReason, Skipped, Snapshot, Swap, Target,
+    TargetId, means_any,
 };
+pub use dialect::{Dialect, ImageApi, Rule};
 #[doc(inline)]
 pub use fallback::{Classify, DefaultClassify, Evidence, Fallback, FallbackLayer};
 pub use health::{

@@ -19,7 +19,7 @@ use std::{
 pub use self::{
     base_url::{BaseUrl, BaseUrlError},
     free_rule::FreeRule,
-    known::{Day, KnownProvider},
+    known::{Auth, Day, KnownProvider, Limit, ListingFormat, Period, Quantity},
     listing::{Listing, ListingError, SkipReason, Skipped},
     model::{Model, ModelBuilder},
     provider::{Provider, ProviderBuilder, ProviderError},

@@ -61,6 +61,8 @@ const OUTPUTS: &[(Capability, &[&str])] = &[
     (Capability::TextOutput, &["text"]),
     (Capability::ImageOutput, &["image"]),
     (Capability::AudioOutput, &["audio"]),
+    (Capability::Embeddings, &["embeddings", "embedding"]),
+    (Capability::Transcription, &["transcription"]),
 ];
 
 /// Parts of the names of models that judge a conversation and do not take part in it: llama-guard, gpt-oss-safeguard,
@@ -187,7 +189,7 @@ impl ModelBuilder {
         self.stating(modalities, INPUTS)
     }
 
-    /// What it answers with: `text`, `image`, `audio`.
+    /// What it answers with: `text`, `image`, `audio`, `embeddings`, `transcription`.
     pub fn output<I>(self, modalities: I) -> Self
     where
         I: IntoIterator,

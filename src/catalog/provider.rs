@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http::{
     HeaderMap, Request, Uri,
     header::{
@@ -11,10 +12,10 @@ use http::{
 };
 
 use super::{
-    BaseUrl, BaseUrlError, Day, FreeRule, KnownProvider, Model, NotFree, Target,
-    known::DEFAULT_LISTING,
+    Auth, BaseUrl, BaseUrlError, Day, FreeRule, KnownProvider, ListingFormat, Model, NotFree,
+    Target, known::DEFAULT_LISTING,
 };
-use crate::body::Body;
+use crate::{body::Body, dialect::Dialect, request::Endpoint};
 
 /// One account at one OpenAI-compatible service: where it is, its credential, and what is free there.
 ///
@@ -48,7 +49,10 @@ struct Inner {
     headers: HeaderMap,
     free: FreeRule,
     listing: &'static str,
+    listing_format: ListingFormat,
     day: Day,
+    endpoints: Option<&'static [Endpoint]>,
+    dialect: Dialect,
 }
 
 /// A key, and the header that carries it.
@@ -67,10 +71,11 @@ impl Provider {
             name: name.into(),
             base_url: None,
             key: None,
+            account: None,
             headers: Vec::new(),
             free: None,
-            listing: None,
             day: None,
+            dialect: None,
         }
     }
 
@@ -100,7 +105,17 @@ impl Provider {
     /// Where its listing is, if it has a base URL.
     #[must_use]
     pub fn listing_uri(&self) -> Option<Uri> {
-        self.base().map(|base| base.uri(self.0.listing, None))
+        let base = self.base()?;
+        match self.0.listing.starts_with("http") {
+            true => self.0.listing.parse().ok(),
+            false => Some(base.uri(self.0.listing, None)),
+        }
+    }
+
+    /// The format of its listing.
+    #[must_use]
+    pub fn listing_format(&self) -> ListingFormat {
+        self.0.listing_format
     }
 
     /// The request that asks for its listing, with its own credential, if it has a base URL.
@@ -136,6 +151,19 @@ impl Provider {
     #[must_use]
     pub fn day(&self) -> Day {
         self.0.day
+    }
+
+    /// How it differs from OpenAI's API.
+    #[must_use]
+    pub fn dialect(&self) -> &Dialect {
+        &self.0.dialect
+    }
+
+    /// Whether it serves an endpoint, if that is known.
+    #[must_use]
+    pub fn serves(&self, endpoint: Endpoint) -> Option<bool> {
+        let endpoints = self.0.endpoints?;
+        Some(endpoints.contains(&endpoint))
     }
 
     /// A target for a model that the operator wrote down, and vouches for by writing it.
@@ -208,11 +236,12 @@ impl fmt::Debug for Provider {
 pub struct ProviderBuilder {
     name: String,
     base_url: Option<String>,
+    account: Option<String>,
     key: Option<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
     free: Option<FreeRule>,
-    listing: Option<&'static str>,
     day: Option<Day>,
+    dialect: Option<Dialect>,
 }
 
 impl ProviderBuilder {
@@ -220,8 +249,6 @@ impl ProviderBuilder {
         Self {
             base_url: Some(known.base_url.to_owned()),
             free: Some(known.free),
-            listing: Some(known.listing),
-            day: Some(known.day),
             ..Provider::new(known.name)
         }
     }
@@ -238,7 +265,14 @@ impl ProviderBuilder {
         self
     }
 
-    /// The key, sent as `Authorization: Bearer` to the base URL and nowhere else. The default is none.
+    /// The id of the account, where the base URL has a place for it: `{account_id}`.
+    pub fn account(mut self, id: &str) -> Self {
+        self.account = Some(id.to_owned());
+        self
+    }
+
+    /// The key, sent to the base URL and nowhere else: as `Authorization: Bearer`, unless the service is known to want
+    /// it in [another form](Auth). The default is none.
     pub fn key(mut self, key: &str) -> Self {
         self.key = Some(key.to_owned());
         self
@@ -264,6 +298,12 @@ impl ProviderBuilder {
         self
     }
 
+    /// How it differs from OpenAI's API. The default is what is known for the host or the name, else that nothing does.
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = Some(dialect);
+        self
+    }
+
     /// The provider.
     ///
     /// # Errors
@@ -278,9 +318,17 @@ impl ProviderBuilder {
         if !is_name(&self.name) {
             return Err(fault(Fault::Name));
         }
-        let base = self.base_url.as_deref().map(BaseUrl::parse);
+        let url = self.base_url.as_deref().map(|url| match &self.account {
+            Some(id) if is_account(id) => Ok(url.replace(ACCOUNT, id)),
+            None if !url.contains(ACCOUNT) => Ok(url.to_owned()),
+            _ => Err(fault(Fault::Account)),
+        });
+        let base = url.transpose()?.as_deref().map(BaseUrl::parse);
         let base = base.transpose().map_err(|e| fault(Fault::BaseUrl(e)))?;
-        let key = self.key.as_deref().map(Key::new);
+        let at = base.as_ref().and_then(KnownProvider::at);
+        let known = at.or_else(|| KnownProvider::named(&self.name));
+        let auth = known.map(|known| known.auth).unwrap_or_default();
+        let key = self.key.as_deref().map(|key| Key::new(key, auth));
         let key = key.transpose().map_err(fault)?;
         if key.is_some() && base.is_none() {
             return Err(fault(Fault::KeyWithoutBase));
@@ -288,8 +336,6 @@ impl ProviderBuilder {
         if let Some((name, _)) = self.headers.iter().find(|(name, _)| is_reserved(name)) {
             return Err(fault(Fault::Header(name.clone())));
         }
-        let at = base.as_ref().and_then(KnownProvider::at);
-        let known = at.or_else(|| KnownProvider::named(&self.name));
         let free = match (self.free, known) {
             (Some(rule), _) => rule,
             (None, Some(known)) => known.free,
@@ -306,8 +352,18 @@ impl ProviderBuilder {
             key,
             headers: self.headers.into_iter().map(sensitive).collect(),
             free,
-            listing: self.listing.unwrap_or(DEFAULT_LISTING),
+            // A listing at a place of its own is the known service's, and no business of whoever stands in for it.
+            listing: known
+                .map(|known| known.listing)
+                .filter(|listing| listing.starts_with('/') || at.is_some())
+                .unwrap_or(DEFAULT_LISTING),
+            listing_format: known.map(|known| known.listing_format).unwrap_or_default(),
             day: self.day.unwrap_or(known_day),
+            endpoints: known.map(|known| known.endpoints),
+            dialect: self
+                .dialect
+                .or(known.map(|known| known.dialect))
+                .unwrap_or_default(),
         })))
     }
 }
@@ -347,7 +403,7 @@ fn names<'a>(headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)
 }
 
 impl Key {
-    fn new(key: &str) -> Result<Self, Fault> {
+    fn new(key: &str, auth: Auth) -> Result<Self, Fault> {
         // The line end that a key brings along from a file is not part of it.
         let secret = key.trim();
         if secret.is_empty() {
@@ -356,8 +412,11 @@ impl Key {
         if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Fault::Key);
         }
-        let mut authorization =
-            HeaderValue::try_from(format!("Bearer {secret}")).map_err(|_| Fault::Key)?;
+        let credential = match auth {
+            Auth::Bearer => format!("Bearer {secret}"),
+            Auth::Basic => format!("Basic {}", BASE64.encode(secret)),
+        };
+        let mut authorization = HeaderValue::try_from(credential).map_err(|_| Fault::Key)?;
         authorization.set_sensitive(true);
         Ok(Self {
             secret: secret.to_owned(),
@@ -370,6 +429,15 @@ impl Key {
 fn is_name(name: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b',' | b'=');
     (1..=64).contains(&name.len()) && name.bytes().all(is_part)
+}
+
+/// What stands for the account's id in a base URL.
+const ACCOUNT: &str = "{account_id}";
+
+/// Whether an id can be one segment of a path.
+fn is_account(id: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=128).contains(&id.len()) && id.bytes().all(is_part)
 }
 
 /// What only the layers and the key may set.
@@ -396,6 +464,7 @@ pub struct ProviderError {
 enum Fault {
     Name,
     BaseUrl(BaseUrlError),
+    Account,
     EmptyKey,
     Key,
     KeyWithoutBase,
@@ -411,6 +480,9 @@ impl fmt::Display for ProviderError {
                 "a name is 1 to 64 visible ASCII characters other than `/`, `,` and `=`",
             ),
             Fault::BaseUrl(error) => error.fmt(f),
+            Fault::Account => f.write_str(
+                "the base URL has a place for the account's id: letters, digits, `-` and `_`",
+            ),
             Fault::EmptyKey => f.write_str("the key is empty"),
             Fault::Key => f.write_str("the key holds a character that no header can carry"),
             Fault::KeyWithoutBase => f.write_str("a key needs a base URL to be sent to"),

@@ -1,22 +1,48 @@
 //! The endpoints that are routed.
 
+use std::fmt;
+
 use http::Method;
 
-/// An endpoint whose requests are routed. Anything else passes through as it came.
+use crate::capability::Capability;
+
+/// An endpoint whose requests are routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[repr(u8)]
 pub enum Endpoint {
-    /// `POST …/chat/completions`.
+    /// `POST /chat/completions`.
     ChatCompletions,
+    /// `POST /completions`: a prompt and no messages.
+    Completions,
+    /// `POST /responses`.
+    Responses,
+    /// `POST /embeddings`. It is never given another model than the one it asks for.
+    Embeddings,
+    /// `POST /images/generations`.
+    ImageGenerations,
+    /// `POST /images/edits`, as JSON or as a form.
+    ImageEdits,
+    /// `POST /audio/transcriptions`, as a form.
+    AudioTranscriptions,
+    /// `POST /audio/translations`, as a form.
+    AudioTranslations,
 }
 
 impl Endpoint {
-    const ALL: [Self; 1] = [Self::ChatCompletions];
+    /// All of them. One whose path ends in another one's comes before it.
+    pub const ALL: [Self; 8] = [
+        Self::ChatCompletions,
+        Self::Completions,
+        Self::Responses,
+        Self::Embeddings,
+        Self::ImageGenerations,
+        Self::ImageEdits,
+        Self::AudioTranscriptions,
+        Self::AudioTranslations,
+    ];
 
-    /// The endpoint that a request is for, if it is a routed one.
-    ///
-    /// Only the end of the path counts, so that any base path will do: `/v1`, `/api/v1`,
-    /// `/openai/v1`, or none.
+    /// The endpoint that a request is for, under any base path.
     pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
         if method != Method::POST {
             return None;
@@ -28,19 +54,63 @@ impl Endpoint {
             .find(|endpoint| path.ends_with(endpoint.path()))
     }
 
-    /// The end of its path, after the version.
+    /// Its path under a base that names the version, such as `/chat/completions`.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
             Self::ChatCompletions => "/chat/completions",
+            Self::Completions => "/completions",
+            Self::Responses => "/responses",
+            Self::Embeddings => "/embeddings",
+            Self::ImageGenerations => "/images/generations",
+            Self::ImageEdits => "/images/edits",
+            Self::AudioTranscriptions => "/audio/transcriptions",
+            Self::AudioTranslations => "/audio/translations",
         }
     }
 
-    /// Its path with the version, as at a service whose base has no path of its own.
+    /// Its path with OpenAI's version.
     pub(crate) const fn versioned_path(self) -> &'static str {
         match self {
             Self::ChatCompletions => "/v1/chat/completions",
+            Self::Completions => "/v1/completions",
+            Self::Responses => "/v1/responses",
+            Self::Embeddings => "/v1/embeddings",
+            Self::ImageGenerations => "/v1/images/generations",
+            Self::ImageEdits => "/v1/images/edits",
+            Self::AudioTranscriptions => "/v1/audio/transcriptions",
+            Self::AudioTranslations => "/v1/audio/translations",
         }
+    }
+
+    /// What a model has to answer with here, where a request does not ask for more.
+    #[must_use]
+    pub const fn output(self) -> Capability {
+        match self {
+            Self::ChatCompletions | Self::Completions | Self::Responses => Capability::TextOutput,
+            Self::Embeddings => Capability::Embeddings,
+            Self::ImageGenerations | Self::ImageEdits => Capability::ImageOutput,
+            Self::AudioTranscriptions | Self::AudioTranslations => Capability::Transcription,
+        }
+    }
+
+    /// Whether a request may come as JSON.
+    pub(crate) const fn takes_json(self) -> bool {
+        !matches!(self, Self::AudioTranscriptions | Self::AudioTranslations)
+    }
+
+    /// Whether a request may come as a form (`multipart/form-data`).
+    pub(crate) const fn takes_forms(self) -> bool {
+        matches!(
+            self,
+            Self::ImageEdits | Self::AudioTranscriptions | Self::AudioTranslations
+        )
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.path())
     }
 }
 
@@ -68,15 +138,23 @@ mod tests {
     #[test]
     fn only_whole_segments_count() {
         for path in [
-            "/v1/mychat/completions",
             "chat/completions",
             "/v1/chat/completions/extra",
             "/v1/chat/completions//",
-            "/v1/completions",
+            "/v1/mycompletions",
             "/",
             "",
         ] {
             assert_eq!(Endpoint::of(&Method::POST, path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_endpoint_is_found_by_its_own_path() {
+        for endpoint in Endpoint::ALL {
+            let path = endpoint.versioned_path();
+            assert_eq!(Endpoint::of(&Method::POST, path), Some(endpoint), "{path}");
+            assert_eq!(path.strip_prefix("/v1"), Some(endpoint.path()));
         }
     }
 

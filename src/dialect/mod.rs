@@ -1,0 +1,69 @@
+//! What differs between providers: data first, code where it must be.
+
+use crate::capability::Capability;
+
+/// How a service differs from OpenAI's API.
+///
+/// It is data: what is left out, renamed or bounded in a request is applied by the same edits of the body that
+/// replace its `model`, and is named in `x-free-dropped` and `x-free-adjusted`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Dialect {
+    /// Top-level fields of a request and what is done to them, by their exact names.
+    pub fields: &'static [(&'static str, Rule)],
+    /// The only top-level fields that are let through, for a service that refuses what it does not know. What the
+    /// [`fields`](Self::fields) rename, and what they make of it, is let through too. Empty: all of them are.
+    pub only: &'static [&'static str],
+    /// Members of an entry of `messages` that are left out.
+    pub message_fields: &'static [&'static str],
+    /// What no model has there, whatever a listing says of it.
+    pub lacks: &'static [Capability],
+    /// How an image is asked for.
+    pub images: ImageApi,
+}
+
+/// What is done to one top-level field of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rule {
+    /// It is left out.
+    Drop,
+    /// It goes by another name there. If that is given too, this one is left out.
+    Rename(&'static str),
+    /// A number above this is lowered to it.
+    AtMost(u64),
+    /// Where it is missing (or null), this JSON is put in.
+    Default(&'static str),
+}
+
+/// How a service is asked for an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ImageApi {
+    /// By OpenAI's own `/images/generations`.
+    #[default]
+    OpenAi,
+    /// By OpenRouter's `/images`.
+    OpenRouter,
+    /// By a chat whose answer holds the images, in `message.images`.
+    Chat,
+    /// By `/sdapi/v1/txt2img`, as AUTOMATIC1111 and sdnext have it.
+    Sdapi,
+}
+
+impl Dialect {
+    /// OpenAI's own: nothing differs.
+    pub const OPENAI: Self = Self {
+        fields: &[],
+        only: &[],
+        message_fields: &[],
+        lacks: &[],
+        images: ImageApi::OpenAi,
+    };
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self::OPENAI
+    }
+}

@@ -69,6 +69,14 @@ const OUTPUTS: &[(Capability, &[&str])] = &[
 /// nemotron content-safety, shieldgemma, omni-moderation.
 const GUARDS: &[&str] = &["guard", "safety", "shield", "moderation"];
 
+/// Parts of ids that tell what a model answers with, where its listing does not say. The first that fits counts.
+const KINDS: &[(Capability, &[&str])] = &[
+    (Capability::Embeddings, &["embed"]),
+    (Capability::Transcription, &["whisper", "transcribe"]),
+    (Capability::AudioOutput, &["tts"]),
+    (Capability::ImageOutput, &["stable-diffusion", "flux"]),
+];
+
 impl Model {
     /// A model of this id, of which nothing is stated yet.
     #[expect(clippy::new_ret_no_self, reason = "a model begins as its builder")]
@@ -120,6 +128,16 @@ impl Model {
     #[must_use]
     pub fn is_guard(&self) -> bool {
         self.guard
+    }
+
+    /// Whether it may be picked at random for a request that has to be answered with `output`.
+    ///
+    /// Where a listing does not say what a model answers with, its id may: `whisper`, `text-embedding`. That is an
+    /// assumption, so it keeps nobody from asking for the model by name. What has no such name is a model for text.
+    #[must_use]
+    pub fn is_for(&self, output: Capability) -> bool {
+        let Capabilities { yes, no } = self.capabilities;
+        yes.contains(output) || !no.contains(output) && assumed_output(&self.id) == output
     }
 
     /// When it was made, in seconds since 1970, if it is known.
@@ -265,6 +283,15 @@ impl From<ModelBuilder> for Model {
     fn from(builder: ModelBuilder) -> Self {
         builder.build()
     }
+}
+
+fn assumed_output(id: &str) -> Capability {
+    let id = id.to_ascii_lowercase();
+    let names = |&&(_, parts): &&(Capability, &[&str])| parts.iter().any(|part| id.contains(part));
+    KINDS
+        .iter()
+        .find(names)
+        .map_or(Capability::TextOutput, |(output, _)| *output)
 }
 
 fn names_a_guard(name: &str) -> bool {

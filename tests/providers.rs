@@ -2,7 +2,13 @@
 
 mod support;
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
@@ -30,6 +36,11 @@ const CALLERS_OWN: [(&str, &str); 6] = [
     ("openai-organization", "callers-own"),
 ];
 const DAY_IN_S: f64 = 86_400.0;
+
+/// 2026-09-21, when the fixtures' listings were read.
+fn today() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000)
+}
 
 /// What a provider was seen, or is documented, to answer.
 #[derive(Deserialize)]
@@ -159,6 +170,39 @@ fn entries() -> Vec<Entry> {
     KnownProvider::all().iter().map(Entry::of).collect()
 }
 
+/// Shows a law on every entry. Each is a task of its own, so that one that fails hides no other.
+async fn for_every_entry<F>(law: impl Fn(Entry) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut failed = Vec::new();
+    for entry in entries() {
+        let name = entry.known.name;
+        if tokio::spawn(law(entry)).await.is_err() {
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "failed: {failed:?}");
+}
+
+/// Shows a law on every error of every entry.
+async fn for_every_error<F>(law: fn(Arc<Entry>, usize) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    for_every_entry(|entry| async move {
+        let entry = Arc::new(entry);
+        let mut failed = Vec::new();
+        for index in 0..entry.fixture.errors.len() {
+            if tokio::spawn(law(Arc::clone(&entry), index)).await.is_err() {
+                failed.push(&entry.fixture.errors[index].what);
+            }
+        }
+        assert!(failed.is_empty(), "{}: {failed:?}", entry.known.name);
+    })
+    .await;
+}
+
 impl Entry {
     fn of(known: &'static KnownProvider) -> Self {
         let path = in_repository(&format!("tests/fixtures/providers/{}.json", known.name));
@@ -208,7 +252,7 @@ impl Entry {
 
     fn listed(&self, provider: &Provider) -> Vec<Target> {
         let body = self.fixture.listing.body.to_string();
-        let listing = provider.read_listing(body.as_bytes(), SystemTime::UNIX_EPOCH);
+        let listing = provider.read_listing(body.as_bytes(), today());
         let listing = listing.unwrap_or_else(|e| panic!("{}: {e}", self.known.name));
         listing.into_targets()
     }
@@ -395,9 +439,9 @@ fn every_shape_says_whether_it_was_seen() {
 
 // ---- The listing.
 
-#[test]
-fn a_listing_reads_to_what_is_free_and_to_what_is_stated() {
-    for entry in entries() {
+#[tokio::test]
+async fn a_listing_reads_to_what_is_free_and_to_what_is_stated() {
+    for_every_entry(|entry| async move {
         let name = entry.known.name;
         let targets = entry.listed(&entry.provider());
         let ids: Vec<_> = targets.iter().map(|target| target.model().id()).collect();
@@ -423,17 +467,21 @@ fn a_listing_reads_to_what_is_free_and_to_what_is_stated() {
         for id in entry.fixture.listing.models.keys() {
             assert!(ids.contains(&id.as_str()), "{name}: {id} is not free");
         }
-    }
+    })
+    .await;
 }
 
 // ---- The key.
 
 #[tokio::test(start_paused = true)]
 async fn a_key_goes_to_its_own_server_in_its_own_form_and_nowhere_else() {
-    for entry in entries().iter().filter(|entry| entry.takes_a_key()) {
+    for_every_entry(|entry| async move {
+        if !entry.takes_a_key() {
+            return;
+        }
         let name = entry.known.name;
         let other = target(&provider("second"), "other");
-        let met = entry.meet(Reply::error(503), false, &[other]).await;
+        let met = entry.meet(Reply::error(401), false, &[other]).await;
         assert_eq!(met.response.status(), 200, "{name}");
         let seen = met.upstream.seen.lock().unwrap();
         assert!(seen.iter().any(|seen| entry.is_at(&seen.parts.uri)), "{name}");
@@ -458,12 +506,16 @@ async fn a_key_goes_to_its_own_server_in_its_own_form_and_nowhere_else() {
             assert!(!seen.parts.uri.to_string().contains(KEY), "{name}");
             assert!(!String::from_utf8_lossy(&seen.body).contains(KEY), "{name}");
         }
-    }
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_key_no_credential_is_sent() {
-    for entry in entries().iter().filter(|entry| entry.known.keyless) {
+    for_every_entry(|entry| async move {
+        if !entry.known.keyless {
+            return;
+        }
         let provider = entry.provider_with(None);
         let asked = entry.targets(&provider).remove(0);
         let request = provider.listing_request().expect("a listing");
@@ -481,7 +533,8 @@ async fn without_a_key_no_credential_is_sent() {
             let arrived = seen.iter().any(|seen| seen.parts.headers.contains_key(name));
             assert!(!arrived, "{}: {name}", entry.known.name);
         }
-    }
+    })
+    .await;
 }
 
 #[test]
@@ -538,7 +591,7 @@ fn request_for(endpoint: Endpoint, model: &str) -> Request<Full<Bytes>> {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_goes_to_the_base_url_and_the_endpoint() {
-    for entry in entries() {
+    for_every_entry(|entry| async move {
         let name = entry.known.name;
         let provider = entry.provider();
         for &endpoint in entry.known.endpoints {
@@ -562,12 +615,13 @@ async fn a_request_goes_to_the_base_url_and_the_endpoint() {
             let sent = sent.unwrap_or_else(|| panic!("{name}: nothing for {endpoint}"));
             assert_eq!(sent.parts.uri.to_string(), address(&entry, endpoint), "{name}");
         }
-    }
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_arrives_as_the_provider_takes_it() {
-    for entry in entries() {
+    for_every_entry(|entry| async move {
         let name = entry.known.name;
         let provider = entry.provider();
         for case in &entry.fixture.requests {
@@ -586,7 +640,8 @@ async fn a_request_arrives_as_the_provider_takes_it() {
             assert_eq!(words(response.header("x-free-dropped")), case.dropped, "{name}");
             assert_eq!(words(response.header("x-free-adjusted")), case.adjusted, "{name}");
         }
-    }
+    })
+    .await;
 }
 
 /// So that no quirk of the table is without a case that shows it.
@@ -612,9 +667,9 @@ fn every_quirk_of_an_entry_has_a_request_that_meets_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_success_reaches_the_caller() {
-    for entry in entries() {
+    for_every_entry(|entry| async move {
         let (name, Some(success)) = (entry.known.name, &entry.fixture.success) else {
-            continue;
+            return;
         };
         let met = entry.meet(Reply::json(200, success.clone()), false, &[]).await;
         assert_eq!(met.response.status(), 200, "{name}: {:?}", met.response);
@@ -623,14 +678,15 @@ async fn a_success_reaches_the_caller() {
             Some(answer) => assert_eq!(met.response.json(), *answer, "{name}"),
             None => assert_eq!(met.response.text(), success.to_string(), "{name}"),
         }
-    }
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_reaches_the_caller_byte_for_byte() {
-    for entry in entries() {
+    for_every_entry(|entry| async move {
         let (name, Some(events)) = (entry.known.name, &entry.fixture.stream) else {
-            continue;
+            return;
         };
         let whole: String = events.iter().map(|event| format!("{event}\n\n")).collect();
         let steps = events.iter().map(|event| Step::Data(format!("{event}\n\n").into()));
@@ -642,24 +698,25 @@ async fn a_stream_reaches_the_caller_byte_for_byte() {
         let id = met.asked.id();
         let health = snapshot.target(id.provider(), id.model()).expect(name);
         assert_eq!(health.tally.succeeded, 1, "{name}");
-    }
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_error_is_what_its_words_say_and_the_request_goes_on_elsewhere() {
-    let second = provider("second");
-    for entry in entries() {
-        for case in &entry.fixture.errors {
-            let what = format!("{}: {}", entry.known.name, case.what);
-            let other = target(&second, "other");
-            let met = entry.meet(case.reply(), case.is_streamed(), &[other]).await;
-            assert_eq!(met.response.status(), 200, "{what}: {:?}", met.response);
-            let trail = format!("{}={}, ", met.asked.id(), case.outcome);
-            let found = met.response.header("x-free-trail").unwrap_or_default();
-            assert!(found.starts_with(&trail), "{what}: {found}");
-            assert_cooling(&met, case, &what);
-        }
-    }
+    for_every_error(goes_on_elsewhere).await;
+}
+
+async fn goes_on_elsewhere(entry: Arc<Entry>, index: usize) {
+    let case = &entry.fixture.errors[index];
+    let what = format!("{}: {}", entry.known.name, case.what);
+    let other = target(&provider("second"), "other");
+    let met = entry.meet(case.reply(), case.is_streamed(), &[other]).await;
+    assert_eq!(met.response.status(), 200, "{what}: {:?}", met.response);
+    let trail = format!("{}={}, ", met.asked.id(), case.outcome);
+    let found = met.response.header("x-free-trail").unwrap_or_default();
+    assert!(found.starts_with(&trail), "{what}: {found}");
+    assert_cooling(&met, case, &what);
 }
 
 fn assert_cooling(met: &Met, case: &ErrorCase, what: &str) {
@@ -706,40 +763,42 @@ fn assert_cooling(met: &Met, case: &ErrorCase, what: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn an_error_that_nobody_can_mend_is_one_openai_error_in_the_providers_words() {
-    for entry in entries() {
-        for case in &entry.fixture.errors {
-            let what = format!("{}: {}", entry.known.name, case.what);
-            let met = entry.meet(case.reply(), case.is_streamed(), &[]).await;
-            let response = &met.response;
-            assert!(response.status() >= 400, "{what}: {response:?}");
-            let content_type = response.header("content-type").unwrap_or_default();
-            assert!(content_type.starts_with("application/json"), "{what}: {content_type}");
-            let body = response.json();
-            let members: Vec<_> = body.as_object().into_iter().flatten().collect();
-            assert_eq!(members.first().map(|(key, _)| key.as_str()), Some("error"), "{what}: {body}");
-            let error = &body["error"];
-            let message = error["message"].as_str().unwrap_or_default();
-            assert!(!message.is_empty(), "{what}: {body}");
-            assert!(error["type"].is_string(), "{what}: {body}");
-            let code = error.get("code").unwrap_or(&Value::Bool(false));
-            assert!(code.is_string() || code.is_number() || code.is_null(), "{what}: {body}");
-            let found = strings(&body);
-            if let Some(says) = &case.says {
-                assert!(found.iter().any(|text| text.contains(says)), "{what}: {body}");
-            }
-            // A failure of the pool's own credential is not the caller's.
-            if case.outcome == "unauthorised" || case.outcome == "out_of_quota" {
-                assert!(![401, 402, 403].contains(&response.status()), "{what}: {response:?}");
-            }
-        }
+    for_every_error(is_one_openai_error).await;
+}
+
+async fn is_one_openai_error(entry: Arc<Entry>, index: usize) {
+    let case = &entry.fixture.errors[index];
+    let what = format!("{}: {}", entry.known.name, case.what);
+    let met = entry.meet(case.reply(), case.is_streamed(), &[]).await;
+    let response = &met.response;
+    assert!(response.status() >= 400, "{what}: {response:?}");
+    let content_type = response.header("content-type").unwrap_or_default();
+    assert!(content_type.starts_with("application/json"), "{what}: {content_type}");
+    let body = response.json();
+    let error = &body["error"];
+    let message = error["message"].as_str().unwrap_or_default();
+    assert!(!message.is_empty(), "{what}: {body}");
+    assert!(error["type"].is_string(), "{what}: {body}");
+    let code = error.get("code").unwrap_or(&Value::Bool(false));
+    assert!(code.is_string() || code.is_number() || code.is_null(), "{what}: {body}");
+    if let Some(says) = &case.says {
+        let found = strings(&body);
+        assert!(found.iter().any(|text| text.contains(says)), "{what}: {body}");
+    }
+    // A failure of the pool's own credential is not the caller's.
+    if case.outcome == "unauthorised" || case.outcome == "out_of_quota" {
+        assert!(![401, 402, 403].contains(&response.status()), "{what}: {response:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_error_gives_a_key_away() {
-    let second = provider("second");
-    for entry in entries().iter().filter(|entry| entry.takes_a_key()) {
+    for_every_entry(|entry| async move {
+        if !entry.takes_a_key() {
+            return;
+        }
         let name = entry.known.name;
+        let second = provider("second");
         let echo = format!("Who is {KEY}? You sent {}.", entry.credential());
         for status in [400, 401, 403, 404, 429, 500] {
             for others in [vec![], vec![target(&second, "other")]] {
@@ -756,7 +815,8 @@ async fn no_error_gives_a_key_away() {
                 assert!(!said.contains(secret), "{name}: {said}");
             }
         }
-    }
+    })
+    .await;
 }
 
 // ---- The page for people.
@@ -837,6 +897,10 @@ fn free(known: &KnownProvider) -> String {
     match known.free {
         FreeRule::OpenRouter => "ids that end in `:free`, listed at zero".into(),
         FreeRule::Priced => "what is listed at a price of zero".into(),
+        FreeRule::Suffix(suffix) => format!("ids that end in `{suffix}`"),
+        FreeRule::Ids(ids) => format!("only {}", quoted(ids)),
+        FreeRule::Keyless => "everything, without a key".into(),
+        FreeRule::Plan => "everything in the free plan".into(),
         FreeRule::All => "everything".into(),
         other => panic!("how is {other:?} said?"),
     }
@@ -936,6 +1000,7 @@ fn section(Entry { known, fixture }: &Entry) -> String {
 fn day(day: Day) -> &'static str {
     match day {
         Day::Utc => "ends at midnight UTC",
+        Day::Pacific => "ends at midnight in California",
         other => panic!("how is {other:?} said?"),
     }
 }

@@ -197,6 +197,7 @@ fn finish<R, E>(
     let Some(Info {
         target,
         dropped,
+        adjusted,
         attempt,
     }) = info
     else {
@@ -212,6 +213,7 @@ fn finish<R, E>(
                 target,
                 trail: Vec::new(),
                 dropped,
+                adjusted,
             }
             .mark(&mut response);
             Ok(response.map(ResponseBody::upstream))

@@ -146,7 +146,10 @@ fn capable(snapshot: &Snapshot, wish: &Wish<'_>) -> Result<Vec<(usize, bool)>, R
 /// What a target is known to lack of what a request must have.
 fn lacks(target: &Target, needs: &Needs) -> CapabilitySet {
     let capabilities = target.model().capabilities();
-    let mut lacks = capabilities.missing(needs.hard);
+    let lacking: CapabilitySet = target.provider().dialect().lacks.iter().copied().collect();
+    let mut lacks = capabilities
+        .missing(needs.hard)
+        .union(lacking.intersection(needs.hard));
     // OpenRouter reads files for a model that cannot, and bills that, also on a free model
     // (https://openrouter.ai/docs/features/multimodal/pdfs): here unknown is not good enough.
     let file = CapabilitySet::EMPTY.with(Capability::FileInput);

@@ -18,7 +18,7 @@ use crate::{
     health::{Attempt, HealthMap},
     intake::{self, Intake},
     memory::Held,
-    request::{self, Endpoint, Envelope},
+    request::{self, Endpoint, Envelope, Recipient, Rewritten},
     rng::Rng,
     select::Select,
     slot::{AttemptSlot, Session},
@@ -41,7 +41,8 @@ pub(super) struct Router {
 /// What is known of a request that has been routed.
 pub(super) struct Info {
     pub(super) target: Target,
-    pub(super) dropped: Vec<&'static str>,
+    pub(super) dropped: Vec<String>,
+    pub(super) adjusted: Vec<String>,
     /// The attempt, where there is no fallback to finish it.
     pub(super) attempt: Option<Attempt>,
 }
@@ -87,7 +88,17 @@ impl Router {
         let envelope = scan(session, bytes, endpoint)?;
         let attempt = self.pick(&envelope, &parts.headers, session, slot.as_ref())?;
         let target = attempt.target().clone();
-        let body = envelope.rewrite(bytes, target.model().id());
+        let recipient = Recipient {
+            model: target.model().id(),
+            dialect: target.provider().dialect(),
+            // One of zero is a listing's way to say nothing.
+            max_output: target.model().max_output().filter(|&most| most > 0),
+        };
+        let Rewritten {
+            body,
+            dropped,
+            adjusted,
+        } = envelope.rewrite(bytes, &recipient);
         forward::address(&mut parts, &target, endpoint, body.len(), &self.identity);
         let attempt = match slot {
             Some(slot) => {
@@ -101,7 +112,8 @@ impl Router {
         };
         let info = Info {
             target,
-            dropped: envelope.dropped.clone(),
+            dropped,
+            adjusted,
             attempt,
         };
         Ok((

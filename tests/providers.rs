@@ -547,8 +547,7 @@ fn the_listing_is_asked_for_with_the_key() {
         // Another host of the same provider is named by its entry; nobody else's is.
         let other = entry.known.listing.starts_with("http");
         assert!(other || entry.is_at(request.uri()), "{name}: {}", request.uri());
-        let path = request.uri().path();
-        assert_eq!(path.matches("/v1").count().min(2), usize::from(path.contains("/v1")), "{name}: {path}");
+        assert!(!request.uri().path().contains("/v1/v1"), "{name}: {}", request.uri());
     }
 }
 
@@ -637,8 +636,11 @@ async fn a_request_arrives_as_the_provider_takes_it() {
             sent.insert("model".into(), asked.model().id().into());
             let seen = upstream.seen.lock().unwrap();
             assert_eq!(seen[0].json(), Value::from(sent), "{name}");
-            assert_eq!(words(response.header("x-free-dropped")), case.dropped, "{name}");
-            assert_eq!(words(response.header("x-free-adjusted")), case.adjusted, "{name}");
+            for (header, expected) in [("x-free-dropped", &case.dropped), ("x-free-adjusted", &case.adjusted)] {
+                let mut found = words(response.header(header));
+                found.sort_unstable();
+                assert_eq!(found, *expected, "{name}: {header}");
+            }
         }
     })
     .await;
@@ -778,9 +780,11 @@ async fn is_one_openai_error(entry: Arc<Entry>, index: usize) {
     let error = &body["error"];
     let message = error["message"].as_str().unwrap_or_default();
     assert!(!message.is_empty(), "{what}: {body}");
-    assert!(error["type"].is_string(), "{what}: {body}");
-    let code = error.get("code").unwrap_or(&Value::Bool(false));
-    assert!(code.is_string() || code.is_number() || code.is_null(), "{what}: {body}");
+    // As `ErrorResponse` of OpenAI's specification has it: clients in typed languages read nothing else.
+    for field in ["type", "param", "code"] {
+        let readable = error[field].is_string() || error[field].is_null();
+        assert!(readable, "{what}: {field} in {body}");
+    }
     if let Some(says) = &case.says {
         let found = strings(&body);
         assert!(found.iter().any(|text| text.contains(says)), "{what}: {body}");

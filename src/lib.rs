@@ -138,7 +138,7 @@ pub use catalog::{
     ProviderBuilder, ProviderError, Quantity, SkipReason, Skipped, Snapshot, Swap, Target,
     TargetId, means_any,
 };
-pub use dialect::{Dialect, ImageApi, Rule};
+pub use dialect::{Dialect, ImageApi, ImageQueue, Progress, Rule};
 #[doc(inline)]
 pub use fallback::{Classify, DefaultClassify, Evidence, Fallback, FallbackLayer};
 pub use health::{

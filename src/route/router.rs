@@ -1,4 +1,4 @@
-//! What a router goes by, and how it turns a whole request into the one to send.
+//! What a router goes by, and how it turns a whole request into what is sent.
 
 use std::{fmt, sync::Arc};
 
@@ -6,13 +6,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, request::Parts};
 
 use super::{
-    forward,
+    exchange, forward,
     nobody::Nobody,
     pick::{Pool, Wish},
 };
 use crate::{
     body::Body,
     catalog::{Catalog, Target},
+    dialect::images::{self, Translation},
     error::Refusal,
     headers::PIN,
     health::{Attempt, HealthMap},
@@ -47,6 +48,16 @@ pub(super) struct Info {
     pub(super) attempt: Option<Attempt>,
 }
 
+/// What is sent to the target.
+pub(super) enum Plan {
+    /// The request itself.
+    Send(Request<Body>),
+    /// What its provider understands, in one call or several.
+    Translate(Box<exchange::Job>),
+    /// Nothing: this provider cannot be asked for it.
+    Refuse(Refusal),
+}
+
 /// Marks a request that a router has sent on without a fallback around that router.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoutedWithoutFallback;
@@ -73,14 +84,14 @@ impl Router {
         Ok(endpoint)
     }
 
-    /// Turns a whole request into the one to send.
+    /// Turns a whole request into what is sent.
     pub(super) fn route(
         &self,
         endpoint: Endpoint,
         mut parts: Parts,
         bytes: &Bytes,
         held: Held,
-    ) -> Result<(Request<Body>, Info), Refusal> {
+    ) -> Result<(Plan, Info), Refusal> {
         // It goes no further: whoever keeps a request's extensions must not keep its attempt in flight.
         let slot = parts.extensions.remove::<AttemptSlot>();
         let alone = Session::default();
@@ -116,10 +127,18 @@ impl Router {
             adjusted,
             attempt,
         };
-        Ok((
-            Request::from_parts(parts, Body::whole(body, Some(held))),
-            info,
-        ))
+        let plan = match translation(endpoint, &info.target, bytes) {
+            Ok(None) => Plan::Send(Request::from_parts(parts, Body::whole(body, Some(held)))),
+            Ok(Some(translation)) => Plan::Translate(Box::new(exchange::Job {
+                translation,
+                parts,
+                target: info.target.clone(),
+                health: self.health.clone(),
+                _held: held,
+            })),
+            Err(refusal) => Plan::Refuse(refusal),
+        };
+        Ok((plan, info))
     }
 
     fn pick(
@@ -154,6 +173,18 @@ impl Router {
                 refusal
             }
         })
+    }
+}
+
+/// What to send in place of the request, where its provider has another way to be asked for it.
+fn translation(
+    endpoint: Endpoint,
+    target: &Target,
+    bytes: &Bytes,
+) -> Result<Option<Translation>, Refusal> {
+    match images::api_of(target).filter(|_| endpoint == Endpoint::ImageGenerations) {
+        Some(api) => Translation::begin(api, target, bytes),
+        None => Ok(None),
     }
 }
 

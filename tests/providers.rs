@@ -303,7 +303,11 @@ impl Entry {
         let provider = self.provider();
         let targets = self.targets(&provider);
         let asked = targets[0].clone();
-        let mut pool = if others.is_empty() { vec![asked.clone()] } else { targets.clone() };
+        let mut pool = if others.is_empty() {
+            vec![asked.clone()]
+        } else {
+            targets.clone()
+        };
         pool.extend_from_slice(others);
         let (stack, health) = seeded(pool);
         let (name, first) = (self.known.name, self.upstream(reply));
@@ -321,10 +325,18 @@ impl Entry {
         });
         let mut request = self.ask(&asked, streamed);
         for (name, value) in CALLERS_OWN {
-            request.headers_mut().insert(name, value.parse().expect("a header"));
+            request
+                .headers_mut()
+                .insert(name, value.parse().expect("a header"));
         }
         let response = send(&stack, &upstream, request).await;
-        Met { asked, sibling: targets.get(1).cloned(), health, upstream, response }
+        Met {
+            asked,
+            sibling: targets.get(1).cloned(),
+            health,
+            upstream,
+            response,
+        }
     }
 }
 
@@ -373,7 +385,10 @@ fn strings(value: &Value) -> Vec<&str> {
 }
 
 fn words(header: Option<&str>) -> Vec<&str> {
-    header.into_iter().flat_map(|list| list.split(", ")).collect()
+    header
+        .into_iter()
+        .flat_map(|list| list.split(", "))
+        .collect()
 }
 
 // ---- The table.
@@ -381,7 +396,11 @@ fn words(header: Option<&str>) -> Vec<&str> {
 #[test]
 fn every_fixture_belongs_to_an_entry() {
     for file in fs::read_dir(in_repository("tests/fixtures/providers")).expect("the fixtures") {
-        let file = file.expect("a file").file_name().into_string().expect("a name");
+        let file = file
+            .expect("a file")
+            .file_name()
+            .into_string()
+            .expect("a name");
         if let Some(name) = file.strip_suffix(".json") {
             assert!(Provider::known(name).is_some(), "no entry for {file}");
         }
@@ -403,8 +422,14 @@ fn every_entry_says_what_it_serves_and_where_and_when_that_was_read() {
             known.keyless || !known.key_env.is_empty(),
             "{name} needs a key, and has no variable for it"
         );
-        assert!(!known.local || known.base_url.starts_with("http://127.0.0.1:"), "{name}");
-        assert!(known.local || known.base_url.starts_with("https://"), "{name}");
+        assert!(
+            !known.local || known.base_url.starts_with("http://127.0.0.1:"),
+            "{name}"
+        );
+        assert!(
+            known.local || known.base_url.starts_with("https://"),
+            "{name}"
+        );
     }
 }
 
@@ -428,11 +453,23 @@ fn every_limit_can_be_kept() {
 #[test]
 fn every_shape_says_whether_it_was_seen() {
     for Entry { known, fixture } in entries() {
-        let Seen { success, stream, .. } = fixture.seen;
-        assert_eq!(fixture.success.is_some(), success.is_some(), "{}", known.name);
+        let Seen {
+            success, stream, ..
+        } = fixture.seen;
+        assert_eq!(
+            fixture.success.is_some(),
+            success.is_some(),
+            "{}",
+            known.name
+        );
         assert_eq!(fixture.stream.is_some(), stream.is_some(), "{}", known.name);
         let chats = known.endpoints.contains(&Endpoint::ChatCompletions);
-        assert_eq!(chats, fixture.success.is_some() && fixture.stream.is_some(), "{}", known.name);
+        assert_eq!(
+            chats,
+            fixture.success.is_some() && fixture.stream.is_some(),
+            "{}",
+            known.name
+        );
         assert!(!fixture.errors.is_empty(), "{}", known.name);
     }
 }
@@ -484,8 +521,14 @@ async fn a_key_goes_to_its_own_server_in_its_own_form_and_nowhere_else() {
         let met = entry.meet(Reply::error(401), false, &[other]).await;
         assert_eq!(met.response.status(), 200, "{name}");
         let seen = met.upstream.seen.lock().unwrap();
-        assert!(seen.iter().any(|seen| entry.is_at(&seen.parts.uri)), "{name}");
-        assert!(seen.iter().any(|seen| !entry.is_at(&seen.parts.uri)), "{name}");
+        assert!(
+            seen.iter().any(|seen| entry.is_at(&seen.parts.uri)),
+            "{name}"
+        );
+        assert!(
+            seen.iter().any(|seen| !entry.is_at(&seen.parts.uri)),
+            "{name}"
+        );
         for seen in seen.iter() {
             let credential = match entry.is_at(&seen.parts.uri) {
                 true => entry.credential(),
@@ -501,7 +544,10 @@ async fn a_key_goes_to_its_own_server_in_its_own_form_and_nowhere_else() {
             for (header, value) in headers {
                 let value = text_of(value);
                 assert!(!value.contains("callers-own"), "{name}: {header}");
-                assert!(header == "authorization" || !value.contains(KEY), "{name}: {header}");
+                assert!(
+                    header == "authorization" || !value.contains(KEY),
+                    "{name}: {header}"
+                );
             }
             assert!(!seen.parts.uri.to_string().contains(KEY), "{name}");
             assert!(!String::from_utf8_lossy(&seen.body).contains(KEY), "{name}");
@@ -519,18 +565,26 @@ async fn without_a_key_no_credential_is_sent() {
         let provider = entry.provider_with(None);
         let asked = entry.targets(&provider).remove(0);
         let request = provider.listing_request().expect("a listing");
-        assert!(!request.headers().contains_key("authorization"), "{}", entry.known.name);
+        assert!(
+            !request.headers().contains_key("authorization"),
+            "{}",
+            entry.known.name
+        );
         let (stack, _) = seeded([asked.clone()]);
         let upstream = Upstream::new(entry.upstream(Reply::answer("hello")));
         let mut request = entry.ask(&asked, false);
         for (name, value) in CALLERS_OWN {
-            request.headers_mut().insert(name, value.parse().expect("a header"));
+            request
+                .headers_mut()
+                .insert(name, value.parse().expect("a header"));
         }
         send(&stack, &upstream, request).await;
         let seen = upstream.seen.lock().unwrap();
         assert!(!seen.is_empty(), "{}", entry.known.name);
         for (name, _) in CALLERS_OWN {
-            let arrived = seen.iter().any(|seen| seen.parts.headers.contains_key(name));
+            let arrived = seen
+                .iter()
+                .any(|seen| seen.parts.headers.contains_key(name));
             assert!(!arrived, "{}: {name}", entry.known.name);
         }
     })
@@ -542,12 +596,24 @@ fn the_listing_is_asked_for_with_the_key() {
     for entry in entries().iter().filter(|entry| entry.takes_a_key()) {
         let name = entry.known.name;
         let request = entry.provider().listing_request().expect(name);
-        assert_eq!(text_of(&request.headers()["authorization"]), entry.credential(), "{name}");
+        assert_eq!(
+            text_of(&request.headers()["authorization"]),
+            entry.credential(),
+            "{name}"
+        );
         assert!(!request.uri().to_string().contains(KEY), "{name}");
         // Another host of the same provider is named by its entry; nobody else's is.
         let other = entry.known.listing.starts_with("http");
-        assert!(other || entry.is_at(request.uri()), "{name}: {}", request.uri());
-        assert!(!request.uri().path().contains("/v1/v1"), "{name}: {}", request.uri());
+        assert!(
+            other || entry.is_at(request.uri()),
+            "{name}: {}",
+            request.uri()
+        );
+        assert!(
+            !request.uri().path().contains("/v1/v1"),
+            "{name}: {}",
+            request.uri()
+        );
     }
 }
 
@@ -608,11 +674,22 @@ async fn a_request_goes_to_the_base_url_and_the_endpoint() {
             let target = provider.target(Model::new(model.as_str())).expect(name);
             let (stack, _) = seeded([target.clone()]);
             let upstream = Upstream::new(entry.upstream(Reply::error(503)));
-            send(&stack, &upstream, request_for(endpoint, &target.id().to_string())).await;
+            send(
+                &stack,
+                &upstream,
+                request_for(endpoint, &target.id().to_string()),
+            )
+            .await;
             let seen = upstream.seen.lock().unwrap();
-            let sent = seen.iter().rfind(|seen| seen.parts.method == http::Method::POST);
+            let sent = seen
+                .iter()
+                .rfind(|seen| seen.parts.method == http::Method::POST);
             let sent = sent.unwrap_or_else(|| panic!("{name}: nothing for {endpoint}"));
-            assert_eq!(sent.parts.uri.to_string(), address(&entry, endpoint), "{name}");
+            assert_eq!(
+                sent.parts.uri.to_string(),
+                address(&entry, endpoint),
+                "{name}"
+            );
         }
     })
     .await;
@@ -636,7 +713,10 @@ async fn a_request_arrives_as_the_provider_takes_it() {
             sent.insert("model".into(), asked.model().id().into());
             let seen = upstream.seen.lock().unwrap();
             assert_eq!(seen[0].json(), Value::from(sent), "{name}");
-            for (header, expected) in [("x-free-dropped", &case.dropped), ("x-free-adjusted", &case.adjusted)] {
+            for (header, expected) in [
+                ("x-free-dropped", &case.dropped),
+                ("x-free-adjusted", &case.adjusted),
+            ] {
                 let mut found = words(response.header(header));
                 found.sort_unstable();
                 assert_eq!(found, *expected, "{name}: {header}");
@@ -650,14 +730,21 @@ async fn a_request_arrives_as_the_provider_takes_it() {
 #[test]
 fn every_quirk_of_an_entry_has_a_request_that_meets_it() {
     for Entry { known, fixture } in entries() {
-        let asked = |name: &str| fixture.requests.iter().any(|case| case.body.contains_key(name));
+        let asked = |name: &str| {
+            fixture
+                .requests
+                .iter()
+                .any(|case| case.body.contains_key(name))
+        };
         let dialect = known.dialect;
         for (field, rule) in dialect.fields {
             let by_absence = matches!(rule, Rule::Default(_));
             assert!(by_absence || asked(field), "{}: {field}", known.name);
         }
         assert!(
-            dialect.fields.is_empty() && dialect.only.is_empty() && dialect.message_fields.is_empty()
+            dialect.fields.is_empty()
+                && dialect.only.is_empty()
+                && dialect.message_fields.is_empty()
                 || !fixture.requests.is_empty(),
             "{}",
             known.name
@@ -673,7 +760,9 @@ async fn a_success_reaches_the_caller() {
         let (name, Some(success)) = (entry.known.name, &entry.fixture.success) else {
             return;
         };
-        let met = entry.meet(Reply::json(200, success.clone()), false, &[]).await;
+        let met = entry
+            .meet(Reply::json(200, success.clone()), false, &[])
+            .await;
         assert_eq!(met.response.status(), 200, "{name}: {:?}", met.response);
         assert_eq!(met.response.header("x-free-provider"), Some(name));
         match &entry.fixture.answer {
@@ -691,7 +780,9 @@ async fn a_stream_reaches_the_caller_byte_for_byte() {
             return;
         };
         let whole: String = events.iter().map(|event| format!("{event}\n\n")).collect();
-        let steps = events.iter().map(|event| Step::Data(format!("{event}\n\n").into()));
+        let steps = events
+            .iter()
+            .map(|event| Step::Data(format!("{event}\n\n").into()));
         let met = entry.meet(Reply::stream(steps), true, &[]).await;
         assert_eq!(met.response.status(), 200, "{name}: {:?}", met.response);
         assert_eq!(met.response.text(), whole, "{name}");
@@ -725,7 +816,9 @@ fn assert_cooling(met: &Met, case: &ErrorCase, what: &str) {
     let snapshot = met.health.snapshot();
     let of = |target: &Target| {
         let id = target.id();
-        snapshot.target(id.provider(), id.model()).and_then(|health| health.cooling)
+        snapshot
+            .target(id.provider(), id.model())
+            .and_then(|health| health.cooling)
     };
     let cooling = of(&met.asked);
     let scope = match case.scope.as_str() {
@@ -747,12 +840,23 @@ fn assert_cooling(met: &Met, case: &ErrorCase, what: &str) {
         (None, None) if no_cooldown => {}
         (None, Some(cooling)) if !no_cooldown => {
             assert!(!cooling.stated, "{what}: {cooling:?}");
-            assert_eq!((cooling.scope, cooling.reason.name()), (scope, &*case.outcome), "{what}");
+            assert_eq!(
+                (cooling.scope, cooling.reason.name()),
+                (scope, &*case.outcome),
+                "{what}"
+            );
         }
         (Some(seconds), Some(cooling)) => {
             assert!(cooling.stated, "{what}: {cooling:?}");
-            assert!(seconds.contains(&cooling.remaining.as_secs_f64()), "{what}: {cooling:?}");
-            assert_eq!((cooling.scope, cooling.reason.name()), (scope, &*case.outcome), "{what}");
+            assert!(
+                seconds.contains(&cooling.remaining.as_secs_f64()),
+                "{what}: {cooling:?}"
+            );
+            assert_eq!(
+                (cooling.scope, cooling.reason.name()),
+                (scope, &*case.outcome),
+                "{what}"
+            );
         }
         (_, cooling) => panic!("{what}: {cooling:?}"),
     }
@@ -775,7 +879,10 @@ async fn is_one_openai_error(entry: Arc<Entry>, index: usize) {
     let response = &met.response;
     assert!(response.status() >= 400, "{what}: {response:?}");
     let content_type = response.header("content-type").unwrap_or_default();
-    assert!(content_type.starts_with("application/json"), "{what}: {content_type}");
+    assert!(
+        content_type.starts_with("application/json"),
+        "{what}: {content_type}"
+    );
     let body = response.json();
     let error = &body["error"];
     let message = error["message"].as_str().unwrap_or_default();
@@ -787,11 +894,17 @@ async fn is_one_openai_error(entry: Arc<Entry>, index: usize) {
     }
     if let Some(says) = &case.says {
         let found = strings(&body);
-        assert!(found.iter().any(|text| text.contains(says)), "{what}: {body}");
+        assert!(
+            found.iter().any(|text| text.contains(says)),
+            "{what}: {body}"
+        );
     }
     // A failure of the pool's own credential is not the caller's.
     if case.outcome == "unauthorised" || case.outcome == "out_of_quota" {
-        assert!(![401, 402, 403].contains(&response.status()), "{what}: {response:?}");
+        assert!(
+            ![401, 402, 403].contains(&response.status()),
+            "{what}: {response:?}"
+        );
     }
 }
 
@@ -876,13 +989,16 @@ fn page() -> String {
             "\n## {title}\n\n| name | free | key | endpoints | limits |\n|---|---|---|---|---|\n"
         ));
         for Entry { known, .. } in &entries {
-            row(&mut page, [
-                format!("[{}](#{})", known.name, known.name),
-                free(known),
-                key(known),
-                endpoints(known),
-                limits(known),
-            ]);
+            row(
+                &mut page,
+                [
+                    format!("[{}](#{})", known.name, known.name),
+                    free(known),
+                    key(known),
+                    endpoints(known),
+                    limits(known),
+                ],
+            );
         }
     }
     page.push_str("\n## One by one\n");
@@ -894,7 +1010,10 @@ fn page() -> String {
 }
 
 fn row(page: &mut String, cells: [String; 5]) {
-    page.push_str(&format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")));
+    page.push_str(&format!(
+        "| {} |\n",
+        cells.map(|cell| cell.replace('|', "\\|")).join(" | ")
+    ));
 }
 
 fn free(known: &KnownProvider) -> String {
@@ -911,7 +1030,12 @@ fn free(known: &KnownProvider) -> String {
 }
 
 fn key(known: &KnownProvider) -> String {
-    let mut names: Vec<_> = known.key_env.iter().chain(&known.account_env).map(|name| format!("`{name}`")).collect();
+    let mut names: Vec<_> = known
+        .key_env
+        .iter()
+        .chain(&known.account_env)
+        .map(|name| format!("`{name}`"))
+        .collect();
     if known.account_env.is_some() {
         let account = names.pop().unwrap_or_default();
         names = vec![format!("{} and {account}", names.join(" or "))];
@@ -940,10 +1064,16 @@ fn endpoints(known: &KnownProvider) -> String {
 
 fn limits(known: &KnownProvider) -> String {
     let of = |scope| {
-        let limits = known.limits.iter().filter(move |limit| limit.scope == scope);
+        let limits = known
+            .limits
+            .iter()
+            .filter(move |limit| limit.scope == scope);
         limits.map(in_words).collect::<Vec<_>>().join(", ")
     };
-    let both = [(of(Scope::Provider), "the account"), (of(Scope::Target), "each model")];
+    let both = [
+        (of(Scope::Provider), "the account"),
+        (of(Scope::Target), "each model"),
+    ];
     let said: Vec<_> = both
         .into_iter()
         .filter(|(limits, _)| !limits.is_empty())
@@ -1033,7 +1163,10 @@ fn quirks(known: &KnownProvider) -> Vec<String> {
         quirks.push(format!("let through: {}", quoted(dialect.only)));
     }
     if !dialect.message_fields.is_empty() {
-        quirks.push(format!("left out of messages: {}", quoted(dialect.message_fields)));
+        quirks.push(format!(
+            "left out of messages: {}",
+            quoted(dialect.message_fields)
+        ));
     }
     if !dialect.lacks.is_empty() {
         let lacks: Vec<_> = dialect.lacks.iter().map(|lack| lack.name()).collect();
@@ -1043,7 +1176,11 @@ fn quirks(known: &KnownProvider) -> Vec<String> {
 }
 
 fn quoted(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn seen(seen: Seen) -> String {

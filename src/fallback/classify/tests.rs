@@ -491,7 +491,11 @@ fn a_model_of_another_plan_is_gated_and_the_rest_of_the_plan_is_not() {
             r#"{"error":"this model is not in the Free plan"}"#,
             r#"{"error":"this model requires a subscription, upgrade for access"}"#,
         ] {
-            assert_eq!(classify(status, body), Outcome::of(Gated), "{status} {body}");
+            assert_eq!(
+                classify(status, body),
+                Outcome::of(Gated),
+                "{status} {body}"
+            );
         }
     }
     assert_eq!(error(402, "your plan is used up"), quota());

@@ -361,12 +361,16 @@ fn names(set: CapabilitySet) -> Vec<String> {
     names
 }
 
+/// What is stated of a model: what is only assumed is left out.
 fn stated(model: &Model) -> Facts {
+    let capabilities = model.capabilities();
+    let yes = names(capabilities.yes);
+    let assumed = names(model.assumed());
     Facts {
-        context_length: model.context_length(),
-        max_output: model.max_output(),
-        yes: names(model.capabilities().yes),
-        no: names(model.capabilities().no),
+        context_length: model.context_length().filter(|_| !model.context_is_assumed()),
+        max_output: model.max_output().filter(|_| !model.output_is_assumed()),
+        yes: yes.into_iter().filter(|name| !assumed.contains(name)).collect(),
+        no: names(capabilities.no),
     }
 }
 

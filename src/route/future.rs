@@ -198,6 +198,7 @@ fn finish<R, E>(
         target,
         dropped,
         attempt,
+        learner,
     }) = info
     else {
         return result.map(|response| response.map(ResponseBody::upstream));
@@ -214,7 +215,11 @@ fn finish<R, E>(
                 dropped,
             }
             .mark(&mut response);
-            Ok(response.map(ResponseBody::upstream))
+            let learner = learner.filter(|_| response.status().is_success());
+            Ok(response.map(|body| match learner {
+                Some(learner) => ResponseBody::learnt(body, learner),
+                None => ResponseBody::upstream(body),
+            }))
         }
         Err(error) => {
             if let Some(attempt) = attempt {

@@ -2,7 +2,8 @@
 //!
 //! `router` turns a whole request into the one to send, `pick` chooses the target (or `nobody` says
 //! why there is none), `forward` addresses the
-//! request to it, `routed` says in the response who answered.
+//! request to it, `routed` says in the response who answered, `responses` remembers who holds what a later request may
+//! build upon.
 
 mod body;
 mod forward;
@@ -10,6 +11,7 @@ mod future;
 mod layer;
 mod nobody;
 mod pick;
+mod responses;
 mod routed;
 mod router;
 mod service;

@@ -28,6 +28,7 @@ mod tools;
 pub use endpoint::Endpoint;
 pub(crate) use error::ScanError;
 pub use needs::Needs;
+pub(crate) use needs::{LONGEST_ID, State};
 pub(crate) use scan::{Envelope, scan};
 pub(crate) use segments::Segments;
 

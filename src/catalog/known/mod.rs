@@ -77,11 +77,14 @@ pub enum Auth {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ListingFormat {
-    /// `{"data": [{"id", …}]}` or the bare array, with whatever of OpenRouter's, Groq's, Mistral's, GitHub's and other
-    /// fields an entry has.
+    /// `{"data": [{"id", …}]}`, the bare array, or `{"models": [{"name", …}]}` and `{"result": [{"name", …}]}`, with
+    /// whatever of OpenRouter's, Groq's, Mistral's, GitHub's, Cohere's, Cloudflare's and other fields an entry has.
     #[default]
     OpenAi,
-    /// `/sdapi/v1/sd-models`: `[{"title", "model_name", …}]`, the checkpoints of AUTOMATIC1111 and sdnext.
+    /// The same, but every id begins with `models/`, which is no part of it.
+    Google,
+    /// `/sdapi/v1/sd-models`: `[{"title", "model_name", …}]`, the checkpoints of AUTOMATIC1111 and sdnext. The id is the
+    /// title without the hash at its end.
     Checkpoints,
 }
 

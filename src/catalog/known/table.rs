@@ -232,6 +232,7 @@ const GOOGLE: KnownProvider = KnownProvider {
     name: "google",
     base_url: "https://generativelanguage.googleapis.com/v1beta/openai",
     key_env: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+    listing_format: ListingFormat::Google,
     free: FreeRule::Plan,
     limits: &[
         each(5, Quantity::Requests, Period::Minute),

@@ -33,6 +33,7 @@ use crate::dialect::{Dialect, Rule};
 pub use endpoint::Endpoint;
 pub(crate) use error::ScanError;
 pub use needs::Needs;
+pub(crate) use needs::{LONGEST_ID, State};
 pub(crate) use rewrite::{Recipient, Rewritten};
 pub(crate) use scan::{Envelope, scan};
 pub(crate) use segments::Segments;

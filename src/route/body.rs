@@ -8,6 +8,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::responses::Learner;
+
 pin_project! {
     /// The response body of [`FreeModelRoute`](super::FreeModelRoute): the upstream's, or one of the router's
     /// own: a refusal, or a translated answer.
@@ -23,7 +25,7 @@ pin_project! {
     #[project = KindProj]
     #[derive(Clone)]
     enum Kind<B> {
-        Upstream { #[pin] body: B },
+        Upstream { #[pin] body: B, learner: Option<Learner> },
         Whole { bytes: Option<Bytes> },
     }
 }
@@ -31,7 +33,20 @@ pin_project! {
 impl<B> ResponseBody<B> {
     pub(crate) const fn upstream(body: B) -> Self {
         Self {
-            kind: Kind::Upstream { body },
+            kind: Kind::Upstream {
+                body,
+                learner: None,
+            },
+        }
+    }
+
+    /// An upstream's body whose beginning is read as it passes.
+    pub(super) const fn learnt(body: B, learner: Learner) -> Self {
+        Self {
+            kind: Kind::Upstream {
+                body,
+                learner: Some(learner),
+            },
         }
     }
 
@@ -60,7 +75,18 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
-            KindProj::Upstream { body } => body.poll_frame(cx),
+            KindProj::Upstream { mut body, learner } => {
+                let polled = body.as_mut().poll_frame(cx);
+                if let (Poll::Ready(frame), Some(learner)) = (&polled, learner) {
+                    let data = frame
+                        .as_ref()
+                        .and_then(|frame| frame.as_ref().ok()?.data_ref());
+                    // Who knows the length does not ask for the end.
+                    let last = frame.is_none() || body.is_end_stream();
+                    learner.pass(data.unwrap_or(&Bytes::new()), last);
+                }
+                polled
+            }
             KindProj::Whole { bytes } => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -69,14 +95,14 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Upstream { body } => body.is_end_stream(),
+            Kind::Upstream { body, .. } => body.is_end_stream(),
             Kind::Whole { bytes } => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Upstream { body } => body.size_hint(),
+            Kind::Upstream { body, .. } => body.size_hint(),
             Kind::Whole { bytes } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }

@@ -15,6 +15,7 @@ use super::{
     body::ResponseBody,
     exchange::Exchange,
     forward,
+    responses::Learner,
     routed::Routed,
     router::{Info, Plan, Router},
 };
@@ -156,9 +157,10 @@ where
                 }
                 StateProj::Calling { future, info } => {
                     let result = ready!(future.poll(cx));
-                    let info = info.take();
+                    let mut info = info.take();
                     state.set(State::Done);
-                    let result = result.map(|response| response.map(ResponseBody::upstream));
+                    let learner = info.as_mut().and_then(|info| info.learner.take());
+                    let result = result.map(|response| upstream(response, learner));
                     return Poll::Ready(finish(result, info));
                 }
                 StateProj::Translating { exchange, info } => {
@@ -214,6 +216,15 @@ where
     }
 }
 
+/// The upstream's response, read as it passes where later requests may build upon it.
+fn upstream<R>(response: Response<R>, learner: Option<Learner>) -> Response<ResponseBody<R>> {
+    let learner = learner.filter(|_| response.status().is_success());
+    response.map(|body| match learner {
+        Some(learner) => ResponseBody::learnt(body, learner),
+        None => ResponseBody::upstream(body),
+    })
+}
+
 /// Marks a response with the target it came from. Without a fallback around, its head is all that is known of it.
 fn finish<B, E>(result: Result<Response<B>, E>, info: Option<Info>) -> Result<Response<B>, E> {
     let Some(Info {
@@ -221,6 +232,7 @@ fn finish<B, E>(result: Result<Response<B>, E>, info: Option<Info>) -> Result<Re
         dropped,
         adjusted,
         attempt,
+        ..
     }) = info
     else {
         return result;

@@ -7,19 +7,20 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, request::Parts};
 
 use super::{
     exchange, forward,
-    nobody::Nobody,
+    nobody::{Nobody, foreign_state, no_embedding_model, response_not_found},
     pick::{Pool, Wish},
+    responses::{Learner, Responses},
 };
 use crate::{
     body::Body,
-    catalog::{Catalog, Target},
+    catalog::{Catalog, Target, means_any},
     dialect::images::{self, Translation},
     error::Refusal,
     headers::PIN,
     health::{Attempt, HealthMap},
     intake::{self, Intake},
     memory::Held,
-    request::{self, Endpoint, Envelope, Recipient, Rewritten},
+    request::{self, Endpoint, Envelope, Recipient, Rewritten, State},
     rng::Rng,
     select::Select,
     slot::{AttemptSlot, Session},
@@ -36,6 +37,9 @@ pub(super) struct Router {
     /// For what comes from a fallback, which has its own bounds.
     pub(super) inner_intake: Intake,
     pub(super) prefer_requested: bool,
+    /// The model of embedding requests that name none.
+    pub(super) embedding_model: Option<String>,
+    pub(super) responses: Responses,
     pub(super) identity: HeaderValue,
 }
 
@@ -46,6 +50,8 @@ pub(super) struct Info {
     pub(super) adjusted: Vec<String>,
     /// The attempt, where there is no fallback to finish it.
     pub(super) attempt: Option<Attempt>,
+    /// Reads which response this is, where later requests may build upon it.
+    pub(super) learner: Option<Learner>,
 }
 
 /// What is sent to the target.
@@ -102,8 +108,11 @@ impl Router {
         let recipient = Recipient {
             model: target.model().id(),
             dialect: target.provider().dialect(),
-            // One of zero is a listing's way to say nothing.
-            max_output: target.model().max_output().filter(|&most| most > 0),
+            // One of zero is a listing's way to say nothing, and one that is assumed may be too low.
+            max_output: target
+                .model()
+                .max_output()
+                .filter(|&most| most > 0 && !target.model().output_is_assumed()),
         };
         let Rewritten {
             body,
@@ -121,8 +130,11 @@ impl Router {
                 Some(attempt)
             }
         };
+        let learner = (endpoint == Endpoint::Responses)
+            .then(|| self.responses.learner(target.id().provider()));
         let info = Info {
             target,
+            learner,
             dropped,
             adjusted,
             attempt,
@@ -154,14 +166,31 @@ impl Router {
             select: &*self.select,
             rng: &self.rng,
         };
-        let wish = Wish {
+        let provider = match &envelope.needs.state {
+            State::None => None,
+            State::Response(id) => Some(
+                self.responses
+                    .provider_of(id)
+                    .ok_or_else(response_not_found)?,
+            ),
+            State::Foreign(field) => return Err(foreign_state(field)),
+        };
+        let mut wish = Wish {
             needs: &envelope.needs,
             requested: envelope.requested.as_deref(),
             pinned: headers
                 .get(PIN)
                 .is_some_and(|pin| pin.as_bytes().eq_ignore_ascii_case(b"true")),
             prefer_requested: self.prefer_requested,
+            provider: provider.as_deref(),
         };
+        if envelope.needs.endpoint == Endpoint::Embeddings {
+            wish.pinned = true;
+            if wish.requested.is_none_or(means_any) {
+                let model = self.embedding_model.as_deref();
+                wish.requested = Some(model.ok_or_else(no_embedding_model)?);
+            }
+        }
         let memory = session.lock();
         pool.pick(&wish, &memory).map_err(|nobody| match nobody {
             Nobody::Refused(refusal) => *refusal,

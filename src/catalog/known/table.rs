@@ -385,7 +385,6 @@ const MISTRAL: KnownProvider = KnownProvider {
         fields: &[
             ("seed", Rule::Rename("random_seed")),
             ("max_completion_tokens", Rule::Rename("max_tokens")),
-            ("dimensions", Rule::Rename("output_dimension")),
         ],
         // An unknown field is a 422. `stream_options` was one, and the usage comes at the end of a stream anyway.
         only: &[

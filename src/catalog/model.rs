@@ -43,7 +43,7 @@ pub struct Model {
 struct Assumed {
     capabilities: CapabilitySet,
     context_length: bool,
-    max_output: bool,
+    max_output: Option<u64>,
 }
 
 /// What each capability is called in `supported_parameters`, under any of these names.
@@ -143,13 +143,13 @@ impl Model {
         &self.id
     }
 
-    /// The window in tokens, if it is known.
+    /// The window in tokens, if it is stated or [assumed](Self::context_is_assumed).
     #[must_use]
     pub fn context_length(&self) -> Option<u64> {
         self.context_length
     }
 
-    /// The longest answer in tokens, if it is known.
+    /// The longest answer in tokens, if it is stated.
     #[must_use]
     pub fn max_output(&self) -> Option<u64> {
         self.max_output
@@ -174,10 +174,12 @@ impl Model {
         self.assumed.context_length
     }
 
-    /// Whether nobody has stated the [`max_output`](Self::max_output), and it is that of models of its name.
+    /// The longest answer in tokens: the [`max_output`](Self::max_output), or else that of models of its name.
+    ///
+    /// Good enough to prefer one model to another, and not to cut a request down to it.
     #[must_use]
-    pub fn output_is_assumed(&self) -> bool {
-        self.assumed.max_output
+    pub fn likely_output(&self) -> Option<u64> {
+        self.max_output.or(self.assumed.max_output)
     }
 
     /// Whether it may be picked without being asked for by name.
@@ -259,10 +261,7 @@ impl Model {
             self.context_length = like.context_length;
             self.assumed.context_length = like.context_length.is_some();
         }
-        if self.max_output.is_none() {
-            self.max_output = like.max_output;
-            self.assumed.max_output = like.max_output.is_some();
-        }
+        self.assumed.max_output = like.max_output;
         self
     }
 }

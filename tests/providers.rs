@@ -377,7 +377,7 @@ fn stated(model: &Model) -> Facts {
         context_length: model
             .context_length()
             .filter(|_| !model.context_is_assumed()),
-        max_output: model.max_output().filter(|_| !model.output_is_assumed()),
+        max_output: model.max_output(),
         yes: yes
             .into_iter()
             .filter(|name| !assumed.contains(name))

@@ -108,11 +108,8 @@ impl Router {
         let recipient = Recipient {
             model: target.model().id(),
             dialect: target.provider().dialect(),
-            // One of zero is a listing's way to say nothing, and one that is assumed may be too low.
-            max_output: target
-                .model()
-                .max_output()
-                .filter(|&most| most > 0 && !target.model().output_is_assumed()),
+            // One of zero is a listing's way to say nothing.
+            max_output: target.model().max_output().filter(|&most| most > 0),
         };
         let Rewritten {
             body,

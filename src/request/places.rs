@@ -160,7 +160,7 @@ impl NeedsReader {
     pub(super) fn finish(mut self) -> Needs {
         let other = [Capability::ImageOutput, Capability::AudioOutput];
         if !other.iter().any(|&output| self.needs.hard.contains(output)) {
-            self.needs.hard.insert(Capability::TextOutput);
+            self.needs.hard.insert(self.needs.endpoint.output());
         }
         self.needs.prompt_tokens = self.prompt.finish();
         self.needs

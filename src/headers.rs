@@ -12,6 +12,8 @@ pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("x-free-attempts
 pub(crate) const TRAIL: HeaderName = HeaderName::from_static("x-free-trail");
 /// Top-level fields of the request that were left out because they could cost money.
 pub(crate) const DROPPED: HeaderName = HeaderName::from_static("x-free-dropped");
+/// Fields of a whole answer that were changed so that strict clients can read it.
+pub(crate) const NORMALISED: HeaderName = HeaderName::from_static("x-free-normalised");
 
 /// Names the routers that a request has passed through, so that one knows its own.
 pub(crate) const VIA: HeaderName = HeaderName::from_static("x-free-via");

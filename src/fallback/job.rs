@@ -22,7 +22,7 @@ use crate::{
     health::Attempt,
     memory::Held,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
-    request::Segments,
+    request::{Endpoint, Segments},
     route::{Routed, mark_trail},
     slot::{AttemptSlot, NoTarget, Session},
 };
@@ -87,6 +87,11 @@ impl<S: Clone, E> Job<S, E> {
             error: None,
             limit: None,
         }
+    }
+
+    /// What the request asks for.
+    pub(super) fn endpoint(&self) -> Option<Endpoint> {
+        Endpoint::of(&self.parts.method, self.parts.uri.path())
     }
 
     pub(super) fn service(&self) -> S {

@@ -12,7 +12,7 @@
 mod edits;
 mod endpoint;
 mod error;
-mod json;
+pub(crate) mod json;
 mod needs;
 #[cfg(test)]
 mod oracle;

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::{
     catalog::{Target, TargetId},
-    headers::{ATTEMPTS, DROPPED, MODEL, PROVIDER, TRAIL},
+    headers::{ATTEMPTS, DROPPED, MODEL, NORMALISED, PROVIDER, TRAIL},
     outcome::OutcomeKind,
 };
 
@@ -34,7 +34,7 @@ impl Routed {
         insert(headers, MODEL, id.model());
         insert(headers, PROVIDER, id.provider());
         // An upstream that is such a router itself must not speak for this one.
-        for name in [DROPPED, ATTEMPTS, TRAIL] {
+        for name in [DROPPED, ATTEMPTS, TRAIL, NORMALISED] {
             headers.remove(name);
         }
         if !self.dropped.is_empty() {

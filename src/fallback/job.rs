@@ -89,6 +89,11 @@ impl<S: Clone, E> Job<S, E> {
         }
     }
 
+    /// What the request asks for.
+    pub(super) fn endpoint(&self) -> Option<Endpoint> {
+        Endpoint::of(&self.parts.method, self.parts.uri.path())
+    }
+
     pub(super) fn service(&self) -> S {
         self.service.clone()
     }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tower_free_models::Cooling;
+use tower_free_models::{Cooling, ImageQueue};
 
 use crate::server::Gateway;
 
@@ -33,20 +33,31 @@ pub(crate) fn status(gateway: &Gateway) -> Value {
     let providers: Vec<_> = health
         .providers
         .iter()
-        .filter(|provider| {
-            pool.providers()
+        .filter_map(|provider| {
+            let known = pool
+                .providers()
                 .iter()
-                .any(|known| known.name() == provider.name)
-        })
-        .map(|provider| {
-            json!({
+                .find(|known| known.name() == provider.name)?;
+            Some(json!({
                 "name": provider.name,
                 "targets": provider.targets,
                 "cooling": provider.cooling.as_ref().map(cooling),
-            })
+                "images": known.image_queue().as_ref().map(images),
+            }))
         })
         .collect();
     json!({ "targets": targets, "providers": providers })
+}
+
+/// A server that makes one image at a time.
+fn images(queue: &ImageQueue) -> Value {
+    json!({
+        "waiting": queue.waiting,
+        "running": queue.running.map(|progress| json!({
+            "fraction": progress.fraction,
+            "eta_s": progress.eta.map(|eta| eta.as_secs_f64()),
+        })),
+    })
 }
 
 fn cooling(cooling: &Cooling) -> Value {

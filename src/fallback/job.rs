@@ -98,10 +98,6 @@ impl<S: Clone, E> Job<S, E> {
         self.service.clone()
     }
 
-    pub(super) fn endpoint(&self) -> Option<Endpoint> {
-        Endpoint::of(&self.parts.method, self.parts.uri.path())
-    }
-
     /// The request for one attempt, with a fresh slot.
     pub(super) fn request(&self) -> (Request<Body>, AttemptSlot) {
         let slot = AttemptSlot::new(Arc::clone(&self.session));

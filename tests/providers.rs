@@ -975,7 +975,10 @@ Who offers models for free, as this crate knows it. The page is made from the ta
 `REWRITE_PROVIDERS_MD=1 cargo test --test providers` writes it anew.
 
 Free plans change without notice: what is stated here is as old as its source. A limit is counted for the
-whole account, or for each model by itself.
+whole account, or for each model by itself. Sources that are cited often: freellmapi is
+tashfeenahmed/freellmapi at 291556df (2026-08-22), survey a probe of the rate limits of 13 providers
+(2026-07-26), list cheahjs/free-llm-api-resources at e6765bc9 (2026-07-18), peers what the sources of other
+free gateways state (read 2026-11-21).
 ";
 
 const CLOSING: &str = "

@@ -375,7 +375,7 @@ impl ProviderBuilder {
             endpoints: known.map(|known| known.endpoints),
             dialect: self
                 .dialect
-                .or_else(|| known.map(|known| known.dialect))
+                .or(known.map(|known| known.dialect))
                 .unwrap_or_default(),
         })))
     }

@@ -84,7 +84,8 @@
 //! | `x-free-model`, `x-free-provider` | who answered |
 //! | `x-free-attempts` | how many attempts were made |
 //! | `x-free-trail` | `provider/model=outcome, …`, at most 2 KiB |
-//! | `x-free-dropped` | fields of the request that were left out because they could cost money |
+//! | `x-free-dropped` | fields of the request that were left out: they could cost money, or the provider refuses them |
+//! | `x-free-adjusted` | fields that were renamed, lowered or put in, as the provider or the model needs it |
 //!
 //! For Rust, the same stands in the extension [`Routed`].
 //!

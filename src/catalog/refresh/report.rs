@@ -45,8 +45,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { provider, free, .. } = self;
         match (&self.error, self.swap) {
+            (Some(error), _) if *free == 0 => return write!(f, "{provider}: no models: {error}"),
             (Some(error), _) => {
-                return write!(f, "{provider}: {error}: {free} free models as before");
+                return write!(f, "{provider}: {free} free models as before: {error}");
             }
             (None, None) => return write!(f, "{provider}: {free} free models, unchanged"),
             (None, Some(swap)) => {

@@ -7,6 +7,7 @@ mod alarm;
 mod cli;
 mod client;
 mod config;
+mod environment;
 mod models;
 mod page;
 mod pool;
@@ -25,12 +26,7 @@ use tokio::{
 use tower_free_models::{Catalog, FreeRule, HealthMap, KnownProvider, Provider};
 use tracing_subscriber::EnvFilter;
 
-use crate::{
-    cli::Cli,
-    config::Config,
-    pool::{Loaded, Source},
-    server::Gateway,
-};
+use crate::{cli::Cli, config::Config, pool::Source, server::Gateway};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -63,10 +59,16 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
     let mut sources = config
         .providers
         .iter()
-        .map(Source::from_config)
+        .map(|provider| Source::from_config(provider, &variable))
         .collect::<Result<Vec<_>, _>>()?;
     if cli.config.is_none() {
-        sources = Source::from_environment(&variable)?;
+        let offered = environment::offered(KnownProvider::all(), cli.keyless, &variable)?;
+        offered
+            .unused
+            .iter()
+            .for_each(|why| println!("left out: {why}"));
+        let listed = offered.providers.into_iter().map(Source::listed);
+        sources = listed.collect::<Result<_, _>>()?;
         if sources.is_empty() {
             sources = simulate(&mut config).await?;
         }
@@ -74,10 +76,7 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
 
     let (client, catalog) = (client::client(), Catalog::new());
     let health = config.seed.map_or_else(HealthMap::new, HealthMap::seeded);
-    pool::load(&sources, &client, &catalog)
-        .await
-        .iter()
-        .for_each(report);
+    let refresh = pool::fill(sources, &config, client.clone(), &catalog, &health).await?;
     if catalog.snapshot().is_empty() {
         return Err("no provider has a free model to offer, so there is nothing to serve".into());
     }
@@ -93,20 +92,21 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
     );
 
     tokio::spawn(alarm::watch(health.clone()));
-    let router = server::router(Gateway { catalog, health }, &config, client);
+    let gateway = Gateway {
+        catalog,
+        health,
+        reports: refresh.reports(),
+    };
+    tokio::spawn(refresh.run(client.clone()));
+    let router = server::router(gateway, &config, client);
     serve(listener, router, config.shutdown_grace).await
 }
 
 /// The simulated pool, on a port of its own, and its providers.
 async fn simulate(config: &mut Config) -> Result<Vec<Source>, BoxError> {
-    let keys: Vec<_> = KnownProvider::all()
-        .iter()
-        .flat_map(|known| known.key_env)
-        .copied()
-        .collect();
     println!(
-        "*** SIMULATED MODELS: no key is set ({}), so all answers are made up. ***",
-        keys.join(", ")
+        "*** SIMULATED MODELS: no provider's key is set (OPENROUTER_API_KEY, GROQ_API_KEY, GEMINI_API_KEY, …), so all \
+         answers are made up. ***"
     );
     println!(
         "*** They are rate limited, fail and recover like real ones; every answer says x-free-simulated: true. ***"
@@ -130,16 +130,6 @@ async fn simulate(config: &mut Config) -> Result<Vec<Source>, BoxError> {
             )
         })
         .collect()
-}
-
-fn report(loaded: &Loaded) {
-    match &loaded.error {
-        Some(error) => println!("{}: no models: {error}", loaded.name),
-        None => println!("{}: {} free models", loaded.name, loaded.free),
-    }
-    for skipped in &loaded.skipped {
-        tracing::warn!(provider = loaded.name, "left out of the listing: {skipped}");
-    }
 }
 
 /// Serves until a signal comes; then lets what is under way end within the grace.

@@ -25,6 +25,9 @@ pub(crate) struct Config {
     pub(crate) max_body: usize,
     /// Whether a `model` that names a model of the pool is tried first.
     pub(crate) prefer_requested: bool,
+    /// The model of embedding requests that name none.
+    #[serde(deserialize_with = "some_id")]
+    pub(crate) embedding_model: Option<String>,
     /// Makes the choice of models reproducible.
     pub(crate) seed: Option<u64>,
     /// How many models one request may be sent to.
@@ -105,6 +108,9 @@ pub(crate) struct Model {
     pub(crate) output: Option<Vec<Modality>>,
     /// The request's parameters it understands, in the words of OpenRouter's listing.
     pub(crate) parameters: Option<Vec<String>>,
+    /// Whether it is picked for requests that do not name it; if not, those that do get no other.
+    #[serde(default = "yes")]
+    pub(crate) random: bool,
 }
 
 /// A kind of content. A closed list, because a misspelt one would silently exclude a model.
@@ -121,6 +127,10 @@ pub(crate) enum Modality {
     File,
     /// Video.
     Video,
+    /// Vectors.
+    Embeddings,
+    /// What was said in a recording.
+    Transcription,
 }
 
 /// A credential: it can be used, and it can not be printed by accident.
@@ -184,6 +194,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 3733)),
             max_body: 64_000_000,
             prefer_requested: true,
+            embedding_model: None,
             seed: None,
             max_attempts: NonZeroUsize::MIN.saturating_add(5),
             deadline: Duration::from_secs(300),
@@ -290,6 +301,8 @@ impl Modality {
             Self::Audio => "audio",
             Self::File => "file",
             Self::Video => "video",
+            Self::Embeddings => "embeddings",
+            Self::Transcription => "transcription",
         }
     }
 }
@@ -385,6 +398,14 @@ fn id<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     })
 }
 
+fn some_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    id(from).map(Some)
+}
+
+fn yes() -> bool {
+    true
+}
+
 fn parsed<'de, D: Deserializer<'de>, T>(
     from: D,
     expected: &'static str,
@@ -458,6 +479,7 @@ mod tests {
             listen = "[::1]:8080"
             max_body = "64MiB"
             prefer_requested = false
+            embedding_model = "local/minilm"
             seed = 7
             max_attempts = 3
             deadline = "1h"
@@ -483,6 +505,10 @@ mod tests {
             input = ["text", "image"]
             output = ["text"]
             parameters = ["tools", "response_format"]
+            random = false
+            [[provider.model]]
+            id = "minilm"
+            output = ["embeddings"]
             "#,
         )
         .unwrap();
@@ -490,6 +516,7 @@ mod tests {
         assert_eq!(config.listen, "[::1]:8080".parse().unwrap());
         assert_eq!(config.max_body, 64 << 20);
         assert!(!config.prefer_requested);
+        assert_eq!(config.embedding_model.as_deref(), Some("local/minilm"));
         assert_eq!(config.seed, Some(7));
         assert_eq!(config.max_attempts.get(), 3);
         assert_eq!(config.deadline, Duration::from_secs(3600));
@@ -511,9 +538,11 @@ mod tests {
         assert_eq!(local.base_url.as_ref().unwrap(), "http://127.0.0.1:9001/v1");
         assert_eq!(local.key.as_ref().unwrap().as_str(), "canary-key");
         assert_eq!(local.free, Some(Free::All));
-        let [tiny] = &local.models[..] else {
-            panic!("one model")
+        let [tiny, minilm] = &local.models[..] else {
+            panic!("two models")
         };
+        assert!(!tiny.random && minilm.random);
+        assert_eq!(minilm.output.as_deref(), Some(&[Modality::Embeddings][..]));
         assert_eq!(
             (tiny.id.as_str(), tiny.context_length, tiny.max_output),
             ("tiny", Some(8192), Some(2048))
@@ -535,7 +564,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:3733");
         assert_eq!(config.max_body, 64_000_000);
         assert!(config.prefer_requested);
-        assert_eq!(config.seed, None);
+        assert_eq!((config.seed, config.embedding_model), (None, None));
         assert_eq!(config.max_attempts.get(), 6);
         let seconds = [
             config.deadline,
@@ -569,8 +598,8 @@ mod tests {
             &["line 5", "`rpm`", "`base_url`", "`key_env`"],
         );
         refused(
-            local("[[provider.model]]\nid = \"tiny\"\nrandom = true\n"),
-            &["line 6", "`random`", "`context_length`"],
+            local("[[provider.model]]\nid = \"tiny\"\nrpm = 3\n"),
+            &["line 6", "`rpm`", "`context_length`"],
         );
     }
 

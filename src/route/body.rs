@@ -11,7 +11,8 @@ use pin_project_lite::pin_project;
 use super::responses::Learner;
 
 pin_project! {
-    /// The response body of [`FreeModelRoute`](super::FreeModelRoute): the upstream's, or a refusal.
+    /// The response body of [`FreeModelRoute`](super::FreeModelRoute): the upstream's, or one of the router's
+    /// own: a refusal, or a translated answer.
     #[project = ResponseBodyProj]
     #[derive(Clone)]
     pub struct ResponseBody<B> {
@@ -25,7 +26,7 @@ pin_project! {
     #[derive(Clone)]
     enum Kind<B> {
         Upstream { #[pin] body: B, learner: Option<Learner> },
-        Refusal { bytes: Option<Bytes> },
+        Whole { bytes: Option<Bytes> },
     }
 }
 
@@ -49,9 +50,9 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    pub(crate) const fn refusal(bytes: Bytes) -> Self {
+    pub(crate) const fn whole(bytes: Bytes) -> Self {
         Self {
-            kind: Kind::Refusal { bytes: Some(bytes) },
+            kind: Kind::Whole { bytes: Some(bytes) },
         }
     }
 }
@@ -60,7 +61,7 @@ impl<B> ResponseBody<B> {
 impl<B> Default for ResponseBody<B> {
     fn default() -> Self {
         Self {
-            kind: Kind::Refusal { bytes: None },
+            kind: Kind::Whole { bytes: None },
         }
     }
 }
@@ -86,7 +87,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
                 }
                 polled
             }
-            KindProj::Refusal { bytes } => {
+            KindProj::Whole { bytes } => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
         }
@@ -95,14 +96,14 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Upstream { body, .. } => body.is_end_stream(),
-            Kind::Refusal { bytes } => bytes.is_none(),
+            Kind::Whole { bytes } => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Upstream { body, .. } => body.size_hint(),
-            Kind::Refusal { bytes } => {
+            Kind::Whole { bytes } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
         }
@@ -113,7 +114,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.kind {
             Kind::Upstream { .. } => "upstream",
-            Kind::Refusal { .. } => "refusal",
+            Kind::Whole { .. } => "whole",
         };
         f.debug_struct("ResponseBody")
             .field("kind", &kind)

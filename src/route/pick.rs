@@ -8,6 +8,7 @@ use super::nobody::{
 use crate::{
     capability::{Capability, CapabilitySet},
     catalog::{Catalog, FreeRule, Snapshot, Target, means_any},
+    dialect::{ImageApi, images},
     error::Refusal,
     health::{Attempt, HealthMap, Phase, Standing},
     request::{Endpoint, Needs},
@@ -173,6 +174,12 @@ fn pool<'a>(
 
 /// Whether a target answers on an endpoint, as far as that is known.
 fn serves(target: &Target, endpoint: Endpoint) -> Option<bool> {
+    if endpoint == Endpoint::ImageGenerations {
+        match images::api_of(target) {
+            Some(ImageApi::OpenAi) => {}
+            another_way => return Some(another_way.is_some()),
+        }
+    }
     match (target.provider().serves(endpoint), endpoint) {
         // Who speaks OpenAI's API at all chats.
         (None, Endpoint::ChatCompletions) => Some(true),
@@ -183,7 +190,10 @@ fn serves(target: &Target, endpoint: Endpoint) -> Option<bool> {
 /// What a target is known to lack of what a request must have.
 fn lacks(target: &Target, named: bool, needs: &Needs) -> CapabilitySet {
     let capabilities = target.model().capabilities();
-    let mut lacks = capabilities.missing(needs.hard);
+    let lacking: CapabilitySet = target.provider().dialect().lacks.iter().copied().collect();
+    let mut lacks = capabilities
+        .missing(needs.hard)
+        .union(lacking.intersection(needs.hard));
     // Who names a model knows what it is for; nobody else is given one that is made for something else.
     let output = needs.endpoint.output();
     if !named && needs.hard.contains(output) && !target.model().is_for(output) {

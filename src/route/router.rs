@@ -1,4 +1,4 @@
-//! What a router goes by, and how it turns a whole request into the one to send.
+//! What a router goes by, and how it turns a whole request into what is sent.
 
 use std::{fmt, sync::Arc};
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, request::Parts};
 
 use super::{
-    forward,
+    exchange, forward,
     nobody::{Nobody, foreign_state, no_embedding_model, response_not_found},
     pick::{Pool, Wish},
     responses::{Learner, Responses},
@@ -14,12 +14,13 @@ use super::{
 use crate::{
     body::Body,
     catalog::{Catalog, Target, means_any},
+    dialect::images::{self, Translation},
     error::Refusal,
     headers::PIN,
     health::{Attempt, HealthMap},
     intake::{self, Intake},
     memory::Held,
-    request::{self, Endpoint, Envelope, State},
+    request::{self, Endpoint, Envelope, Recipient, Rewritten, State},
     rng::Rng,
     select::Select,
     slot::{AttemptSlot, Session},
@@ -45,11 +46,22 @@ pub(super) struct Router {
 /// What is known of a request that has been routed.
 pub(super) struct Info {
     pub(super) target: Target,
-    pub(super) dropped: Vec<&'static str>,
+    pub(super) dropped: Vec<String>,
+    pub(super) adjusted: Vec<String>,
     /// The attempt, where there is no fallback to finish it.
     pub(super) attempt: Option<Attempt>,
     /// Reads which response this is, where later requests may build upon it.
     pub(super) learner: Option<Learner>,
+}
+
+/// What is sent to the target.
+pub(super) enum Plan {
+    /// The request itself.
+    Send(Request<Body>),
+    /// What its provider understands, in one call or several.
+    Translate(Box<exchange::Job>),
+    /// Nothing: this provider cannot be asked for it.
+    Refuse(Refusal),
 }
 
 /// Marks a request that a router has sent on without a fallback around that router.
@@ -78,14 +90,14 @@ impl Router {
         Ok(endpoint)
     }
 
-    /// Turns a whole request into the one to send.
+    /// Turns a whole request into what is sent.
     pub(super) fn route(
         &self,
         endpoint: Endpoint,
         mut parts: Parts,
         bytes: &Bytes,
         held: Held,
-    ) -> Result<(Request<Body>, Info), Refusal> {
+    ) -> Result<(Plan, Info), Refusal> {
         // It goes no further: whoever keeps a request's extensions must not keep its attempt in flight.
         let slot = parts.extensions.remove::<AttemptSlot>();
         let alone = Session::default();
@@ -93,7 +105,17 @@ impl Router {
         let envelope = scan(session, bytes, endpoint)?;
         let attempt = self.pick(&envelope, &parts.headers, session, slot.as_ref())?;
         let target = attempt.target().clone();
-        let body = envelope.rewrite(bytes, target.model().id());
+        let recipient = Recipient {
+            model: target.model().id(),
+            dialect: target.provider().dialect(),
+            // One of zero is a listing's way to say nothing.
+            max_output: target.model().max_output().filter(|&most| most > 0),
+        };
+        let Rewritten {
+            body,
+            dropped,
+            adjusted,
+        } = envelope.rewrite(bytes, &recipient);
         forward::address(&mut parts, &target, endpoint, body.len(), &self.identity);
         let attempt = match slot {
             Some(slot) => {
@@ -110,13 +132,22 @@ impl Router {
         let info = Info {
             target,
             learner,
-            dropped: envelope.dropped.clone(),
+            dropped,
+            adjusted,
             attempt,
         };
-        Ok((
-            Request::from_parts(parts, Body::whole(body, Some(held))),
-            info,
-        ))
+        let plan = match translation(endpoint, &info.target, bytes) {
+            Ok(None) => Plan::Send(Request::from_parts(parts, Body::whole(body, Some(held)))),
+            Ok(Some(translation)) => Plan::Translate(Box::new(exchange::Job {
+                translation,
+                parts,
+                target: info.target.clone(),
+                health: self.health.clone(),
+                _held: held,
+            })),
+            Err(refusal) => Plan::Refuse(refusal),
+        };
+        Ok((plan, info))
     }
 
     fn pick(
@@ -168,6 +199,18 @@ impl Router {
                 refusal
             }
         })
+    }
+}
+
+/// What to send in place of the request, where its provider has another way to be asked for it.
+fn translation(
+    endpoint: Endpoint,
+    target: &Target,
+    bytes: &Bytes,
+) -> Result<Option<Translation>, Refusal> {
+    match images::api_of(target).filter(|_| endpoint == Endpoint::ImageGenerations) {
+        Some(api) => Translation::begin(api, target, bytes),
+        None => Ok(None),
     }
 }
 

@@ -84,7 +84,8 @@
 //! | `x-free-model`, `x-free-provider` | who answered |
 //! | `x-free-attempts` | how many attempts were made |
 //! | `x-free-trail` | `provider/model=outcome, …`, at most 2 KiB |
-//! | `x-free-dropped` | fields of the request that were left out because they could cost money |
+//! | `x-free-dropped` | fields of the request that were left out: they could cost money, or the provider refuses them |
+//! | `x-free-adjusted` | fields that were renamed, lowered or put in, as the provider or the model needs it |
 //!
 //! For Rust, the same stands in the extension [`Routed`].
 //!
@@ -132,10 +133,10 @@ mod stack;
 pub use body::Body;
 pub use capability::{Capabilities, Capability, CapabilitySet};
 pub use catalog::{
-    Auth, BaseUrl, BaseUrlError, Catalog, CatalogError, Day, FreeRule, KnownProvider, Limit,
-    Listing, ListingError, ListingFormat, Model, ModelBuilder, NotFree, Period, Provider,
-    ProviderBuilder, ProviderError, Quantity, SkipReason, Skipped, Snapshot, Swap, Target,
-    TargetId, means_any,
+    AccountStatus, Auth, BaseUrl, BaseUrlError, Catalog, CatalogError, DailyRequests, Day,
+    FreeRule, KnownProvider, Limit, Listing, ListingError, ListingFormat, Model, ModelBuilder,
+    NotFree, Period, Provider, ProviderBuilder, ProviderError, Quantity, Refresh, RefreshError,
+    Report, Reports, SkipReason, Skipped, Snapshot, Swap, Target, TargetId, means_any,
 };
 pub use dialect::{Dialect, ImageApi, ImageQueue, Progress, Rule};
 #[doc(inline)]

@@ -25,6 +25,9 @@ pub(crate) struct Config {
     pub(crate) max_body: usize,
     /// Whether a `model` that names a model of the pool is tried first.
     pub(crate) prefer_requested: bool,
+    /// The model of embedding requests that name none.
+    #[serde(deserialize_with = "some_id")]
+    pub(crate) embedding_model: Option<String>,
     /// Makes the choice of models reproducible.
     pub(crate) seed: Option<u64>,
     /// How many models one request may be sent to.
@@ -50,6 +53,9 @@ pub(crate) struct Config {
     /// How long running streams may still take after a signal to stop; zero ends them at once.
     #[serde(deserialize_with = "duration_or_zero")]
     pub(crate) shutdown_grace: Duration,
+    /// How often providers are asked for their models.
+    #[serde(deserialize_with = "duration")]
+    pub(crate) catalog_refresh: Duration,
     /// The providers, in the file's order.
     #[serde(rename = "provider")]
     pub(crate) providers: Vec<Provider>,
@@ -108,6 +114,9 @@ pub(crate) struct Model {
     /// Width and height in pixels of the images it makes where a request does not say.
     #[serde(default, deserialize_with = "image_size")]
     pub(crate) size: Option<(u32, u32)>,
+    /// Whether it is picked for requests that do not name it; if not, those that do get no other.
+    #[serde(default = "yes")]
+    pub(crate) random: bool,
 }
 
 /// A kind of content. A closed list, because a misspelt one would silently exclude a model.
@@ -124,6 +133,10 @@ pub(crate) enum Modality {
     File,
     /// Video.
     Video,
+    /// Vectors.
+    Embeddings,
+    /// What was said in a recording.
+    Transcription,
 }
 
 /// A credential: it can be used, and it can not be printed by accident.
@@ -187,6 +200,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 3733)),
             max_body: 64_000_000,
             prefer_requested: true,
+            embedding_model: None,
             seed: None,
             max_attempts: NonZeroUsize::MIN.saturating_add(5),
             deadline: Duration::from_secs(300),
@@ -196,6 +210,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(120),
             body_timeout: Duration::from_secs(30),
             shutdown_grace: Duration::from_secs(30),
+            catalog_refresh: Duration::from_secs(600),
             providers: Vec::new(),
         }
     }
@@ -293,6 +308,8 @@ impl Modality {
             Self::Audio => "audio",
             Self::File => "file",
             Self::Video => "video",
+            Self::Embeddings => "embeddings",
+            Self::Transcription => "transcription",
         }
     }
 }
@@ -401,6 +418,14 @@ fn image_size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<(u32, u32)>, 
     )
 }
 
+fn some_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    id(from).map(Some)
+}
+
+fn yes() -> bool {
+    true
+}
+
 fn parsed<'de, D: Deserializer<'de>, T>(
     from: D,
     expected: &'static str,
@@ -474,6 +499,7 @@ mod tests {
             listen = "[::1]:8080"
             max_body = "64MiB"
             prefer_requested = false
+            embedding_model = "local/minilm"
             seed = 7
             max_attempts = 3
             deadline = "1h"
@@ -483,6 +509,7 @@ mod tests {
             idle_timeout = "1.5s"
             body_timeout = "2s"
             shutdown_grace = "0s"
+            catalog_refresh = "5m"
 
             [[provider]]
             name = "openrouter"
@@ -499,6 +526,10 @@ mod tests {
             input = ["text", "image"]
             output = ["text"]
             parameters = ["tools", "response_format"]
+            random = false
+            [[provider.model]]
+            id = "minilm"
+            output = ["embeddings"]
             "#,
         )
         .unwrap();
@@ -506,6 +537,7 @@ mod tests {
         assert_eq!(config.listen, "[::1]:8080".parse().unwrap());
         assert_eq!(config.max_body, 64 << 20);
         assert!(!config.prefer_requested);
+        assert_eq!(config.embedding_model.as_deref(), Some("local/minilm"));
         assert_eq!(config.seed, Some(7));
         assert_eq!(config.max_attempts.get(), 3);
         assert_eq!(config.deadline, Duration::from_secs(3600));
@@ -515,6 +547,7 @@ mod tests {
         assert_eq!(config.idle_timeout, Duration::from_millis(1500));
         assert_eq!(config.body_timeout, Duration::from_secs(2));
         assert_eq!(config.shutdown_grace, Duration::ZERO);
+        assert_eq!(config.catalog_refresh, Duration::from_secs(300));
 
         let [known, local] = &config.providers[..] else {
             panic!("two providers")
@@ -527,9 +560,11 @@ mod tests {
         assert_eq!(local.base_url.as_ref().unwrap(), "http://127.0.0.1:9001/v1");
         assert_eq!(local.key.as_ref().unwrap().as_str(), "canary-key");
         assert_eq!(local.free, Some(Free::All));
-        let [tiny] = &local.models[..] else {
-            panic!("one model")
+        let [tiny, minilm] = &local.models[..] else {
+            panic!("two models")
         };
+        assert!(!tiny.random && minilm.random);
+        assert_eq!(minilm.output.as_deref(), Some(&[Modality::Embeddings][..]));
         assert_eq!(
             (tiny.id.as_str(), tiny.context_length, tiny.max_output),
             ("tiny", Some(8192), Some(2048))
@@ -551,7 +586,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:3733");
         assert_eq!(config.max_body, 64_000_000);
         assert!(config.prefer_requested);
-        assert_eq!(config.seed, None);
+        assert_eq!((config.seed, config.embedding_model), (None, None));
         assert_eq!(config.max_attempts.get(), 6);
         let seconds = [
             config.deadline,
@@ -561,9 +596,10 @@ mod tests {
             config.idle_timeout,
             config.body_timeout,
             config.shutdown_grace,
+            config.catalog_refresh,
         ]
         .map(|duration| duration.as_secs());
-        assert_eq!(seconds, [300, 30, 120, 300, 120, 30, 30]);
+        assert_eq!(seconds, [300, 30, 120, 300, 120, 30, 30, 600]);
     }
 
     #[test]
@@ -585,8 +621,8 @@ mod tests {
             &["line 5", "`rpm`", "`base_url`", "`key_env`"],
         );
         refused(
-            local("[[provider.model]]\nid = \"tiny\"\nrandom = true\n"),
-            &["line 6", "`random`", "`context_length`"],
+            local("[[provider.model]]\nid = \"tiny\"\nrpm = 3\n"),
+            &["line 6", "`rpm`", "`context_length`"],
         );
     }
 

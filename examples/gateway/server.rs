@@ -11,7 +11,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
-use tower_free_models::{Catalog, Endpoint, HealthMap, Stack};
+use tower_free_models::{Catalog, Endpoint, HealthMap, Reports, Stack};
 
 use crate::{client::HttpClient, config::Config, models, page, pool::describe, status};
 
@@ -20,6 +20,8 @@ use crate::{client::HttpClient, config::Config, models, page, pool::describe, st
 pub(crate) struct Gateway {
     pub(crate) catalog: Catalog,
     pub(crate) health: HealthMap,
+    /// What the last refresh of each provider came to.
+    pub(crate) reports: Reports,
 }
 
 /// Shown to whoever asks for something else.
@@ -89,6 +91,10 @@ fn stack(gateway: &Gateway, config: &Config) -> Stack {
             let layer = layer
                 .max_body(max_body)
                 .prefer_requested(config.prefer_requested);
+            let layer = match &config.embedding_model {
+                Some(model) => layer.embedding_model(model),
+                None => layer,
+            };
             match config.seed {
                 Some(seed) => layer.seed(seed),
                 None => layer,

@@ -152,6 +152,10 @@ impl Model {
     }
 
     /// The longest answer in tokens, if it is known.
+    ///
+    /// A request that allows for more (in `max_tokens`, `max_completion_tokens` or `max_output_tokens`) goes to models
+    /// that have more first. To this one it is sent with this limit instead, which `x-free-adjusted` tells: the answer
+    /// could not be longer anyway, and many upstreams refuse the larger number with a 400.
     #[must_use]
     pub fn max_output(&self) -> Option<u64> {
         self.max_output

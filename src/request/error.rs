@@ -55,7 +55,7 @@ impl fmt::Display for ScanError {
                 super::MAX_DEPTH
             ),
             Self::TooManyEdits => f.write_str(
-                "the body gives `model`, `models`, `route`, `plugins` or `web_search_options` too often",
+                "the body gives `model`, `models`, `route`, `preset`, `plugins` or `web_search_options` too often",
             ),
             Self::UnsupportedTool { index, kind } if kind.is_empty() => write!(
                 f,

@@ -230,6 +230,7 @@ fn finish<B, E>(result: Result<Response<B>, E>, info: Option<Info>) -> Result<Re
     let Some(Info {
         target,
         dropped,
+        adjusted,
         attempt,
         ..
     }) = info
@@ -246,6 +247,7 @@ fn finish<B, E>(result: Result<Response<B>, E>, info: Option<Info>) -> Result<Re
                 target,
                 trail: Vec::new(),
                 dropped,
+                adjusted,
             }
             .mark(&mut response);
             Ok(response)

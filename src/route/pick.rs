@@ -190,7 +190,10 @@ fn serves(target: &Target, endpoint: Endpoint) -> Option<bool> {
 /// What a target is known to lack of what a request must have.
 fn lacks(target: &Target, named: bool, needs: &Needs) -> CapabilitySet {
     let capabilities = target.model().capabilities();
-    let mut lacks = capabilities.missing(needs.hard);
+    let lacking: CapabilitySet = target.provider().dialect().lacks.iter().copied().collect();
+    let mut lacks = capabilities
+        .missing(needs.hard)
+        .union(lacking.intersection(needs.hard));
     // Who names a model knows what it is for; nobody else is given one that is made for something else.
     let output = needs.endpoint.output();
     if !named && needs.hard.contains(output) && !target.model().is_for(output) {

@@ -20,7 +20,7 @@ use crate::{
     health::{Attempt, HealthMap},
     intake::{self, Intake},
     memory::Held,
-    request::{self, Endpoint, Envelope, State},
+    request::{self, Endpoint, Envelope, Recipient, Rewritten, State},
     rng::Rng,
     select::Select,
     slot::{AttemptSlot, Session},
@@ -46,7 +46,8 @@ pub(super) struct Router {
 /// What is known of a request that has been routed.
 pub(super) struct Info {
     pub(super) target: Target,
-    pub(super) dropped: Vec<&'static str>,
+    pub(super) dropped: Vec<String>,
+    pub(super) adjusted: Vec<String>,
     /// The attempt, where there is no fallback to finish it.
     pub(super) attempt: Option<Attempt>,
     /// Reads which response this is, where later requests may build upon it.
@@ -104,7 +105,17 @@ impl Router {
         let envelope = scan(session, bytes, endpoint)?;
         let attempt = self.pick(&envelope, &parts.headers, session, slot.as_ref())?;
         let target = attempt.target().clone();
-        let body = envelope.rewrite(bytes, target.model().id());
+        let recipient = Recipient {
+            model: target.model().id(),
+            dialect: target.provider().dialect(),
+            // One of zero is a listing's way to say nothing.
+            max_output: target.model().max_output().filter(|&most| most > 0),
+        };
+        let Rewritten {
+            body,
+            dropped,
+            adjusted,
+        } = envelope.rewrite(bytes, &recipient);
         forward::address(&mut parts, &target, endpoint, body.len(), &self.identity);
         let attempt = match slot {
             Some(slot) => {
@@ -121,7 +132,8 @@ impl Router {
         let info = Info {
             target,
             learner,
-            dropped: envelope.dropped.clone(),
+            dropped,
+            adjusted,
             attempt,
         };
         let plan = match translation(endpoint, &info.target, bytes) {

@@ -528,7 +528,7 @@ const ZAI: KnownProvider = KnownProvider {
 const AUTOMATIC1111: KnownProvider = KnownProvider {
     name: "automatic1111",
     note: "Needs --api; with --api-auth the key is `user:password`.",
-    source: "AUTOMATIC1111/stable-diffusion-webui modules/api/models.py at 008a8e75",
+    source: "AUTOMATIC1111/stable-diffusion-webui modules/api/models.py at 008a8e75 (read 2026-11-21)",
     ..SDNEXT
 };
 

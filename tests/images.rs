@@ -16,9 +16,10 @@ use sdnext::{GENERATION, Mood, Sdnext};
 use serde_json::{Value, json};
 use support::*;
 use tokio::time::Instant;
-use tower::{Layer, ServiceExt};
+use tower::{Layer, ServiceExt, limit::ConcurrencyLimit};
 use tower_free_models::{
-    Dialect, FreeRule, HealthMap, ImageApi, Model, Provider, Stack, Target, TargetState,
+    Catalog, Dialect, FreeModelRouteLayer, FreeRule, HealthMap, ImageApi, Model, Provider, Stack,
+    Target, TargetState,
 };
 
 /// The model that every provider here has, by the name that the stand-in for sdnext knows.
@@ -398,6 +399,50 @@ async fn a_provider_that_can_stream_does_so_where_another_one_cannot() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_router_without_a_fallback_translates_too_and_finishes_its_attempts() {
+    let health = HealthMap::seeded(7);
+    let target = studio();
+    let layer = FreeModelRouteLayer::new(Catalog::from_targets([target]), health.clone());
+    for (asked, status) in [
+        (json!({ "size": "8x8" }), 200),
+        (json!({ "size": "9x9" }), 400),
+    ] {
+        let sdnext = Sdnext::new(Mood::Well, nobody());
+        let response = layer.layer(sdnext).oneshot(request(asked)).await;
+        let whole = read(response.expect("a response")).await;
+        assert_eq!(whole.status(), status, "{whole:?}");
+        assert_eq!(whole.header("x-free-model"), Some(MODEL));
+    }
+    let tally = health.snapshot().targets[0].tally.clone();
+    assert_eq!((tally.started, tally.succeeded, tally.failed), (2, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_request_for_an_image_finds_whoever_makes_them_and_nobody_else() {
+    let writer = target(&provider("writer"), "chat-model");
+    let (stack, _) = seeded([writer, studio()]);
+    let sdnext = Sdnext::new(Mood::Well, nobody());
+    for _ in 0..8 {
+        let asked = json!({ "model": "dall-e-3", "size": "8x8" });
+        let whole = ask(&stack, &sdnext, request(asked)).await;
+        assert_eq!(whole.status(), 200, "{whole:?}");
+        assert_eq!(whole.header("x-free-provider"), Some("studio"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_sdnext_is_sent_as_basic_authentication() {
+    let known = Provider::known("sdnext").expect("it is known");
+    let provider = known.key("artist:secret").build().expect("a provider");
+    let (stack, _) = seeded([target(&provider, MODEL)]);
+    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let whole = ask(&stack, &sdnext, request(json!({ "size": "8x8" }))).await;
+    assert_eq!(whole.status(), 200, "{whole:?}");
+    let expected = format!("Basic {}", BASE64.encode("artist:secret"));
+    assert_eq!(sdnext.first_header("authorization"), Some(expected));
+}
+
 // One at a time.
 
 /// Sends a request for an image and lets it go as far as it can now.
@@ -458,6 +503,27 @@ async fn progress_can_be_read_while_an_image_is_made() {
         .filter(|asked| *asked == "GET /sdapi/v1/progress?skip_current_image=true");
     let seconds = usize::try_from(GENERATION.as_secs()).expect("small");
     assert!((seconds - 1..=seconds).contains(&polls.count()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_turn_holds_no_readiness() {
+    let target = studio();
+    let provider = target.provider().clone();
+    let (stack, _) = seeded([target]);
+    let sdnext = Sdnext::new(Mood::Well, nobody());
+    // One place for the image, one for the question how far it is.
+    let limited = stack.layer(ConcurrencyLimit::new(sdnext, 2));
+    let requests: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(limited.clone().oneshot(request(json!({ "size": "8x8" })))))
+        .collect();
+    tokio::time::sleep(GENERATION / 2).await;
+    let queue = provider.image_queue().expect("a queue");
+    assert_eq!(queue.waiting, 2);
+    assert!(queue.running.expect("progress").fraction > 0.2);
+    for request in requests {
+        let response = request.await.expect("it ends").expect("a response");
+        assert_eq!(response.status(), 200);
+    }
 }
 
 #[tokio::test(start_paused = true)]

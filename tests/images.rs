@@ -18,8 +18,8 @@ use support::*;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, limit::ConcurrencyLimit};
 use tower_free_models::{
-    Catalog, Dialect, FreeModelRouteLayer, FreeRule, HealthMap, ImageApi, Model, Provider, Stack,
-    Target, TargetState,
+    Catalog, Dialect, FreeModelRouteLayer, FreeRule, HealthMap, ImageApi, Model, ModelBuilder,
+    Provider, Stack, Target, TargetState,
 };
 
 /// The model that every provider here has, by the name that the stand-in for sdnext knows.
@@ -163,6 +163,41 @@ async fn a_chat_model_draws_what_is_asked_for() {
                 "messages": [{ "role": "user", "content": "photo of a sks fox" }] })
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_writes_and_draws_is_asked_by_chat_where_there_are_no_generations() {
+    let groq = Provider::known("groq").expect("it is known");
+    let groq = groq.key("key-of-groq").build().expect("a provider");
+    let target = |model: ModelBuilder| groq.target(model).expect("a target");
+    let (stack, _) = seeded([
+        target(Model::new("artist").output(["text", "image"])),
+        target(Model::new("writer").output(["text"])),
+        target(Model::new("painter").output(["image"])),
+    ]);
+    let upstream = Upstream::script([drawing(&[&data_url()], json!(null))]);
+    for _ in 0..8 {
+        let whole = send(&stack, &upstream, request(json!({ "model": "free" }))).await;
+        assert_eq!(whole.status(), 200, "{whole:?}");
+        assert_eq!(whole.header("x-free-model"), Some("artist"));
+    }
+    let seen = upstream.seen.lock().unwrap();
+    assert!(seen[0].parts.uri.path().ends_with("/chat/completions"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_translated_answer_keeps_the_limits_in_its_head_and_nothing_that_described_its_body() {
+    let (stack, _) = seeded([at("a", ImageApi::Chat)]);
+    let reply = drawing(&[&data_url()], json!(null))
+        .header("x-ratelimit-remaining-requests", "3")
+        .header("content-digest", "sha-256=:AAAA:")
+        .header("content-length", "1");
+    let whole = send(&stack, &Upstream::script([reply]), request(json!({}))).await;
+    assert_eq!(whole.header("x-ratelimit-remaining-requests"), Some("3"));
+    assert_eq!(whole.header("content-digest"), None);
+    let length = whole.body.len().to_string();
+    assert_eq!(whole.header("content-length"), Some(&*length));
+    assert_eq!(whole.header("content-type"), Some("application/json"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -179,7 +179,7 @@ fn conversation() -> impl Strategy<Value = String> {
 
 /// A body with fields that mean something to one endpoint or another.
 fn addressed() -> impl Strategy<Value = String> {
-    let fields = [
+    let fields: &[&str] = &[
         "messages",
         "input",
         "prompt",
@@ -191,7 +191,7 @@ fn addressed() -> impl Strategy<Value = String> {
         "previous_response_id",
     ];
     let member =
-        (select(&fields[..]), value()).prop_map(|(field, value)| format!("\"{field}\":{value}"));
+        (select(fields), value()).prop_map(|(field, value)| format!("\"{field}\":{value}"));
     vec(member, 1..5).prop_map(|items| joined('{', &items, '}'))
 }
 

@@ -22,7 +22,7 @@ use crate::{
     health::Attempt,
     memory::Held,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
-    request::Segments,
+    request::{Endpoint, Segments},
     route::{Routed, mark_trail},
     slot::{AttemptSlot, NoTarget, Session},
 };
@@ -91,6 +91,10 @@ impl<S: Clone, E> Job<S, E> {
 
     pub(super) fn service(&self) -> S {
         self.service.clone()
+    }
+
+    pub(super) fn endpoint(&self) -> Option<Endpoint> {
+        Endpoint::of(&self.parts.method, self.parts.uri.path())
     }
 
     /// The request for one attempt, with a fresh slot.

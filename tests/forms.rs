@@ -16,7 +16,7 @@ const BOUNDARY: &str = "------------------------d74496d66958873e";
 
 /// A recording with bytes of every kind in it, some of them like a delimiter.
 fn recording() -> Vec<u8> {
-    let noise: Vec<u8> = (0..100_000_u32).map(|n| (n * 7919 >> 3) as u8).collect();
+    let noise: Vec<u8> = (0..100_000_u32).map(|n| ((n * 7919) >> 3) as u8).collect();
     let nearly = format!("\r\n--{}\r\n--\r\n\r\n", &BOUNDARY[1..]);
     [
         b"RIFF\0\0",

@@ -133,12 +133,12 @@ mod stack;
 pub use body::Body;
 pub use capability::{Capabilities, Capability, CapabilitySet};
 pub use catalog::{
-    Auth, BaseUrl, BaseUrlError, Catalog, CatalogError, Day, FreeRule, KnownProvider, Limit,
-    Listing, ListingError, ListingFormat, Model, ModelBuilder, NotFree, Period, Provider,
-    ProviderBuilder, ProviderError, Quantity, SkipReason, Skipped, Snapshot, Swap, Target,
-    TargetId, means_any,
+    AccountStatus, Auth, BaseUrl, BaseUrlError, Catalog, CatalogError, DailyRequests, Day,
+    FreeRule, KnownProvider, Limit, Listing, ListingError, ListingFormat, Model, ModelBuilder,
+    NotFree, Period, Provider, ProviderBuilder, ProviderError, Quantity, Refresh, RefreshError,
+    Report, Reports, SkipReason, Skipped, Snapshot, Swap, Target, TargetId, means_any,
 };
-pub use dialect::{Dialect, ImageApi, Rule};
+pub use dialect::{Dialect, ImageApi, ImageQueue, Progress, Rule};
 #[doc(inline)]
 pub use fallback::{Classify, DefaultClassify, Evidence, Fallback, FallbackLayer};
 pub use health::{

@@ -50,6 +50,9 @@ pub(crate) struct Config {
     /// How long running streams may still take after a signal to stop; zero ends them at once.
     #[serde(deserialize_with = "duration_or_zero")]
     pub(crate) shutdown_grace: Duration,
+    /// How often providers are asked for their models.
+    #[serde(deserialize_with = "duration")]
+    pub(crate) catalog_refresh: Duration,
     /// The providers, in the file's order.
     #[serde(rename = "provider")]
     pub(crate) providers: Vec<Provider>,
@@ -193,6 +196,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(120),
             body_timeout: Duration::from_secs(30),
             shutdown_grace: Duration::from_secs(30),
+            catalog_refresh: Duration::from_secs(600),
             providers: Vec::new(),
         }
     }
@@ -467,6 +471,7 @@ mod tests {
             idle_timeout = "1.5s"
             body_timeout = "2s"
             shutdown_grace = "0s"
+            catalog_refresh = "5m"
 
             [[provider]]
             name = "openrouter"
@@ -499,6 +504,7 @@ mod tests {
         assert_eq!(config.idle_timeout, Duration::from_millis(1500));
         assert_eq!(config.body_timeout, Duration::from_secs(2));
         assert_eq!(config.shutdown_grace, Duration::ZERO);
+        assert_eq!(config.catalog_refresh, Duration::from_secs(300));
 
         let [known, local] = &config.providers[..] else {
             panic!("two providers")
@@ -545,9 +551,10 @@ mod tests {
             config.idle_timeout,
             config.body_timeout,
             config.shutdown_grace,
+            config.catalog_refresh,
         ]
         .map(|duration| duration.as_secs());
-        assert_eq!(seconds, [300, 30, 120, 300, 120, 30, 30]);
+        assert_eq!(seconds, [300, 30, 120, 300, 120, 30, 30, 600]);
     }
 
     #[test]

@@ -25,12 +25,7 @@ use tokio::{
 use tower_free_models::{Catalog, FreeRule, HealthMap, KnownProvider, Provider};
 use tracing_subscriber::EnvFilter;
 
-use crate::{
-    cli::Cli,
-    config::Config,
-    pool::{Loaded, Source},
-    server::Gateway,
-};
+use crate::{cli::Cli, config::Config, pool::Source, server::Gateway};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -74,10 +69,7 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
 
     let (client, catalog) = (client::client(), Catalog::new());
     let health = config.seed.map_or_else(HealthMap::new, HealthMap::seeded);
-    pool::load(&sources, &client, &catalog)
-        .await
-        .iter()
-        .for_each(report);
+    let refresh = pool::fill(sources, &config, client.clone(), &catalog, &health).await?;
     if catalog.snapshot().is_empty() {
         return Err("no provider has a free model to offer, so there is nothing to serve".into());
     }
@@ -93,7 +85,13 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
     );
 
     tokio::spawn(alarm::watch(health.clone()));
-    let router = server::router(Gateway { catalog, health }, &config, client);
+    let gateway = Gateway {
+        catalog,
+        health,
+        reports: refresh.reports(),
+    };
+    tokio::spawn(refresh.run(client.clone()));
+    let router = server::router(gateway, &config, client);
     serve(listener, router, config.shutdown_grace).await
 }
 
@@ -130,16 +128,6 @@ async fn simulate(config: &mut Config) -> Result<Vec<Source>, BoxError> {
             )
         })
         .collect()
-}
-
-fn report(loaded: &Loaded) {
-    match &loaded.error {
-        Some(error) => println!("{}: no models: {error}", loaded.name),
-        None => println!("{}: {} free models", loaded.name, loaded.free),
-    }
-    for skipped in &loaded.skipped {
-        tracing::warn!(provider = loaded.name, "left out of the listing: {skipped}");
-    }
 }
 
 /// Serves until a signal comes; then lets what is under way end within the grace.

@@ -1,28 +1,18 @@
 //! From the configuration to the pool: providers, their listings, the catalog.
 
-use std::{
-    error::Error,
-    fmt,
-    time::{Duration, SystemTime},
-};
+use std::{error::Error, fmt};
 
-use http_body_util::{BodyExt, Limited};
 use tower_free_models::{
-    Catalog, FreeRule, KnownProvider, Listing, Model, Provider, ProviderBuilder, Target,
+    Catalog, CatalogError, FreeRule, HealthMap, KnownProvider, Model, Provider, ProviderBuilder,
+    Refresh, Report, Target,
 };
 
 use crate::{
     client::HttpClient,
-    config::{self, Free},
+    config::{self, Config, Free},
 };
 
-/// A listing takes at most this long, and is at most this large; the largest known is half a megabyte.
-const LISTING_TIMEOUT: Duration = Duration::from_secs(30);
-const LISTING_LIMIT: usize = 16 * 1024 * 1024;
-
 type BoxError = Box<dyn Error + Send + Sync>;
-/// A provider's free models, and what was left out of its listing.
-type Found = (Vec<Target>, Vec<String>);
 
 /// A provider, and how its models become known.
 #[derive(Debug)]
@@ -30,16 +20,6 @@ pub(crate) struct Source {
     pub(crate) provider: Provider,
     /// Models that the operator has written; none means that the provider is asked for its listing.
     pub(crate) models: Vec<Target>,
-}
-
-/// What one provider has brought into the pool.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    pub(crate) name: String,
-    pub(crate) free: usize,
-    /// Entries of the listing that are no use: broken, expired, or otherwise left out.
-    pub(crate) skipped: Vec<String>,
-    pub(crate) error: Option<String>,
 }
 
 impl Source {
@@ -99,75 +79,53 @@ impl Source {
             models: Vec::new(),
         })
     }
-
-    async fn targets(&self, client: &HttpClient) -> Result<Found, BoxError> {
-        if !self.models.is_empty() {
-            return Ok((self.models.clone(), Vec::new()));
-        }
-        let listing = tokio::time::timeout(LISTING_TIMEOUT, self.listing(client))
-            .await
-            .map_err(|_| {
-                format!(
-                    "its listing did not come within {} s",
-                    LISTING_TIMEOUT.as_secs()
-                )
-            })??;
-        let skipped = listing.skipped().iter().map(ToString::to_string).collect();
-        Ok((listing.into_targets(), skipped))
-    }
-
-    async fn listing(&self, client: &HttpClient) -> Result<Listing, BoxError> {
-        let request = self
-            .provider
-            .listing_request()
-            .ok_or("it has no address to ask for its models")?;
-        let response = client.request(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), LISTING_LIMIT)
-            .collect()
-            .await?
-            .to_bytes();
-        if !status.is_success() {
-            return Err(format!("its listing answered {status}").into());
-        }
-        Ok(self.provider.read_listing(&body, now())?)
-    }
 }
 
-/// Asks all providers at once, and brings their models into the catalog in the order of the configuration: a
-/// seed makes the choice among them reproducible.
-pub(crate) async fn load(
-    sources: &[Source],
-    client: &HttpClient,
+/// Brings the written models into the catalog, and asks the other providers for theirs, all at once.
+///
+/// What comes back keeps them up to date, once it is [run](Refresh::run).
+pub(crate) async fn fill(
+    sources: Vec<Source>,
+    config: &Config,
+    client: HttpClient,
     catalog: &Catalog,
-) -> Vec<Loaded> {
-    let asked =
-        futures_util::future::join_all(sources.iter().map(|source| source.targets(client))).await;
-    let bring = |(source, asked): (&Source, Result<Found, BoxError>)| {
-        let name = source.provider.name().to_owned();
-        match asked {
-            Ok((targets, skipped)) => {
-                let free = targets.len();
-                let error = catalog
-                    .replace(&source.provider, targets)
-                    .err()
-                    .map(|error| error.to_string());
-                Loaded {
-                    name,
-                    free,
-                    skipped,
-                    error,
-                }
-            }
-            Err(error) => Loaded {
-                name,
-                free: 0,
-                skipped: Vec::new(),
-                error: Some(describe(&*error)),
-            },
+    health: &HealthMap,
+) -> Result<Refresh, CatalogError> {
+    let mut refresh =
+        Refresh::new(catalog.clone(), health.clone()).interval(config.catalog_refresh);
+    if let Some(seed) = config.seed {
+        refresh = refresh.seed(seed);
+    }
+    for Source { provider, models } in sources {
+        if models.is_empty() {
+            refresh = refresh.provider(provider);
+        } else {
+            println!("{}: {} models as written", provider.name(), models.len());
+            catalog.replace(&provider, models)?;
         }
-    };
-    sources.iter().zip(asked).map(bring).collect()
+    }
+    for report in refresh.once(client).await {
+        println!("{report}");
+        for skipped in &report.skipped {
+            tracing::warn!(
+                provider = report.provider,
+                "left out of the listing: {skipped}"
+            );
+        }
+    }
+    Ok(refresh.on_report(log))
+}
+
+/// What comes later is told only where it changes something.
+fn log(report: &Report) {
+    let changed = report
+        .swap
+        .is_some_and(|swap| swap.added + swap.removed > 0);
+    match &report.error {
+        Some(_) => tracing::warn!("{report}"),
+        None if changed => tracing::info!("{report}"),
+        None => tracing::debug!("{report}"),
+    }
 }
 
 fn written(model: &config::Model) -> Model {
@@ -202,10 +160,4 @@ pub(crate) fn describe(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     text
-}
-
-/// Listings name days on which models expire.
-#[allow(clippy::disallowed_methods)]
-fn now() -> SystemTime {
-    SystemTime::now()
 }

@@ -11,7 +11,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
-use tower_free_models::{Catalog, Endpoint, HealthMap, Stack};
+use tower_free_models::{Catalog, Endpoint, HealthMap, Reports, Stack};
 
 use crate::{client::HttpClient, config::Config, models, page, pool::describe, status};
 
@@ -20,6 +20,8 @@ use crate::{client::HttpClient, config::Config, models, page, pool::describe, st
 pub(crate) struct Gateway {
     pub(crate) catalog: Catalog,
     pub(crate) health: HealthMap,
+    /// What the last refresh of each provider came to.
+    pub(crate) reports: Reports,
 }
 
 /// Shown to whoever asks for something else.

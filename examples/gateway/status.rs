@@ -1,8 +1,10 @@
 //! The health of the pool as JSON.
 
+use std::{collections::BTreeSet, time::SystemTime};
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tower_free_models::Cooling;
+use tower_free_models::{AccountStatus, Cooling, Provider, Report};
 
 use crate::server::Gateway;
 
@@ -30,28 +32,61 @@ pub(crate) fn status(gateway: &Gateway) -> Value {
             })
         })
         .collect();
-    let providers: Vec<_> = health
-        .providers
-        .iter()
-        .filter(|provider| {
-            pool.providers()
-                .iter()
-                .any(|known| known.name() == provider.name)
-        })
-        .map(|provider| {
+    let reports = gateway.reports.all();
+    let in_pool = pool.providers().iter().map(Provider::name);
+    // Those that have nothing to offer now are shown as well.
+    let names: BTreeSet<_> = in_pool
+        .chain(reports.iter().map(|report| report.provider.as_str()))
+        .collect();
+    let providers: Vec<_> = names
+        .into_iter()
+        .map(|name| {
+            let of_health = health.providers.iter().find(|known| known.name == name);
+            let report = reports.iter().find(|report| report.provider == name);
+            let targets = pool.targets().iter();
             json!({
-                "name": provider.name,
-                "targets": provider.targets,
-                "cooling": provider.cooling.as_ref().map(cooling),
+                "name": name,
+                "targets": targets.filter(|target| target.provider().name() == name).count(),
+                "cooling": of_health.and_then(|known| known.cooling.as_ref()).map(cooling),
+                "listing": report.map(listing),
+                "account": report.and_then(|report| report.account.as_ref()).map(account),
             })
         })
         .collect();
     json!({ "targets": targets, "providers": providers })
 }
 
+/// How the last refresh went; null for a provider whose models are written.
+fn listing(report: &Report) -> Value {
+    json!({
+        "read_at": report.read_at.and_then(time),
+        "failed": report.error.is_some(),
+        "error": report.error.as_ref().map(ToString::to_string),
+        "next": time(report.next),
+    })
+}
+
+/// What a provider says of its key's own quota.
+fn account(account: &AccountStatus) -> Value {
+    json!({
+        "free_tier": account.free_tier,
+        "limit_remaining": account.limit_remaining,
+        "daily_requests": account.daily_requests.map(|daily| json!({
+            "used": daily.used,
+            "limit": daily.limit,
+            "remaining": daily.remaining,
+        })),
+        "read_at": time(account.read_at),
+    })
+}
+
+fn time(at: SystemTime) -> Option<String> {
+    Some(Timestamp::try_from(at).ok()?.to_string())
+}
+
 fn cooling(cooling: &Cooling) -> Value {
     json!({
-        "until": Timestamp::try_from(cooling.until).ok().map(|until| until.to_string()),
+        "until": time(cooling.until),
         "remaining_s": cooling.remaining.as_secs_f64(),
         "stated": cooling.stated,
         "scope": cooling.scope.name(),

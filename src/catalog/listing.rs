@@ -83,6 +83,13 @@ impl Provider {
                 }
             }
         }
+        // What the listing leaves out is there nonetheless; what it speaks of, it has had its say on.
+        let unlisted = self.unlisted().iter().filter(|id| {
+            let listed = rows.iter().any(|row| row.id == **id);
+            !listed
+        });
+        let written = unlisted.filter_map(|id| self.target(Model::new(*id)).ok());
+        listing.targets.extend(written);
         Ok(listing)
     }
 }

@@ -7,6 +7,7 @@ mod listing;
 mod model;
 mod price;
 mod provider;
+mod refresh;
 mod snapshot;
 mod target;
 
@@ -23,6 +24,7 @@ pub use self::{
     listing::{Listing, ListingError, SkipReason, Skipped},
     model::{Model, ModelBuilder},
     provider::{Provider, ProviderBuilder, ProviderError},
+    refresh::{AccountStatus, DailyRequests, Refresh, RefreshError, Report, Reports},
     snapshot::{Snapshot, means_any},
     target::{NotFree, Target, TargetId},
 };

@@ -27,6 +27,7 @@ pub struct Model {
     context_length: Option<u64>,
     max_output: Option<u64>,
     capabilities: Capabilities,
+    image_size: Option<(u32, u32)>,
     random: bool,
     guard: bool,
     created: Option<u64>,
@@ -88,6 +89,7 @@ impl Model {
             context_length: None,
             max_output: None,
             capabilities: Capabilities::UNKNOWN,
+            image_size: None,
             random: true,
             created: None,
             owned_by: None,
@@ -120,6 +122,12 @@ impl Model {
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    /// Width and height in pixels of the images it makes where a request does not say.
+    #[must_use]
+    pub fn image_size(&self) -> Option<(u32, u32)> {
+        self.image_size
     }
 
     /// Whether it may be picked without being asked for by name.
@@ -163,13 +171,14 @@ impl Model {
             context_length,
             max_output,
             capabilities: Capabilities { yes, no },
+            image_size,
             random,
             guard,
             created,
             owned_by,
         } = self;
         let mut hasher = DefaultHasher::new();
-        (id, context_length, max_output, yes, no).hash(&mut hasher);
+        (id, context_length, max_output, yes, no, image_size).hash(&mut hasher);
         (random, guard, created, owned_by).hash(&mut hasher);
         hasher.finish()
     }
@@ -228,6 +237,16 @@ impl ModelBuilder {
         I::Item: AsRef<str>,
     {
         self.stating(parameters, PARAMETERS)
+    }
+
+    /// Width and height in pixels of the images it makes where a request does not say; zero is unknown.
+    ///
+    /// The default is the provider's own: 1024 by 1024 at sdnext, where a checkpoint that was trained on 512 by 512
+    /// (Stable Diffusion 1.x) shows everything twice. It is not used where a provider serves `/images/generations`
+    /// itself.
+    pub fn image_size(mut self, width: u32, height: u32) -> Self {
+        self.0.image_size = (width > 0 && height > 0).then_some((width, height));
+        self
     }
 
     /// Whether it may be picked without being asked for by name. The default is that it may.

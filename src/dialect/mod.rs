@@ -1,5 +1,9 @@
 //! What differs between providers: data first, code where it must be.
 
+pub(crate) mod images;
+
+pub use images::{ImageQueue, Progress};
+
 use crate::capability::Capability;
 
 /// How a service differs from OpenAI's API.

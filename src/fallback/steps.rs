@@ -200,7 +200,8 @@ where
         attempt.commit();
         let id = attempt.target().id().clone();
         let idle = job.config.idle_timeout;
-        let watch = |attempt| Watch::new(attempt, Arc::clone(&job.config.classify));
+        let (classify, endpoint) = (Arc::clone(&job.config.classify), job.endpoint());
+        let watch = |attempt| Watch::new(attempt, classify, endpoint);
         let (body, is_stream) = match (peek, peeked) {
             (Peek::Events(gate), _) => {
                 (ResponseBody::events(body, gate, watch(attempt), idle), true)

@@ -1,6 +1,7 @@
 //! The shared map.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -189,6 +190,19 @@ impl HealthMap {
     /// Makes the targets of a snapshot known, so that [`snapshot`](Self::snapshot) lists those that were never tried as well.
     pub fn observe(&self, snapshot: &Snapshot) {
         self.lock(Instant::now()).observe(snapshot);
+    }
+
+    /// Makes the targets of a snapshot known, and forgets those that have not been in any for a day.
+    ///
+    /// What was seen to cost money stays quarantined for ever, and what has attempts in flight stays until they have
+    /// ended. The day begins at the first sweep that misses a target; [`Refresh`](crate::Refresh) sweeps after each
+    /// listing.
+    pub fn sweep(&self, snapshot: &Snapshot) {
+        let listed: HashSet<_> = snapshot.targets().iter().map(Target::id).collect();
+        let now = Instant::now();
+        let mut state = self.lock(now);
+        state.observe(snapshot);
+        state.sweep(&listed, now);
     }
 
     pub(super) fn committed(&self, attempt: &Attempt) {

@@ -1,7 +1,7 @@
 //! What the map remembers, and how a pick reads it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasherDefault, Hasher},
     sync::Arc,
     time::Duration,
@@ -22,6 +22,8 @@ use crate::{
 
 /// What a failure taught about a target is believed for this long.
 pub(crate) const LEARNED: Duration = Duration::from_secs(3600);
+/// What is known of a target that no provider lists any more is kept for this long, in case it comes back.
+pub(super) const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// A success this recent makes a target proven.
 const PROVEN: Duration = Duration::from_secs(600);
 
@@ -68,6 +70,8 @@ pub(super) struct TargetEntry {
     pub(super) quarantined: bool,
     /// What the listing said of it when it was last seen.
     pub(super) row: u64,
+    /// Since when no provider lists it.
+    pub(super) vanished: Option<Instant>,
     /// Soft failures since the last success.
     pub(super) soft: u32,
     pub(super) last_success: Option<Instant>,
@@ -122,7 +126,7 @@ impl State {
         }
     }
 
-    /// Makes sure that every target of the catalog has an entry; where a listing row has changed, what was
+    /// Makes sure that every target of the catalog has an entry; where a listing row has changed, or was away, what was
     /// said of the old one ("gone", "gated") no longer holds.
     pub(super) fn observe(&mut self, snapshot: &Snapshot) {
         if self.generation == Some(snapshot.generation()) {
@@ -139,6 +143,19 @@ impl State {
         }
     }
 
+    /// Forgets the targets that have not been listed for long, save those that cost money or are in use.
+    pub(super) fn sweep(&mut self, listed: &HashSet<&TargetId>, now: Instant) {
+        self.targets.retain(|id, entry| {
+            if listed.contains(id) {
+                return true;
+            }
+            let since = *entry.vanished.get_or_insert(now);
+            entry.quarantined
+                || entry.tally.in_flight() > 0
+                || now.saturating_duration_since(since) < REMEMBERED
+        });
+    }
+
     pub(super) fn register(&mut self, target: &Target) {
         if !self.providers.contains_key(target.provider().name()) {
             self.providers
@@ -152,7 +169,8 @@ impl State {
                 row,
                 ..TargetEntry::default()
             });
-        if entry.row != row {
+        let is_back = entry.vanished.take().is_some();
+        if entry.row != row || is_back {
             entry.row = row;
             entry
                 .cooldown
@@ -245,6 +263,7 @@ impl TargetEntry {
             tally: self.tally,
             record: self.record,
             row: self.row,
+            vanished: self.vanished,
             ..Self::default()
         };
     }

@@ -1,4 +1,4 @@
-//! What a router goes by, and how it turns a whole request into the one to send.
+//! What a router goes by, and how it turns a whole request into what is sent.
 
 use std::{fmt, sync::Arc};
 
@@ -6,19 +6,21 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header::CONTENT_TYPE, request::Parts};
 
 use super::{
-    forward,
-    nobody::Nobody,
+    exchange, forward,
+    nobody::{Nobody, foreign_state, no_embedding_model, response_not_found},
     pick::{Pool, Wish},
+    responses::{Learner, Responses},
 };
 use crate::{
     body::Body,
-    catalog::{Catalog, Target},
+    catalog::{Catalog, Target, means_any},
+    dialect::images::{self, Translation},
     error::Refusal,
     headers::PIN,
     health::{Attempt, HealthMap},
     intake::{self, Intake},
     memory::Held,
-    request::{self, Endpoint, Envelope, Recipient, Rewritten},
+    request::{self, Endpoint, Envelope, Recipient, Rewritten, State},
     rng::Rng,
     select::Select,
     slot::{AttemptSlot, Session},
@@ -35,6 +37,9 @@ pub(super) struct Router {
     /// For what comes from a fallback, which has its own bounds.
     pub(super) inner_intake: Intake,
     pub(super) prefer_requested: bool,
+    /// The model of embedding requests that name none.
+    pub(super) embedding_model: Option<String>,
+    pub(super) responses: Responses,
     pub(super) identity: HeaderValue,
 }
 
@@ -45,6 +50,18 @@ pub(super) struct Info {
     pub(super) adjusted: Vec<String>,
     /// The attempt, where there is no fallback to finish it.
     pub(super) attempt: Option<Attempt>,
+    /// Reads which response this is, where later requests may build upon it.
+    pub(super) learner: Option<Learner>,
+}
+
+/// What is sent to the target.
+pub(super) enum Plan {
+    /// The request itself.
+    Send(Request<Body>),
+    /// What its provider understands, in one call or several.
+    Translate(Box<exchange::Job>),
+    /// Nothing: this provider cannot be asked for it.
+    Refuse(Refusal),
 }
 
 /// Marks a request that a router has sent on without a fallback around that router.
@@ -73,14 +90,14 @@ impl Router {
         Ok(endpoint)
     }
 
-    /// Turns a whole request into the one to send.
+    /// Turns a whole request into what is sent.
     pub(super) fn route(
         &self,
         endpoint: Endpoint,
         mut parts: Parts,
         bytes: &Bytes,
         held: Held,
-    ) -> Result<(Request<Body>, Info), Refusal> {
+    ) -> Result<(Plan, Info), Refusal> {
         // It goes no further: whoever keeps a request's extensions must not keep its attempt in flight.
         let slot = parts.extensions.remove::<AttemptSlot>();
         let alone = Session::default();
@@ -110,16 +127,27 @@ impl Router {
                 Some(attempt)
             }
         };
+        let learner = (endpoint == Endpoint::Responses)
+            .then(|| self.responses.learner(target.id().provider()));
         let info = Info {
             target,
+            learner,
             dropped,
             adjusted,
             attempt,
         };
-        Ok((
-            Request::from_parts(parts, Body::whole(body, Some(held))),
-            info,
-        ))
+        let plan = match translation(endpoint, &info.target, bytes) {
+            Ok(None) => Plan::Send(Request::from_parts(parts, Body::whole(body, Some(held)))),
+            Ok(Some(translation)) => Plan::Translate(Box::new(exchange::Job {
+                translation,
+                parts,
+                target: info.target.clone(),
+                health: self.health.clone(),
+                _held: held,
+            })),
+            Err(refusal) => Plan::Refuse(refusal),
+        };
+        Ok((plan, info))
     }
 
     fn pick(
@@ -135,14 +163,31 @@ impl Router {
             select: &*self.select,
             rng: &self.rng,
         };
-        let wish = Wish {
+        let provider = match &envelope.needs.state {
+            State::None => None,
+            State::Response(id) => Some(
+                self.responses
+                    .provider_of(id)
+                    .ok_or_else(response_not_found)?,
+            ),
+            State::Foreign(field) => return Err(foreign_state(field)),
+        };
+        let mut wish = Wish {
             needs: &envelope.needs,
             requested: envelope.requested.as_deref(),
             pinned: headers
                 .get(PIN)
                 .is_some_and(|pin| pin.as_bytes().eq_ignore_ascii_case(b"true")),
             prefer_requested: self.prefer_requested,
+            provider: provider.as_deref(),
         };
+        if envelope.needs.endpoint == Endpoint::Embeddings {
+            wish.pinned = true;
+            if wish.requested.is_none_or(means_any) {
+                let model = self.embedding_model.as_deref();
+                wish.requested = Some(model.ok_or_else(no_embedding_model)?);
+            }
+        }
         let memory = session.lock();
         pool.pick(&wish, &memory).map_err(|nobody| match nobody {
             Nobody::Refused(refusal) => *refusal,
@@ -154,6 +199,18 @@ impl Router {
                 refusal
             }
         })
+    }
+}
+
+/// What to send in place of the request, where its provider has another way to be asked for it.
+fn translation(
+    endpoint: Endpoint,
+    target: &Target,
+    bytes: &Bytes,
+) -> Result<Option<Translation>, Refusal> {
+    match images::api_of(target).filter(|_| endpoint == Endpoint::ImageGenerations) {
+        Some(api) => Translation::begin(api, target, bytes),
+        None => Ok(None),
     }
 }
 

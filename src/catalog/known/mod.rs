@@ -1,21 +1,12 @@
 //! The providers that are known by name: the types here, the data in `table`.
 
+mod day;
 mod table;
 
+pub use self::day::Day;
 use self::table::KNOWN;
 use super::{BaseUrl, FreeRule, ProviderBuilder};
 use crate::{dialect::Dialect, outcome::Scope, request::Endpoint};
-
-/// When an account's daily quota begins anew.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Day {
-    /// Not known: what is used up rests for 24 hours.
-    #[default]
-    Unknown,
-    /// At midnight UTC.
-    Utc,
-}
 
 /// What is known of a provider by its name.
 ///
@@ -46,10 +37,13 @@ pub struct KnownProvider {
     pub local: bool,
     /// How the key is sent.
     pub auth: Auth,
-    /// The endpoint of its listing: under the base URL, or a whole URL where it is somewhere else.
+    /// The endpoint of its listing: under the base URL, beside its last segment if it begins with `../`, or a whole
+    /// URL where it is somewhere else.
     pub listing: &'static str,
     /// The format of its listing.
     pub listing_format: ListingFormat,
+    /// Free models that its listing leaves out.
+    pub unlisted: &'static [&'static str],
     /// The endpoint under the base URL that tells of the key's own quota, where there is one.
     pub account_status: Option<&'static str>,
     /// What is free there.
@@ -178,13 +172,18 @@ mod tests {
     #[test]
     fn every_known_provider_builds_and_is_found_by_name_and_by_host() {
         for known in KnownProvider::all() {
-            let provider = known.builder().build().expect(known.name);
+            let builder = match known.account_env {
+                Some(_) => known.builder().account("0123"),
+                None => known.builder(),
+            };
+            let provider = builder.build().expect(known.name);
             assert_eq!(provider.name(), known.name);
             assert_eq!(provider.free_rule(), known.free);
             assert_eq!(provider.day(), known.day);
             let base = provider.base().expect(known.name);
             assert_eq!(base.host(), known.host());
-            assert_eq!(KnownProvider::at(base).map(|k| k.name), Some(known.name));
+            let at = KnownProvider::at(base).map(|k| k.name);
+            assert_eq!(at, (!known.local).then_some(known.name));
             assert_eq!(
                 KnownProvider::named(known.name).map(|k| k.name),
                 Some(known.name)

@@ -1,0 +1,512 @@
+//! The live catalog: asks providers for their listings, again and again.
+//!
+//! `schedule` knows when, `fetch` how to ask within bounds, `account` what a key says of itself, `report` how to tell.
+//! This file judges what came back, and brings it into the catalog.
+
+mod account;
+mod fetch;
+mod report;
+mod schedule;
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    task::Poll,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    header::{ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER},
+};
+use tokio::time::{Instant, sleep_until};
+use tower_service::Service;
+
+pub use self::{
+    account::{AccountStatus, DailyRequests},
+    report::{RefreshError, Report, Reports},
+};
+use self::{
+    fetch::{Answer, Bounds, get},
+    report::Fault,
+    schedule::{LONGEST, Pace, Schedule, freshness},
+};
+use super::{Catalog, Listing, Provider, SkipReason, Skipped, Target};
+use crate::{
+    body::{Body, BoxError},
+    health::HealthMap,
+    limits::parse_reset,
+    rng::Rng,
+};
+
+/// No provider is asked more often than this, whatever interval is set.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+/// What a key says of itself is short, comes soon, or is not worth waiting for.
+const ACCOUNT: Bounds = Bounds {
+    timeout: Duration::from_secs(5),
+    size: 64 * 1024,
+};
+/// So many of the entries that were left out are reported.
+const MOST_SKIPPED: usize = 100;
+/// A validator longer than this is not kept.
+const LONGEST_VALIDATOR: usize = 1024;
+
+/// Keeps a [`Catalog`] in step with the listings of providers.
+///
+/// Each provider is asked on its own schedule: every [`interval`](Self::interval), but not while its last listing is
+/// fresh by its own word (`Cache-Control: max-age`, RFC 9111, up to a day), and sooner after a failure: after 30 s, then
+/// 60 s, and so on up to the interval, or when its `Retry-After` says (up to a day). It is asked only whether anything
+/// has changed, where it gave a validator (`ETag`, `Last-Modified`; RFC 9110 13).
+///
+/// What is known of a provider stays when it cannot be refreshed: on any status but success, a redirect, a timeout, a
+/// body that is too large or no listing, an empty listing. A listing with entries of which none is free any more
+/// takes all of its models out. Requests that are under way at a swap end as they would have. After each
+/// round the health map is [swept](HealthMap::sweep).
+///
+/// Any service can be the client; it is made ready for each request, and redirects are not followed. A
+/// provider's credential goes to its own listing, and to its own account of that key, only. Of each listing that is
+/// being read, [`max_listing`](Self::max_listing) bytes are held at most, and nothing of it afterwards but the models.
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use tower::service_fn;
+/// use tower_free_models::{Body, Catalog, FreeRule, HealthMap, Provider, Refresh};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let acme = Provider::new("acme").base_url("https://acme.example/v1").free(FreeRule::All).build()?;
+/// let (catalog, health) = (Catalog::new(), HealthMap::new());
+///
+/// // Any client.
+/// let client = service_fn(async |_: Request<Body>| {
+///     Ok::<_, Infallible>(Response::new(Full::from(r#"{"data": [{"id": "small"}, {"id": "large"}]}"#)))
+/// });
+///
+/// let mut refresh = Refresh::new(catalog.clone(), health).provider(acme);
+/// for report in refresh.once(client).await {
+///     println!("{report}");
+/// }
+/// assert_eq!(catalog.snapshot().len(), 2);
+///
+/// // From here on in the background, for as long as the task lives.
+/// let refreshing = tokio::spawn(refresh.on_report(|report| println!("{report}")).run(client));
+/// # refreshing.abort();
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "nothing is refreshed until `once` or `run`"]
+pub struct Refresh {
+    catalog: Catalog,
+    health: HealthMap,
+    sources: Vec<Source>,
+    pace: Pace,
+    bounds: Bounds,
+    rng: Rng,
+    reports: Reports,
+    on_report: Option<Box<dyn FnMut(&Report) + Send>>,
+}
+
+/// A provider, and what is kept from one time to the next.
+#[derive(Debug)]
+struct Source {
+    provider: Provider,
+    schedule: Schedule,
+    /// Those of the listing that the catalog has.
+    validators: Validators,
+    /// When its listing was last read, or found unchanged.
+    read_at: Option<SystemTime>,
+    account: Option<AccountStatus>,
+}
+
+impl Refresh {
+    /// Refreshes this catalog, and sweeps this health map. There is no provider yet.
+    pub fn new(catalog: Catalog, health: HealthMap) -> Self {
+        Self {
+            catalog,
+            health,
+            sources: Vec::new(),
+            pace: Pace {
+                interval: Duration::from_secs(600),
+                jitter: 0.1,
+            },
+            bounds: Bounds {
+                timeout: Duration::from_secs(30),
+                size: 16 * 1024 * 1024,
+            },
+            rng: Rng::unpredictable(),
+            reports: Reports::default(),
+            on_report: None,
+        }
+    }
+
+    /// Asks this provider too. It takes the place of one of the same name.
+    pub fn provider(mut self, provider: Provider) -> Self {
+        let source = Source {
+            schedule: Schedule::due_at(Instant::now()),
+            validators: Validators::default(),
+            read_at: None,
+            account: None,
+            provider,
+        };
+        let name = source.provider.name();
+        let twin = |old: &&mut Source| old.provider.name() == name;
+        match self.sources.iter_mut().find(twin) {
+            Some(old) => *old = source,
+            None => self.sources.push(source),
+        }
+        self
+    }
+
+    /// How often each provider is asked: 10 minutes by default, a second at least, a day at most.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.pace.interval = interval.clamp(SHORTEST_INTERVAL, LONGEST);
+        self
+    }
+
+    /// By what share of itself a wait may be longer or shorter by chance, so that many who started together do not ask
+    /// together: 0.1 by default, 0.5 at most.
+    pub fn jitter(mut self, share: f64) -> Self {
+        // Whatever is no number is no jitter.
+        self.pace.jitter = if share > 0.0 { share.min(0.5) } else { 0.0 };
+        self
+    }
+
+    /// How long one listing may take, from the client's readiness to the last byte: 30 s by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.bounds.timeout = timeout;
+        self
+    }
+
+    /// How large a listing may be, in bytes: 16 MiB by default. The largest known has half a megabyte.
+    pub fn max_listing(mut self, bytes: usize) -> Self {
+        self.bounds.size = bytes;
+        self
+    }
+
+    /// Makes the jitter reproducible.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.rng = Rng::seeded(seed);
+        self
+    }
+
+    /// Is told of every report, as soon as the catalog has what it speaks of. It must not block.
+    pub fn on_report(mut self, tell: impl FnMut(&Report) + Send + 'static) -> Self {
+        self.on_report = Some(Box::new(tell));
+        self
+    }
+
+    /// The latest report of each provider, readable while [`run`](Self::run) goes on.
+    #[must_use]
+    pub fn reports(&self) -> Reports {
+        self.reports.clone()
+    }
+
+    /// Asks all providers now and at once, whether they are due or not.
+    ///
+    /// When the last has answered or failed, their models are brought into the catalog, in the order in which the
+    /// providers were given, so that a seeded choice among them is reproducible. Dropped before that, it has changed
+    /// nothing.
+    pub async fn once<S, B>(&mut self, client: S) -> Vec<Report>
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Clone,
+        S::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let bounds = self.bounds;
+        let ask = |source: &Source| Some(Box::pin(Ask::now(source, bounds).send(client.clone())));
+        let mut asks: Vec<_> = self.sources.iter().map(ask).collect();
+        let mut answers: Vec<_> = asks.iter().map(|_| None).collect();
+        while asks.iter().any(Option::is_some) {
+            let (index, answer) = first(&mut asks).await;
+            asks[index] = None;
+            answers[index] = Some(answer);
+        }
+        let answers = answers.into_iter().flatten().enumerate();
+        answers
+            .map(|(index, answer)| self.settle(index, answer))
+            .collect()
+    }
+
+    /// Asks each provider whenever it is due, for ever.
+    ///
+    /// It never returns, and is stopped by being dropped, at any time: what is under way is then forgotten. The
+    /// future is `Send` where the client's are.
+    pub async fn run<S, B>(mut self, client: S) -> Infallible
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Clone,
+        S::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let bounds = self.bounds;
+        let ask =
+            |source: &Source| Some(Box::pin(Ask::when_due(source, bounds).send(client.clone())));
+        let mut asks: Vec<_> = self.sources.iter().map(ask).collect();
+        loop {
+            let (index, answer) = first(&mut asks).await;
+            self.settle(index, answer);
+            asks[index] = ask(&self.sources[index]);
+        }
+    }
+
+    /// Takes what a provider answered: into the catalog, its schedule, the health map and a report.
+    fn settle(&mut self, index: usize, answered: Answered) -> Report {
+        let (now, wall) = (Instant::now(), self.health.wall());
+        let chance = self.rng.unit();
+        let source = &mut self.sources[index];
+        let provider = &source.provider;
+        source.account = answered
+            .account
+            .and_then(|answer| AccountStatus::read(&answer, wall));
+        let judged = judge(provider, &source.validators, answered.listing, wall);
+        let (mut swap, mut listing, mut error) = (None, Listing::default(), None);
+        match judged {
+            Ok(good) => {
+                source
+                    .schedule
+                    .succeeded(self.pace, freshness(&good.headers), now, chance);
+                source.read_at = Some(wall);
+                match good.listing {
+                    Some(new) => {
+                        source.validators = Validators::of(&good.headers);
+                        swap = Some(self.catalog.swap(provider.name(), new.targets().to_vec()));
+                        listing = new;
+                    }
+                    None => source.validators.update(&good.headers),
+                }
+            }
+            Err(bad) => {
+                source.schedule.failed(self.pace, bad.pause, now, chance);
+                error = Some(RefreshError::new(bad.fault, provider));
+            }
+        }
+        let snapshot = self.catalog.snapshot();
+        self.health.sweep(&snapshot);
+        let own = |target: &&Target| target.provider().name() == provider.name();
+        let report = Report {
+            provider: provider.name().to_owned(),
+            swap,
+            free: snapshot.targets().iter().filter(own).count(),
+            not_free: listing.not_free(),
+            unpriced: listing.unpriced(),
+            skipped: listing
+                .skipped()
+                .iter()
+                .take(MOST_SKIPPED)
+                .cloned()
+                .collect(),
+            error,
+            read_at: source.read_at,
+            next: wall + (source.schedule.due - now),
+            account: source.account,
+        };
+        self.reports.keep(&report);
+        if let Some(tell) = &mut self.on_report {
+            tell(&report);
+        }
+        report
+    }
+}
+
+impl fmt::Debug for Refresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refresh")
+            .field("sources", &self.sources)
+            .field("pace", &self.pace)
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// All that it takes to ask one provider, apart from the client.
+struct Ask {
+    provider: Provider,
+    validators: Validators,
+    bounds: Bounds,
+    due: Option<Instant>,
+}
+
+/// What a provider answered.
+struct Answered {
+    listing: Result<Answer, Fault>,
+    account: Option<Answer>,
+}
+
+impl Ask {
+    fn now(source: &Source, bounds: Bounds) -> Self {
+        Self {
+            provider: source.provider.clone(),
+            validators: source.validators.clone(),
+            bounds,
+            due: None,
+        }
+    }
+
+    fn when_due(source: &Source, bounds: Bounds) -> Self {
+        Self {
+            due: Some(source.schedule.due),
+            ..Self::now(source, bounds)
+        }
+    }
+
+    async fn send<S, B>(self, client: S) -> Answered
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Clone,
+        S::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        if let Some(due) = self.due {
+            sleep_until(due).await;
+        }
+        let listing = match self.provider.listing_request() {
+            Some(mut request) => {
+                self.validators.ask(request.headers_mut());
+                get(client.clone(), request, self.bounds).await
+            }
+            None => Err(Fault::NoAddress),
+        };
+        let account = match account::request(&self.provider) {
+            Some(request) => get(client, request, ACCOUNT).await.ok(),
+            None => None,
+        };
+        Answered { listing, account }
+    }
+}
+
+/// By what a provider tells whether its listing has changed (RFC 9110 8.8). Both are sent, the older one for servers
+/// that know no other (13.1.3).
+#[derive(Clone, Debug, Default)]
+struct Validators {
+    etag: Option<HeaderValue>,
+    modified: Option<HeaderValue>,
+}
+
+impl Validators {
+    fn of(headers: &HeaderMap) -> Self {
+        let value = |name: HeaderName| {
+            let value = headers.get(name)?;
+            (value.len() <= LONGEST_VALIDATOR).then(|| value.clone())
+        };
+        Self {
+            etag: value(ETAG),
+            modified: value(LAST_MODIFIED),
+        }
+    }
+
+    /// What a 304 says replaces what was known (RFC 9111 4.3.4); what it leaves out stays.
+    fn update(&mut self, headers: &HeaderMap) {
+        let new = Self::of(headers);
+        self.etag = new.etag.or_else(|| self.etag.take());
+        self.modified = new.modified.or_else(|| self.modified.take());
+    }
+
+    const fn is_none(&self) -> bool {
+        self.etag.is_none() && self.modified.is_none()
+    }
+
+    fn ask(self, headers: &mut HeaderMap) {
+        let both = [
+            (IF_NONE_MATCH, self.etag),
+            (IF_MODIFIED_SINCE, self.modified),
+        ];
+        headers.extend(
+            both.into_iter()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+    }
+}
+
+/// An answer that says what is free there now.
+struct Good {
+    /// `None`: the same as before.
+    listing: Option<Listing>,
+    headers: HeaderMap,
+}
+
+/// An answer that does not.
+struct Bad {
+    fault: Fault,
+    /// How long the provider asks not to be asked.
+    pause: Duration,
+}
+
+impl From<Fault> for Bad {
+    fn from(fault: Fault) -> Self {
+        let pause = Duration::ZERO;
+        Self { fault, pause }
+    }
+}
+
+fn judge(
+    provider: &Provider,
+    validators: &Validators,
+    answer: Result<Answer, Fault>,
+    now: SystemTime,
+) -> Result<Good, Bad> {
+    let Answer {
+        status,
+        headers,
+        body,
+    } = answer?;
+    if status == StatusCode::NOT_MODIFIED && !validators.is_none() {
+        return Ok(Good {
+            listing: None,
+            headers,
+        });
+    }
+    if !status.is_success() {
+        let pause = headers
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok());
+        return Err(Bad {
+            fault: Fault::Status(status),
+            pause: pause
+                .and_then(|text| parse_reset(text, now))
+                .unwrap_or_default(),
+        });
+    }
+    let listing = provider.read_listing(&body, now).map_err(Fault::Listing)?;
+    if listing.targets().is_empty() {
+        check_emptiness(&listing)?;
+    }
+    Ok(Good {
+        listing: Some(listing),
+        headers,
+    })
+}
+
+/// No entry at all, or none that can be read, is more often broken than true. Entries of which none is free are a fact.
+fn check_emptiness(listing: &Listing) -> Result<(), Fault> {
+    let unreadable = |reason| matches!(reason, SkipReason::Malformed | SkipReason::BadId);
+    let mut reasons = listing.skipped().iter().map(Skipped::reason);
+    if listing.not_free() > 0 || reasons.any(|reason| !unreadable(reason)) {
+        Ok(())
+    } else if listing.skipped().is_empty() {
+        Err(Fault::NoEntry)
+    } else {
+        Err(Fault::Unreadable)
+    }
+}
+
+/// The first of these futures that is ready, and its place. With none, pending for ever.
+async fn first<F: Future>(futures: &mut [Option<Pin<Box<F>>>]) -> (usize, F::Output) {
+    poll_fn(|cx| {
+        for (index, future) in futures.iter_mut().enumerate() {
+            if let Some(Poll::Ready(output)) =
+                future.as_mut().map(|future| future.as_mut().poll(cx))
+            {
+                return Poll::Ready((index, output));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}

@@ -1,0 +1,757 @@
+//! The live catalog: when providers are asked, what their answers change, and what stays.
+
+mod support;
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    rc::Rc,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Request, Response, StatusCode, header::HeaderMap};
+use http_body::Frame;
+use http_body_util::{Full, StreamBody};
+use serde_json::{Value, json};
+use support::*;
+use tokio::time::{Instant, advance, sleep};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_free_models::{
+    Body, Catalog, HealthMap, Outcome, OutcomeKind, Provider, Refresh, Report, TargetState, stack,
+};
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// Free models of these ids, as OpenRouter lists them.
+fn listing(ids: &[&str]) -> Reply {
+    let price = json!({ "prompt": "0", "completion": "0" });
+    let row = |id: &&str| json!({ "id": id, "pricing": price });
+    Reply::json(
+        200,
+        json!({ "data": ids.iter().map(row).collect::<Vec<_>>() }),
+    )
+}
+
+/// A provider whose models are free if their price says so.
+fn priced(name: &str) -> Provider {
+    Provider::new(name)
+        .base_url(&format!("http://{name}.test/v1"))
+        .key(&format!("key-of-{name}"))
+        .build()
+        .expect("a valid provider")
+}
+
+fn pool(catalog: &Catalog) -> Vec<String> {
+    let snapshot = catalog.snapshot();
+    let targets = snapshot.targets().iter();
+    targets.map(|target| target.id().to_string()).collect()
+}
+
+fn refresh(catalog: &Catalog, providers: &[Provider]) -> Refresh {
+    let refresh = Refresh::new(catalog.clone(), HealthMap::seeded(7))
+        .seed(7)
+        .jitter(0.0);
+    let add = |refresh: Refresh, provider: &Provider| refresh.provider(provider.clone());
+    providers.iter().fold(refresh, add)
+}
+
+/// A call of an upstream: when, whom, with what.
+type Call = (Duration, String, HeaderMap);
+
+/// An upstream that notes when it is called, on a clock that only the test moves.
+fn noted(
+    answer: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static,
+) -> (Upstream, Arc<Mutex<Vec<Call>>>) {
+    let (began, calls) = (Instant::now(), Arc::new(Mutex::new(Vec::<Call>::new())));
+    let upstream = Upstream::new({
+        let calls = Arc::clone(&calls);
+        move |seen: &Seen| {
+            let host = seen.parts.uri.host().expect("a host").to_owned();
+            let mut calls = calls.lock().unwrap();
+            let before = calls.iter().filter(|(_, known, _)| *known == host).count();
+            calls.push((began.elapsed(), host, seen.parts.headers.clone()));
+            drop(calls);
+            answer(seen, before)
+        }
+    });
+    (upstream, calls)
+}
+
+/// At which second each call came.
+fn times(calls: &Mutex<Vec<Call>>) -> Vec<u64> {
+    let calls = calls.lock().unwrap();
+    calls.iter().map(|(at, ..)| at.as_secs()).collect()
+}
+
+fn one(mut reports: Vec<Report>) -> Report {
+    assert_eq!(reports.len(), 1);
+    reports.remove(0)
+}
+
+// Who is asked, and what comes of it.
+
+#[tokio::test(start_paused = true)]
+async fn all_are_asked_at_once_and_brought_in_in_the_order_given() {
+    let upstream = Upstream::new(|seen| match seen.parts.uri.host() {
+        Some("slow.test") => listing(&["m"]).after(secs(9)),
+        Some("slower.test") => listing(&["m"]).after(secs(10)),
+        _ => listing(&["m"]),
+    });
+    let catalog = Catalog::new();
+    let mut refresh = refresh(
+        &catalog,
+        &[priced("slower"), priced("quick"), priced("slow")],
+    );
+    let began = Instant::now();
+    let reports = refresh.once(upstream).await;
+    assert_eq!(began.elapsed().as_secs(), 10);
+    assert_eq!(pool(&catalog), ["slower/m", "quick/m", "slow/m"]);
+    let named: Vec<_> = reports
+        .iter()
+        .map(|report| report.provider.as_str())
+        .collect();
+    assert_eq!(named, ["slower", "quick", "slow"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_says_what_changed() {
+    let upstream = Upstream::script([
+        listing(&["a", "b"]),
+        Reply::json(
+            200,
+            json!([
+                { "id": "b", "pricing": { "prompt": "0", "completion": "0" } },
+                { "id": "c", "pricing": { "prompt": "0", "completion": "0" } },
+                { "id": "d", "pricing": { "prompt": "1", "completion": "1" } },
+                { "id": "e" },
+                "what is this?",
+            ]),
+        ),
+        Reply::error(503),
+    ]);
+    let catalog = Catalog::new();
+    let mut refresh = refresh(&catalog, &[priced("p")]);
+    let reports = refresh.reports();
+    let first = one(refresh.once(upstream.clone()).await);
+    assert_eq!(first.to_string(), "p: 2 free models, 2 new, 0 gone");
+
+    let second = one(refresh.once(upstream.clone()).await);
+    let swap = second.swap.expect("a swap");
+    assert_eq!((swap.added, swap.removed, swap.kept), (1, 1, 1));
+    assert_eq!((second.free, second.not_free, second.unpriced), (2, 2, 1));
+    assert_eq!(second.skipped.len(), 1);
+    assert!(second.error.is_none());
+
+    advance(secs(60)).await;
+    let third = one(refresh.once(upstream).await);
+    let error = third.error.as_ref().expect("an error");
+    assert_eq!(error.status(), Some(StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!((third.swap, third.free), (None, 2));
+    assert_eq!(third.read_at, second.read_at);
+    assert!(
+        third
+            .to_string()
+            .starts_with("p: 2 free models as before: "),
+        "{third}"
+    );
+    let kept = reports.of("p").expect("a report");
+    assert_eq!((kept.error, reports.all().len()), (third.error, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_goes_to_its_own_listing_only() {
+    let (upstream, calls) = noted(|_, _| listing(&["m"]));
+    let providers = [priced("a"), priced("b")];
+    refresh(&Catalog::new(), &providers).once(upstream).await;
+    let calls = calls.lock().unwrap();
+    let sent = |host: &str| {
+        let mut of_host = calls.iter().filter(|(_, known, _)| known == host);
+        of_host.next().expect("a call").2["authorization"].clone()
+    };
+    assert_eq!(calls.len(), 2);
+    assert_eq!(sent("a.test"), "Bearer key-of-a");
+    assert_eq!(sent("b.test"), "Bearer key-of-b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_never_shows_a_key() {
+    let upstream = Upstream::new(|seen| Reply {
+        error: Some(format!(
+            "cannot send {:?}",
+            seen.parts.headers["authorization"].to_str()
+        )),
+        ..Reply::error(500)
+    });
+    let report = one(refresh(&Catalog::new(), &[priced("p")])
+        .once(upstream)
+        .await);
+    assert!(report.to_string().contains("cannot send"), "{report}");
+    assert!(
+        !format!("{report} {report:?}").contains("key-of-p"),
+        "{report:?}"
+    );
+}
+
+// What stays, and what does not.
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_stays_when_a_listing_cannot_be_read() {
+    let broken = Step::Data(Bytes::from_static(b"{\"data\": ["));
+    let redirect = Reply::error(302).header("location", "http://elsewhere.test/v1/models");
+    for (reply, why) in [
+        (Reply::error(500), "500"),
+        (Reply::error(401), "401"),
+        (Reply::error(304), "304"),
+        (redirect, "302"),
+        (Reply::unreachable(), "connection refused"),
+        (Reply::hang(), "within 30s"),
+        (
+            Reply::new(200, "text/html", "<html>maintenance</html>"),
+            "not JSON",
+        ),
+        (Reply::json(200, json!({ "error": "later" })), "no list"),
+        (Reply::json(200, json!({ "data": [] })), "empty"),
+        (
+            Reply::json(200, json!([1, "x", { "id": "\n" }])),
+            "no entry",
+        ),
+        (
+            listing(&["x".repeat(4096).as_str()]),
+            "larger than 4096 bytes",
+        ),
+        (
+            Reply {
+                steps: vec![broken.clone(), Step::Break],
+                ..listing(&[])
+            },
+            "connection reset",
+        ),
+        (
+            Reply {
+                steps: vec![broken, Step::Hang],
+                ..listing(&[])
+            },
+            "within 30s",
+        ),
+    ] {
+        let catalog = Catalog::new();
+        let upstream = Upstream::script([listing(&["m"]), reply]);
+        let mut refresh = refresh(&catalog, &[priced("p")]).max_listing(4096);
+        refresh.once(upstream.clone()).await;
+        let report = one(refresh.once(upstream.clone()).await);
+        let error = report.error.expect(why).to_string();
+        assert!(error.contains(why), "{why}: {error}");
+        assert_eq!(
+            (pool(&catalog), report.free),
+            (vec!["p/m".to_owned()], 1),
+            "{why}"
+        );
+        assert_eq!((upstream.calls(), upstream.alive()), (2, 0), "{why}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_empty_frames_without_end_is_over_at_the_deadline() {
+    let client = service_fn(|_: Request<Body>| {
+        let nothing = || Ok::<_, Infallible>(Frame::data(Bytes::new()));
+        let frames = futures_util::stream::repeat_with(nothing);
+        ready(Ok::<_, Infallible>(Response::new(StreamBody::new(frames))))
+    });
+    let mut refresh = refresh(&Catalog::new(), &[priced("p")]).timeout(secs(3));
+    let asked = refresh.once(client);
+    let mut asked = std::pin::pin!(asked);
+    // The clock of a paused runtime stands still while there is work, so it is moved by hand.
+    assert!(asked.as_mut().now_or_never().is_none());
+    advance(secs(4)).await;
+    let report = one(asked.now_or_never().expect("an end"));
+    assert!(
+        report
+            .error
+            .expect("an error")
+            .to_string()
+            .contains("within 3s")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_of_which_nothing_is_free_any_more_empties_its_provider() {
+    for price in [
+        json!({ "prompt": "0.1", "completion": "0" }),
+        json!(null),
+        json!({}),
+    ] {
+        let paid = json!({ "data": [{ "id": "m", "pricing": price }] });
+        let upstream = Upstream::new(move |seen| match seen.parts.uri.host() {
+            Some("other.test") => listing(&["m"]),
+            _ => Reply::json(200, paid.clone()),
+        });
+        let (catalog, providers) = (Catalog::new(), [priced("p"), priced("other")]);
+        let mut refresh = refresh(&catalog, &providers);
+        refresh.once(Upstream::script([listing(&["m"])])).await;
+        let reports = refresh.once(upstream).await;
+        assert_eq!(pool(&catalog), ["other/m"]);
+        assert!(reports[0].error.is_none());
+        assert_eq!(reports[0].swap.expect("a swap").removed, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_leaves_lets_requests_in_flight_finish_and_gets_no_more() {
+    let (catalog, health) = (Catalog::new(), HealthMap::seeded(7));
+    let mut refresh = Refresh::new(catalog.clone(), health.clone()).provider(priced("p"));
+    refresh.once(Upstream::script([listing(&["old"])])).await;
+    let stack = stack(catalog.clone(), health.clone());
+    let mut slow = Reply::words(&["hel", "lo"]);
+    slow.steps.insert(2, Step::Pause(secs(60)));
+    let upstream = Upstream::script([slow, Reply::answer("new here")]);
+    let response = stack.layer(upstream.clone()).oneshot(streamed_chat()).await;
+    let response = response.expect("a response");
+
+    refresh.once(Upstream::script([listing(&["new"])])).await;
+    assert_eq!(pool(&catalog), ["p/new"]);
+    let whole = read(response).await;
+    assert!(whole.broken.is_none() && whole.text().contains("[DONE]"));
+    let of_old = health.snapshot();
+    let of_old = of_old.target("p", "old").expect("it is remembered").tally;
+    assert_eq!((of_old.started, of_old.succeeded), (1, 1));
+
+    let whole = send(&stack, &upstream, chat()).await;
+    assert_eq!(whole.header("x-free-model"), Some("new"));
+}
+
+// When.
+
+/// Runs a refresh for so long, and says at which seconds it asked.
+async fn run_for(time: Duration, refresh: Refresh, answer: fn(&Seen, usize) -> Reply) -> Vec<u64> {
+    let (upstream, calls) = noted(answer);
+    let running = tokio::spawn(refresh.run(upstream));
+    sleep(time).await;
+    running.abort();
+    times(&calls)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_is_asked_every_ten_minutes() {
+    let refresh = refresh(&Catalog::new(), &[priced("p")]);
+    let times = run_for(secs(1900), refresh, |_, _| listing(&["m"])).await;
+    assert_eq!(times, [0, 600, 1200, 1800]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_seed_gives_one_schedule_within_a_tenth_of_the_interval() {
+    let ask = |seed| {
+        let refresh = Refresh::new(Catalog::new(), HealthMap::new()).provider(priced("p"));
+        run_for(secs(30_000), refresh.seed(seed), |_, _| listing(&["m"]))
+    };
+    let times = ask(7).await;
+    assert_eq!(times, ask(7).await);
+    assert_ne!(times, ask(8).await);
+    let waits: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(
+        waits.iter().all(|wait| (539..=661).contains(wait)),
+        "{waits:?}"
+    );
+    assert!(waits.iter().any(|&wait| wait != waits[0]), "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fresh_listing_is_not_asked_for_again_before_its_age_is_over() {
+    let refresh = refresh(&Catalog::new(), &[priced("p")]);
+    let times = run_for(secs(5000), refresh, |_, calls| match calls {
+        0 => listing(&["m"]).header("cache-control", "public, max-age=3600"),
+        _ => listing(&["m"]).header("cache-control", "no-cache, max-age=3600"),
+    });
+    assert_eq!(times.await, [0, 3600, 4200, 4800]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_retried_sooner_and_then_less_often() {
+    let refresh = refresh(&Catalog::new(), &[priced("p")]);
+    let times = run_for(secs(1600), refresh, |_, calls| match calls {
+        6 => listing(&["m"]),
+        _ => Reply::error(500),
+    });
+    assert_eq!(times.await, [0, 30, 90, 210, 450, 930, 1530]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_asks_for_a_pause_gets_it() {
+    let refresh = refresh(&Catalog::new(), &[priced("p")]);
+    let times = run_for(secs(1700), refresh, |_, calls| match calls {
+        0 => Reply::error(429).header("retry-after", "1000"),
+        _ => listing(&["m"]),
+    });
+    assert_eq!(times.await, [0, 1000, 1600]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_providers_trouble_neither_delays_nor_touches_another() {
+    let (upstream, calls) = noted(|seen, _| match seen.parts.uri.host() {
+        Some("well.test") => listing(&["m"]),
+        Some("dead.test") => Reply::unreachable(),
+        _ => Reply::hang(),
+    });
+    let catalog = Catalog::new();
+    let providers = [priced("silent"), priced("dead"), priced("well")];
+    let refresh = refresh(&catalog, &providers).timeout(secs(3000));
+    let running = tokio::spawn(refresh.run(upstream));
+    sleep(secs(1)).await;
+    assert_eq!(pool(&catalog), ["well/m"]);
+    sleep(secs(1800)).await;
+    let calls = calls.lock().unwrap();
+    let well = calls.iter().filter(|(_, host, _)| host == "well.test");
+    let times: Vec<_> = well.map(|(at, ..)| at.as_secs()).collect();
+    assert_eq!(times, [0, 600, 1200, 1800]);
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_round_counts_for_the_schedule_of_the_next_ones() {
+    let (upstream, calls) = noted(|_, _| listing(&["m"]));
+    let mut refresh = refresh(&Catalog::new(), &[priced("p")]);
+    refresh.once(upstream.clone()).await;
+    let running = tokio::spawn(refresh.run(upstream));
+    sleep(secs(700)).await;
+    assert_eq!(times(&calls), [0, 600]);
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_report_is_told() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let refresh = refresh(&Catalog::new(), &[priced("p")]).on_report({
+        let told = Arc::clone(&told);
+        move |report| told.lock().unwrap().push(report.to_string())
+    });
+    run_for(secs(700), refresh, |_, calls| match calls {
+        0 => listing(&["m"]),
+        _ => Reply::error(500),
+    })
+    .await;
+    let told = told.lock().unwrap();
+    assert_eq!(told[0], "p: 1 free models, 1 new, 0 gone");
+    assert!(told[1].contains("500"), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_is_dropped_drops_what_is_under_way() {
+    let upstream = Upstream::script([Reply::hang()]);
+    let refresh = refresh(&Catalog::new(), &[priced("a"), priced("b")]);
+    let mut running = Box::pin(refresh.run(upstream.clone()));
+    assert!(running.as_mut().now_or_never().is_none());
+    assert_eq!(upstream.alive(), 2);
+    drop(running);
+    assert_eq!(upstream.alive(), 0);
+}
+
+// Conditional requests.
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_has_validators_is_asked_for_with_them_and_a_304_keeps_it() {
+    let (upstream, calls) = noted(|_, calls| match calls {
+        0 => listing(&["m"])
+            .header("etag", "\"one\"")
+            .header("last-modified", "Sat, 21 Nov 2026 07:00:00 GMT"),
+        1 => Reply::new(304, "application/json", "").header("etag", "W/\"two\""),
+        2 => Reply::error(500),
+        _ => listing(&["n"]),
+    });
+    let catalog = Catalog::new();
+    let mut refresh = refresh(&catalog, &[priced("p")]);
+    let first = one(refresh.once(upstream.clone()).await);
+    advance(secs(60)).await;
+    let same = one(refresh.once(upstream.clone()).await);
+    assert!(same.error.is_none() && same.swap.is_none());
+    assert!(same.read_at > first.read_at);
+    assert_eq!((pool(&catalog), same.free), (vec!["p/m".to_owned()], 1));
+    for _ in 0..3 {
+        refresh.once(upstream.clone()).await;
+    }
+    assert_eq!(pool(&catalog), ["p/n"]);
+    let calls = calls.lock().unwrap();
+    let sent: Vec<_> = calls
+        .iter()
+        .map(|(_, _, headers)| {
+            let value = |name| headers.get(name).map(|value| value.to_str().unwrap());
+            (value("if-none-match"), value("if-modified-since"))
+        })
+        .collect();
+    let then = Some("Sat, 21 Nov 2026 07:00:00 GMT");
+    let (one, two) = (Some("\"one\""), Some("W/\"two\""));
+    assert_eq!(
+        sent,
+        [
+            (None, None),
+            (one, then),
+            (two, then),
+            (two, then),
+            (None, None)
+        ]
+    );
+}
+
+// Health.
+
+#[tokio::test(start_paused = true)]
+async fn health_survives_a_refresh() {
+    let (catalog, health) = (Catalog::new(), HealthMap::seeded(7));
+    let mut refresh = Refresh::new(catalog.clone(), health.clone()).provider(priced("p"));
+    let upstream = Upstream::script([listing(&["m"])]);
+    refresh.once(upstream.clone()).await;
+    let target = catalog.snapshot().targets()[0].clone();
+    health.begin(&target).expect("healthy").succeed();
+    health
+        .begin(&target)
+        .expect("healthy")
+        .fail(&Outcome::of(OutcomeKind::Gone));
+    refresh.once(upstream).await;
+    let snapshot = health.snapshot();
+    let of_m = snapshot.target("p", "m").expect("it is known");
+    assert_eq!((of_m.state, of_m.tally.started), (TargetState::Gone, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_was_gone_is_tried_again_when_its_row_changes_or_comes_back() {
+    let changed =
+        json!([{ "id": "m", "pricing": { "prompt": "0", "completion": "0" }, "created": 1 }]);
+    for answers in [
+        vec![listing(&["m"]), Reply::json(200, changed)],
+        vec![listing(&["m"]), listing(&["n"]), listing(&["m"])],
+    ] {
+        let (catalog, health) = (Catalog::new(), HealthMap::seeded(7));
+        let mut refresh = Refresh::new(catalog.clone(), health.clone()).provider(priced("p"));
+        let upstream = Upstream::script(answers.clone());
+        refresh.once(upstream.clone()).await;
+        let target = catalog.snapshot().targets()[0].clone();
+        let attempt = health.begin(&target).expect("healthy");
+        attempt.fail(&Outcome::of(OutcomeKind::Gone));
+        for _ in 1..answers.len() {
+            let snapshot = health.snapshot();
+            assert_eq!(
+                snapshot.target("p", "m").expect("known").state,
+                TargetState::Gone
+            );
+            refresh.once(upstream.clone()).await;
+        }
+        let snapshot = health.snapshot();
+        assert_eq!(
+            snapshot.target("p", "m").expect("known").state,
+            TargetState::Healthy
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vanished_target_is_forgotten_after_a_day() {
+    let health = HealthMap::seeded(7);
+    let all = targets(&["p"], &["stays", "goes"]);
+    let (both, left) = (
+        Catalog::from_targets(all.clone()).snapshot(),
+        Catalog::from_targets([all[0].clone()]).snapshot(),
+    );
+    let known = || health.snapshot().targets.len();
+    health.sweep(&both);
+    advance(secs(2 * 86_400)).await;
+    health.sweep(&left);
+    assert_eq!(known(), 2, "the day begins when it is missed");
+    advance(secs(86_399)).await;
+    health.sweep(&both);
+    health.sweep(&left);
+    advance(secs(86_399)).await;
+    health.sweep(&left);
+    assert_eq!(known(), 2, "and begins anew when it was back");
+    advance(secs(1)).await;
+    health.sweep(&left);
+    assert_eq!(known(), 1);
+    assert!(health.snapshot().target("p", "stays").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cost_money_stays_out_for_ever_and_what_is_in_flight_stays_until_its_end() {
+    let health = HealthMap::seeded(7);
+    let all = targets(&["p"], &["bills", "busy", "idle"]);
+    let empty = Catalog::new().snapshot();
+    health.begin(&all[0]).expect("healthy").billed();
+    let busy = health.begin(&all[1]).expect("healthy");
+    health.begin(&all[2]).expect("healthy").succeed();
+    let known = || {
+        let snapshot = health.snapshot();
+        let models = snapshot
+            .targets
+            .iter()
+            .map(|target| target.id.model().to_owned());
+        models.collect::<Vec<_>>()
+    };
+    health.sweep(&empty);
+    advance(secs(40 * 86_400)).await;
+    health.sweep(&empty);
+    assert_eq!(known(), ["bills", "busy"]);
+    busy.succeed();
+    health.sweep(&empty);
+    assert_eq!(known(), ["bills"]);
+    health.sweep(&Catalog::from_targets(all.clone()).snapshot());
+    assert!(health.begin(&all[0]).is_none(), "it is still quarantined");
+}
+
+// The account of a key.
+
+fn openrouter(name: &str) -> Provider {
+    Provider::openrouter()
+        .name(name)
+        .key("k")
+        .build()
+        .expect("a provider")
+}
+
+fn is_about_the_key(seen: &Seen) -> bool {
+    seen.parts.uri == "https://openrouter.ai/api/v1/key"
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_key_says_of_its_quota_is_kept() {
+    let upstream = Upstream::new(|seen| match is_about_the_key(seen) {
+        true => Reply::json(
+            200,
+            json!({ "data": {
+                "label": "sk-or-v1-abc", "limit": null, "limit_remaining": 1.5, "usage": 0, "is_free_tier": true,
+                "free_model_daily_requests": { "used": 1060, "limit": 1000, "remaining": 0 },
+            } }),
+        ),
+        false => listing(&["a/m:free"]),
+    });
+    let catalog = Catalog::new();
+    let mut refresh = refresh(
+        &catalog,
+        &[openrouter("openrouter"), openrouter("openrouter#2")],
+    );
+    let reports = refresh.reports();
+    refresh.once(upstream).await;
+    for name in ["openrouter", "openrouter#2"] {
+        let account = reports.of(name).expect("a report").account;
+        let account = account.expect("a status");
+        assert_eq!(account.free_tier, Some(true));
+        assert_eq!(account.limit_remaining, Some(1.5));
+        let daily = account.daily_requests.expect("a day");
+        assert_eq!((daily.used, daily.limit, daily.remaining), (1060, 1000, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_says_nothing_is_unknown_and_no_error() {
+    for reply in [
+        Reply::error(401),
+        Reply::error(404),
+        Reply::unreachable(),
+        Reply::hang(),
+        Reply::new(200, "text/html", "<html>"),
+        Reply::new(200, "application/json", " ".repeat(1 << 20)),
+    ] {
+        let shown = format!("{reply:.100?}");
+        let upstream = Upstream::new(move |seen| match is_about_the_key(seen) {
+            true => reply.clone(),
+            false => listing(&["a/m:free"]),
+        });
+        let catalog = Catalog::new();
+        let report = one(refresh(&catalog, &[openrouter("openrouter")])
+            .once(upstream)
+            .await);
+        assert!(
+            report.error.is_none() && report.account.is_none(),
+            "{shown}"
+        );
+        assert_eq!(pool(&catalog), ["openrouter/a/m:free"]);
+    }
+}
+
+// Any client.
+
+/// Answers a listing, and fails the test if it is called without having been ready.
+#[derive(Default)]
+struct Strict {
+    ready: bool,
+}
+
+impl Clone for Strict {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Service<Request<Body>> for Strict {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        assert!(
+            std::mem::take(&mut self.ready),
+            "called without being ready"
+        );
+        ready(Ok(Response::new(Full::from(
+            r#"{"data": [{"id": "a/m:free", "pricing": {"prompt": "0", "completion": "0"}}]}"#,
+        ))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_instance_that_is_called_is_the_one_that_was_ready() {
+    let catalog = Catalog::new();
+    refresh(&catalog, &[openrouter("openrouter"), priced("p")])
+        .once(Strict::default())
+        .await;
+    assert_eq!(catalog.snapshot().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_need_not_be_send() {
+    let mine = Rc::new(Value::Null);
+    let client = service_fn(move |_: Request<Body>| {
+        let mine = Rc::clone(&mine);
+        ready(Ok::<_, Infallible>(Response::new(Full::from(
+            mine.to_string(),
+        ))))
+    });
+    let report = one(refresh(&Catalog::new(), &[priced("p")]).once(client).await);
+    assert!(report.error.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_without_an_address_is_reported_and_the_others_are_asked() {
+    let upstream = Upstream::script([listing(&["m"])]);
+    let catalog = Catalog::new();
+    let reports = refresh(&catalog, &[bare_provider("bare"), priced("p")])
+        .once(upstream)
+        .await;
+    assert!(
+        reports[0]
+            .error
+            .as_ref()
+            .expect("an error")
+            .to_string()
+            .contains("no base URL")
+    );
+    assert_eq!(pool(&catalog), ["p/m"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_provider_there_is_nothing_to_do_for_ever() {
+    let upstream = Upstream::script([Reply::error(500)]);
+    let mut refresh = refresh(&Catalog::new(), &[]);
+    assert!(refresh.once(upstream.clone()).await.is_empty());
+    assert!(
+        tokio::time::timeout(secs(1_000_000), refresh.run(upstream))
+            .await
+            .is_err()
+    );
+}

@@ -150,7 +150,7 @@ where
             response.attempt.exhausted(reset);
         }
         let (began, limit) = (response.attempt.began(), job.config.peek_limit);
-        let (peek, end) = match Kind::of(&response.head.headers) {
+        let (peek, end) = match Kind::of(&response.head.headers, job.endpoint()) {
             Kind::Events => (
                 Peek::events(limit),
                 job.within(began, job.config.first_token_timeout),

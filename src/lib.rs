@@ -113,6 +113,7 @@
 //! that says so. Timeouts around both must be longer than the fallback's own deadline. A layer that decompresses
 //! responses may stand inside or outside: upstreams are asked not to compress.
 
+mod accessors;
 mod answer;
 mod body;
 mod capability;

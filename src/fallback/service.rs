@@ -10,6 +10,7 @@ use tower_service::Service;
 
 use super::{body::ResponseBody, config::Config, future::ResponseFuture};
 use crate::{
+    accessors::accessors,
     body::{Body, BoxError},
     error::Refusal,
     intake,
@@ -46,20 +47,7 @@ pub struct Fallback<S> {
 }
 
 impl<S> Fallback<S> {
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service, to change it.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Gives the inner service back.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    accessors!();
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Fallback<S>

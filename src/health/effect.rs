@@ -204,10 +204,10 @@ impl State {
         if all {
             self.targets
                 .values_mut()
-                .for_each(|entry| entry.cooldown.forgive(KIND));
+                .for_each(|entry| entry.cooldown.forgive(KIND, recent));
             self.providers
                 .values_mut()
-                .for_each(|entry| entry.cooldown.forgive(KIND));
+                .for_each(|entry| entry.cooldown.forgive(KIND, recent));
         } else {
             self.guess(Scope::Target, KIND, event);
             if many {

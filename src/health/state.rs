@@ -17,7 +17,6 @@ use crate::{
     capability::{Capability, CapabilitySet},
     catalog::{Provider, Snapshot, Target, TargetId},
     clock::Clock,
-    outcome::OutcomeKind,
 };
 
 /// What a failure taught about a target is believed for this long.
@@ -154,9 +153,7 @@ impl State {
             });
         if entry.row != row {
             entry.row = row;
-            entry
-                .cooldown
-                .lift(|kind| matches!(kind, OutcomeKind::Gone | OutcomeKind::Gated));
+            entry.cooldown.row_changed();
         }
     }
 

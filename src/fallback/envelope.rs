@@ -201,7 +201,11 @@ fn code(body: &Value, status: StatusCode) -> Option<String> {
         word.starts_with(|c: char| c.is_ascii_alphabetic())
             && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
-    let class = || body["detail"].as_str().and(body["error"].as_str());
+    let class = || {
+        body["error"]
+            .as_str()
+            .filter(|_| body["detail"].is_string())
+    };
     scalar(body, "status")
         .filter(is_name)
         .or_else(|| scalar(body, "name").filter(is_name))
@@ -517,8 +521,7 @@ mod tests {
             ]);
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-                prop::collection::vec((key, inner), 0..5)
-                    .prop_map(|fields| Value::from_iter(fields)),
+                prop::collection::vec((key, inner), 0..5).prop_map(Value::from_iter),
             ]
         })
     }

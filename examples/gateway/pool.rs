@@ -148,6 +148,9 @@ fn written(model: &config::Model) -> Model {
     if let Some(parameters) = &model.parameters {
         builder = builder.parameters(parameters);
     }
+    if let Some((width, height)) = model.size {
+        builder = builder.image_size(width, height);
+    }
     builder.into()
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::SystemTime};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tower_free_models::{AccountStatus, Cooling, Provider, Report};
+use tower_free_models::{AccountStatus, Cooling, ImageQueue, Provider, Report};
 
 use crate::server::Gateway;
 
@@ -33,9 +33,10 @@ pub(crate) fn status(gateway: &Gateway) -> Value {
         })
         .collect();
     let reports = gateway.reports.all();
-    let in_pool = pool.providers().iter().map(Provider::name);
+    let in_pool = |name| pool.providers().iter().find(|known| known.name() == name);
+    let names = pool.providers().iter().map(Provider::name);
     // Those that have nothing to offer now are shown as well.
-    let names: BTreeSet<_> = in_pool
+    let names: BTreeSet<_> = names
         .chain(reports.iter().map(|report| report.provider.as_str()))
         .collect();
     let providers: Vec<_> = names
@@ -50,6 +51,7 @@ pub(crate) fn status(gateway: &Gateway) -> Value {
                 "cooling": of_health.and_then(|known| known.cooling.as_ref()).map(cooling),
                 "listing": report.map(listing),
                 "account": report.and_then(|report| report.account.as_ref()).map(account),
+                "images": in_pool(name).and_then(Provider::image_queue).as_ref().map(images),
             })
         })
         .collect();
@@ -82,6 +84,17 @@ fn account(account: &AccountStatus) -> Value {
 
 fn time(at: SystemTime) -> Option<String> {
     Some(Timestamp::try_from(at).ok()?.to_string())
+}
+
+/// A server that makes one image at a time.
+fn images(queue: &ImageQueue) -> Value {
+    json!({
+        "waiting": queue.waiting,
+        "running": queue.running.map(|progress| json!({
+            "fraction": progress.fraction,
+            "eta_s": progress.eta.map(|eta| eta.as_secs_f64()),
+        })),
+    })
 }
 
 fn cooling(cooling: &Cooling) -> Value {

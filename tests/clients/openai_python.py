@@ -264,9 +264,9 @@ LAWS = {
 }
 
 
-def main():
+def run(laws):
+    """Tries each law; how many failed."""
     failed = 0
-    laws = LAWS[sys.argv[1] if len(sys.argv) > 1 else "pool"]
     for law in laws:
         name = law.__name__.replace("_", " ")
         try:
@@ -276,8 +276,8 @@ def main():
             failed += 1
             print(f"FAILED {name}\n{traceback.format_exc()}", flush=True)
     print(f"{len(laws) - failed} passed, {failed} failed")
-    sys.exit(failed > 0)
+    return failed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(LAWS[sys.argv[1] if len(sys.argv) > 1 else "pool"]) > 0)

@@ -209,9 +209,10 @@ mod tests {
 
     #[test]
     fn where_there_are_no_generations_only_a_model_with_text_and_images_is_asked_by_chat() {
-        // Groq makes no images.
-        let provider = Provider::known("groq").expect("an entry").build();
-        let provider = provider.expect("a provider");
+        let groq = Provider::known("groq").expect("it is known");
+        let provider = groq.build().expect("a provider");
+        let generates = provider.serves(Endpoint::ImageGenerations);
+        assert_eq!(generates, Some(false));
         let api = |output: &[&str]| {
             let model = Model::new("m").output(output);
             api_of(&provider.target(model).expect("a target"))

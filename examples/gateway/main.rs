@@ -113,6 +113,9 @@ async fn simulate(config: &mut Config) -> Result<Vec<Source>, BoxError> {
     );
     // A simulated model that stalls does so for 8 s; what a newcomer should see is the fallback.
     config.first_token_timeout = config.first_token_timeout.min(Duration::from_secs(3));
+    config
+        .embedding_model
+        .get_or_insert_with(|| simulated::EMBEDDING_MODEL.to_owned());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let upstream =

@@ -130,7 +130,7 @@ fn log(report: &Report) {
 }
 
 fn written(model: &config::Model) -> Model {
-    let mut builder = Model::new(model.id.as_str());
+    let mut builder = Model::new(model.id.as_str()).random(model.random);
     if let Some(tokens) = model.context_length {
         builder = builder.context_length(tokens);
     }

@@ -91,6 +91,10 @@ fn stack(gateway: &Gateway, config: &Config) -> Stack {
             let layer = layer
                 .max_body(max_body)
                 .prefer_requested(config.prefer_requested);
+            let layer = match &config.embedding_model {
+                Some(model) => layer.embedding_model(model),
+                None => layer,
+            };
             match config.seed {
                 Some(seed) => layer.seed(seed),
                 None => layer,

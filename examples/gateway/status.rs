@@ -33,10 +33,9 @@ pub(crate) fn status(gateway: &Gateway) -> Value {
         })
         .collect();
     let reports = gateway.reports.all();
-    let in_pool = |name| pool.providers().iter().find(|known| known.name() == name);
-    let names = pool.providers().iter().map(Provider::name);
+    let in_pool = pool.providers().iter().map(Provider::name);
     // Those that have nothing to offer now are shown as well.
-    let names: BTreeSet<_> = names
+    let names: BTreeSet<_> = in_pool
         .chain(reports.iter().map(|report| report.provider.as_str()))
         .collect();
     let providers: Vec<_> = names
@@ -45,17 +44,30 @@ pub(crate) fn status(gateway: &Gateway) -> Value {
             let of_health = health.providers.iter().find(|known| known.name == name);
             let report = reports.iter().find(|report| report.provider == name);
             let targets = pool.targets().iter();
+            let known = pool.providers().iter().find(|known| known.name() == name);
+            let queue = known.and_then(Provider::image_queue);
             json!({
                 "name": name,
                 "targets": targets.filter(|target| target.provider().name() == name).count(),
                 "cooling": of_health.and_then(|known| known.cooling.as_ref()).map(cooling),
                 "listing": report.map(listing),
+                "images": queue.as_ref().map(images),
                 "account": report.and_then(|report| report.account.as_ref()).map(account),
-                "images": in_pool(name).and_then(Provider::image_queue).as_ref().map(images),
             })
         })
         .collect();
     json!({ "targets": targets, "providers": providers })
+}
+
+/// A server that makes one image at a time.
+fn images(queue: &ImageQueue) -> Value {
+    json!({
+        "waiting": queue.waiting,
+        "running": queue.running.map(|progress| json!({
+            "fraction": progress.fraction,
+            "eta_s": progress.eta.map(|eta| eta.as_secs_f64()),
+        })),
+    })
 }
 
 /// How the last refresh went; null for a provider whose models are written.
@@ -84,17 +96,6 @@ fn account(account: &AccountStatus) -> Value {
 
 fn time(at: SystemTime) -> Option<String> {
     Some(Timestamp::try_from(at).ok()?.to_string())
-}
-
-/// A server that makes one image at a time.
-fn images(queue: &ImageQueue) -> Value {
-    json!({
-        "waiting": queue.waiting,
-        "running": queue.running.map(|progress| json!({
-            "fraction": progress.fraction,
-            "eta_s": progress.eta.map(|eta| eta.as_secs_f64()),
-        })),
-    })
 }
 
 fn cooling(cooling: &Cooling) -> Value {

@@ -235,6 +235,13 @@ def the_providers_key_is_not_in_the_error():
     assert "canary" not in response.text + str(response.headers), response.text
 
 
+def an_empty_pool_of_images_says_what_would_fill_it():
+    error = raised(openai.NotFoundError, lambda: CLIENT.images.generate(prompt="a fox"))
+    assert error.param == "output_image", error.body
+    assert "AUTOMATIC1111" in error.message, error
+    assert_openai_shape(error.response.json())
+
+
 LAWS = {
     "pool": [
         chat_answers,
@@ -260,6 +267,7 @@ LAWS = {
         a_limit_arrives_as_a_rate_limit_error,
         a_limit_holds_for_streams_too,
         the_providers_key_is_not_in_the_error,
+        an_empty_pool_of_images_says_what_would_fill_it,
     ],
 }
 

@@ -95,9 +95,11 @@ key_env = "SDNEXT_KEY"
 [[provider.model]]
 id = "sks-fox.safetensors"
 size = "512x768"
+random = false
 
 [[provider.model]]
 id = "lost.safetensors"
+random = false
 TOML
 start gateway-images SDNEXT_KEY=artist:canary-sdnext-key "$gateway" --listen 127.0.0.1:0 --config "$work/images.toml"
 GATEWAY_URL=$address SDNEXT_URL=$sdnext "$python" tests/clients/openai_images.py || status=1

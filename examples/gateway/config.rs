@@ -101,6 +101,9 @@ pub(crate) struct Model {
     /// The id that is sent to the provider.
     #[serde(deserialize_with = "id")]
     pub(crate) id: String,
+    /// Whether it is picked for requests that do not name it; if not, those that do get no other.
+    #[serde(default = "yes")]
+    pub(crate) random: bool,
     /// How many tokens fit, prompt and answer together.
     pub(crate) context_length: Option<u64>,
     /// How many tokens an answer may have.
@@ -114,9 +117,6 @@ pub(crate) struct Model {
     /// Width and height in pixels of the images it makes where a request does not say.
     #[serde(default, deserialize_with = "image_size")]
     pub(crate) size: Option<(u32, u32)>,
-    /// Whether it is picked for requests that do not name it; if not, those that do get no other.
-    #[serde(default = "yes")]
-    pub(crate) random: bool,
 }
 
 /// A kind of content. A closed list, because a misspelt one would silently exclude a model.
@@ -314,6 +314,10 @@ impl Modality {
     }
 }
 
+fn yes() -> bool {
+    true
+}
+
 // Values that are written as text. What is expected is part of every error, whether the text makes
 // no sense or something else stands in its place.
 
@@ -375,6 +379,10 @@ fn base_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Uri>, D::Error>
     )
 }
 
+fn some_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    id(from).map(Some)
+}
+
 /// Names stand in headers, in logs and before the `/` of `provider/model`.
 fn name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     parsed(
@@ -416,14 +424,6 @@ fn image_size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<(u32, u32)>, 
             Some(Some((pixels(width)?, pixels(height)?)))
         },
     )
-}
-
-fn some_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    id(from).map(Some)
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn parsed<'de, D: Deserializer<'de>, T>(

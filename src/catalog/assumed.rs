@@ -25,8 +25,9 @@ const OMNI: CapabilitySet = THINKS_SEES_TOOLS
 /// What a service gives to each of its models for text, whichever it is: the window that it serves, or 0, and
 /// capabilities that are the server's work.
 const SERVICES: &[(&str, u64, CapabilitySet)] = &[
-    // The free plan cuts every window (other gateways, 2026-10). inference-docs.cerebras.ai/capabilities
-    ("cerebras", 8_192, SCHEMA),
+    // The free plan cuts every window (juspay/neurolink: providers/cerebras.md, 2026-08-27; others say 8,192).
+    // inference-docs.cerebras.ai/capabilities/structured-outputs
+    ("cerebras", 65_536, SCHEMA),
     // ai.google.dev/gemini-api/docs/openai
     ("google", 0, SCHEMA),
     // console.groq.com/docs/structured-outputs: the object of every model, a schema of some.
@@ -144,7 +145,7 @@ pub(super) fn of(provider: &str, model: &Model) -> Likeness {
     let &(_, window, output, able) = family.unwrap_or(&("", 0, 0, NOTHING));
     let stated = |tokens: u64| (tokens > 0).then_some(tokens);
     Likeness {
-        context_length: stated(cut).or(stated(window)),
+        context_length: stated(if cut > 0 { cut } else { window }),
         max_output: stated(output),
         yes: served.union(able),
     }
@@ -178,13 +179,10 @@ mod tests {
     }
 
     #[test]
-    fn an_assumed_output_is_marked_and_none_is_not() {
+    fn an_assumed_output_is_likely_and_not_stated() {
         let gemini = at("google", Model::new("gemini-3.5-flash"));
-        assert_eq!(gemini.max_output(), Some(65_535));
-        assert!(gemini.output_is_assumed());
-        let oss = at("p", Model::new("gpt-oss-120b"));
-        assert_eq!(oss.max_output(), None);
-        assert!(!oss.output_is_assumed());
+        assert_eq!(gemini.likely_output(), Some(65_535));
+        assert_eq!(gemini.max_output(), None);
     }
 
     #[test]
@@ -195,8 +193,11 @@ mod tests {
             .parameters(["reasoning"]);
         let model = at("p", model);
         assert_eq!(model.context_length(), Some(1000));
-        assert_eq!(model.max_output(), Some(10));
-        assert!(!model.context_is_assumed() && !model.output_is_assumed());
+        assert_eq!(
+            (model.max_output(), model.likely_output()),
+            (Some(10), Some(10))
+        );
+        assert!(!model.context_is_assumed());
         assert!(model.capabilities().no.contains(Capability::Tools));
         assert!(model.capabilities().yes.contains(Capability::Reasoning));
         assert_eq!(model.assumed(), CapabilitySet::EMPTY);
@@ -233,7 +234,7 @@ mod tests {
         );
         assert_eq!(
             at("cerebras#2", Model::new("unheard-of")).context_length(),
-            Some(8_192)
+            Some(65_536)
         );
     }
 

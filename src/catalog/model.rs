@@ -44,7 +44,7 @@ pub struct Model {
 struct Assumed {
     capabilities: CapabilitySet,
     context_length: bool,
-    max_output: bool,
+    max_output: Option<u64>,
 }
 
 /// What each capability is called in `supported_parameters`, under any of these names.
@@ -145,13 +145,13 @@ impl Model {
         &self.id
     }
 
-    /// The window in tokens, if it is known.
+    /// The window in tokens, if it is stated or [assumed](Self::context_is_assumed).
     #[must_use]
     pub fn context_length(&self) -> Option<u64> {
         self.context_length
     }
 
-    /// The longest answer in tokens, if it is known.
+    /// The longest answer in tokens, if it is stated.
     ///
     /// A request that allows for more (in `max_tokens`, `max_completion_tokens` or `max_output_tokens`) goes to models
     /// that have more first. To this one it is sent with this limit instead, which `x-free-adjusted` tells: the answer
@@ -186,10 +186,12 @@ impl Model {
         self.assumed.context_length
     }
 
-    /// Whether nobody has stated the [`max_output`](Self::max_output), and it is that of models of its name.
+    /// The longest answer in tokens: the [`max_output`](Self::max_output), or else that of models of its name.
+    ///
+    /// Good enough to prefer one model to another, and not to cut a request down to it.
     #[must_use]
-    pub fn output_is_assumed(&self) -> bool {
-        self.assumed.max_output
+    pub fn likely_output(&self) -> Option<u64> {
+        self.max_output.or(self.assumed.max_output)
     }
 
     /// Whether it may be picked without being asked for by name.
@@ -272,10 +274,7 @@ impl Model {
             self.context_length = like.context_length;
             self.assumed.context_length = like.context_length.is_some();
         }
-        if self.max_output.is_none() {
-            self.max_output = like.max_output;
-            self.assumed.max_output = like.max_output.is_some();
-        }
+        self.assumed.max_output = like.max_output;
         self
     }
 }

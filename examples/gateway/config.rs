@@ -101,9 +101,6 @@ pub(crate) struct Model {
     /// The id that is sent to the provider.
     #[serde(deserialize_with = "id")]
     pub(crate) id: String,
-    /// Whether it is picked for requests that do not name it; if not, those that do get no other.
-    #[serde(default = "yes")]
-    pub(crate) random: bool,
     /// How many tokens fit, prompt and answer together.
     pub(crate) context_length: Option<u64>,
     /// How many tokens an answer may have.
@@ -114,6 +111,9 @@ pub(crate) struct Model {
     pub(crate) output: Option<Vec<Modality>>,
     /// The request's parameters it understands, in the words of OpenRouter's listing.
     pub(crate) parameters: Option<Vec<String>>,
+    /// Whether it is picked for requests that do not name it; if not, those that do get no other.
+    #[serde(default = "yes")]
+    pub(crate) random: bool,
 }
 
 /// A kind of content. A closed list, because a misspelt one would silently exclude a model.
@@ -311,10 +311,6 @@ impl Modality {
     }
 }
 
-fn yes() -> bool {
-    true
-}
-
 // Values that are written as text. What is expected is part of every error, whether the text makes
 // no sense or something else stands in its place.
 
@@ -376,10 +372,6 @@ fn base_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Uri>, D::Error>
     )
 }
 
-fn some_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    id(from).map(Some)
-}
-
 /// Names stand in headers, in logs and before the `/` of `provider/model`.
 fn name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     parsed(
@@ -408,6 +400,14 @@ fn id<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
         (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()))
             .then(|| text.to_owned())
     })
+}
+
+fn some_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    id(from).map(Some)
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn parsed<'de, D: Deserializer<'de>, T>(

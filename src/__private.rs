@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::{
     answer,
     dialect::Dialect,
-    request::{Endpoint, Recipient, ScanError, scan},
+    request::{Endpoint, Recipient, ScanError, scan, scan_form},
     sse::EventReader,
 };
 
@@ -72,4 +72,16 @@ pub fn rewrite(
         Err(ScanError::NotUtf8 { .. } | ScanError::Syntax { .. }) => Err(Refusal::NotJson),
         Err(_) => Err(Refusal::NotRouted),
     }
+}
+
+/// Scans a form and rewrites it once; `None` if it is refused.
+#[must_use]
+pub fn rewrite_form(body: &Bytes, content_type: &str, model: &str) -> Option<Vec<Bytes>> {
+    let scanned = scan_form(body, Endpoint::ImageEdits, content_type.as_bytes());
+    let recipient = Recipient {
+        model,
+        dialect: &Dialect::OPENAI,
+        max_output: None,
+    };
+    Some(scanned.ok()?.rewrite(body, &recipient).body.collect())
 }

@@ -111,6 +111,9 @@ pub(crate) struct Model {
     pub(crate) output: Option<Vec<Modality>>,
     /// The request's parameters it understands, in the words of OpenRouter's listing.
     pub(crate) parameters: Option<Vec<String>>,
+    /// Width and height in pixels of the images it makes where a request does not say.
+    #[serde(default, deserialize_with = "image_size")]
+    pub(crate) size: Option<(u32, u32)>,
     /// Whether it is picked for requests that do not name it; if not, those that do get no other.
     #[serde(default = "yes")]
     pub(crate) random: bool,
@@ -397,9 +400,22 @@ fn variable_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D
 
 fn id<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     parsed(from, "the id of a model", |text| {
-        (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()))
-            .then(|| text.to_owned())
+        // There are blanks in the titles of checkpoints.
+        let fits = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+        (!text.is_empty() && text.trim() == text && text.bytes().all(fits)).then(|| text.to_owned())
     })
+}
+
+fn image_size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<(u32, u32)>, D::Error> {
+    parsed(
+        from,
+        "a width and a height in pixels, like \"512x512\"",
+        |text| {
+            let (width, height) = text.split_once('x')?;
+            let pixels = |text: &str| text.parse().ok().filter(|&pixels: &u32| pixels > 0);
+            Some(Some((pixels(width)?, pixels(height)?)))
+        },
+    )
 }
 
 fn some_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
@@ -786,6 +802,21 @@ mod tests {
             local("[[provider.model]]\nid = \"a\"\ninput = [\"pictures\"]\n"),
             &["line 6", "`image`"],
         );
+    }
+
+    #[test]
+    fn a_model_of_images_has_a_title_and_may_have_a_size() {
+        let config = local("[[provider.model]]\nid = \"me [0123]\"\nsize = \"512x768\"\n").unwrap();
+        let me = &config.providers[0].models[0];
+        assert_eq!((me.id.as_str(), me.size), ("me [0123]", Some((512, 768))));
+        for nonsense in ["\"512\"", "512", "\"0x512\"", "\"512x-1\"", "\"big\""] {
+            refused(
+                local(&format!(
+                    "[[provider.model]]\nid = \"me\"\nsize = {nonsense}\n"
+                )),
+                &["line 6", "like \"512x512\""],
+            );
+        }
     }
 
     #[test]

@@ -54,11 +54,11 @@ pub(super) enum Field {
 ///
 /// The keys of what must change are compared as the most lenient upstream would: unescaped, and without their case.
 #[derive(Debug, Default)]
-pub(super) struct Edits<'a> {
-    pub(super) fields: Members<Field>,
-    pub(super) messages: Members<&'static str>,
+pub(super) struct EditsReader<'a> {
+    fields: Members<Field>,
+    messages: Members<&'static str>,
     /// One past the bracket that opens the body.
-    pub(super) open: usize,
+    open: usize,
     must: usize,
     others: usize,
     dropped: [bool; DROPPED.len()],
@@ -83,7 +83,7 @@ enum Within {
     Message,
 }
 
-impl<'a> Edits<'a> {
+impl<'a> EditsReader<'a> {
     pub(super) fn read(&mut self, token: &Token<'a>) -> Result<(), ScanError> {
         match (token.depth, token.event) {
             (0, Event::Begin(_)) => {
@@ -175,18 +175,19 @@ impl<'a> Edits<'a> {
     }
 }
 
-/// The members that can change, as they are kept for the attempts.
+/// The members of a body that can change, as they are kept for all attempts.
 #[derive(Clone, Debug)]
-pub(super) struct Editable {
+pub(super) struct JsonEdits {
     pub(super) fields: Vec<Member<Field>>,
     /// Whether there are more fields than these.
     pub(super) any_unlisted: bool,
     pub(super) messages: Vec<Member<&'static str>>,
+    /// One past the bracket that opens the body.
     pub(super) open: usize,
 }
 
-impl From<Edits<'_>> for Editable {
-    fn from(edits: Edits<'_>) -> Self {
+impl From<EditsReader<'_>> for JsonEdits {
+    fn from(edits: EditsReader<'_>) -> Self {
         Self {
             fields: edits.fields.list,
             any_unlisted: edits.fields.any_unlisted,

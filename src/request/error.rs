@@ -37,6 +37,8 @@ pub(crate) enum ScanError {
         /// Its `type`, cut if it is long; empty if it has none that is a string.
         kind: String,
     },
+    /// The body is not a form that can be read, for this reason.
+    Form(&'static str),
 }
 
 impl fmt::Display for ScanError {
@@ -61,6 +63,7 @@ impl fmt::Display for ScanError {
                 f,
                 "tools[{index}] is not supported: its `type` must be \"function\" or \"custom\""
             ),
+            Self::Form(what) => write!(f, "the body is not a form that can be read: {what}"),
             Self::UnsupportedTool { index, kind } => write!(
                 f,
                 "tools[{index}] of type {kind:?} is not supported: only \"function\" and \"custom\" are"

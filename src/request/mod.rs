@@ -7,12 +7,13 @@
 //!
 //! One job a file: `json` knows the grammar, `text` what a string stands for, `edits` the members that can change,
 //! `members` the commas between them, `tools` which tools may pass, `places` where in a request something is needed,
-//! `tokens` how long text is to a model. `rules` says what a dialect makes of a field, `rewrite` does it.
+//! `tokens` how long text is to a model, `form` the forms that some requests come as. `rules` says what a dialect makes of a field, `rewrite` does it.
 
 mod edits;
 mod endpoint;
 mod error;
-mod json;
+mod form;
+pub(crate) mod json;
 mod members;
 mod needs;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod tools;
 use crate::dialect::{Dialect, Rule};
 pub use endpoint::Endpoint;
 pub(crate) use error::ScanError;
+pub(crate) use form::scan_form;
 pub use needs::Needs;
 pub(crate) use needs::{LONGEST_ID, State};
 pub(crate) use rewrite::{Recipient, Rewritten};

@@ -248,7 +248,7 @@ fn assert_refused_as_by_reference(body: &[u8]) {
             let first = body.iter().find(|byte| !b" \n\t\r".contains(byte));
             assert_ne!(first, Some(&b'{'));
         }
-        Err(error @ (ScanError::TooDeep { .. } | ScanError::TooManyEdits)) => {
+        Err(error @ (ScanError::TooDeep { .. } | ScanError::TooManyEdits | ScanError::Form(_))) => {
             panic!("{error}");
         }
         Err(ScanError::UnsupportedTool { .. }) | Ok(_) => assert!(oracle::is_json(body)),

@@ -5,10 +5,11 @@ use std::{fmt::Write as _, ops::Range};
 use bytes::Bytes;
 
 use super::{
-    edits::Field,
+    edits::{Field, JsonEdits},
+    endpoint::Endpoint,
     members::{Commas, Member},
     rules::{Fate, Given, Rules, spoken},
-    scan::Envelope,
+    scan::{Edits, Envelope},
     segments::Segments,
     text::Text,
 };
@@ -56,20 +57,20 @@ impl Envelope {
     /// `body` must be the very bytes that were scanned.
     pub(crate) fn rewrite(&self, body: &Bytes, to: &Recipient<'_>) -> Rewritten {
         debug_assert_eq!(body.len(), self.len, "not the body that was scanned");
-        let mut rewriting = Rewriting {
-            body,
-            edits: Vec::with_capacity(self.editable.fields.len()),
-            done: Rewritten {
-                dropped: self.dropped.iter().map(|&name| name.to_owned()).collect(),
-                ..Rewritten::default()
-            },
+        let done = Rewritten {
+            dropped: self.dropped.iter().map(|&name| name.to_owned()).collect(),
+            ..Rewritten::default()
         };
-        let insert = rewriting.fields(self, to);
-        let message_fields = spoken(self.needs.endpoint, to).message_fields;
-        if !message_fields.is_empty() {
-            rewriting.messages(&self.editable.messages, message_fields);
+        match &self.edits {
+            Edits::Form(form) => Rewritten {
+                body: form.rewrite(body, to.model),
+                ..done
+            },
+            Edits::Json(json) => {
+                let edits = Vec::with_capacity(json.fields.len());
+                Rewriting { body, edits, done }.json(json, self.needs.endpoint, to)
+            }
         }
-        rewriting.finish(self.editable.open, insert)
     }
 }
 
@@ -80,14 +81,21 @@ struct Rewriting<'a> {
 }
 
 impl Rewriting<'_> {
+    fn json(mut self, json: &JsonEdits, endpoint: Endpoint, to: &Recipient<'_>) -> Rewritten {
+        let insert = self.fields(json, endpoint, to);
+        let message_fields = spoken(endpoint, to).message_fields;
+        if !message_fields.is_empty() {
+            self.messages(&json.messages, message_fields);
+        }
+        self.finish(json.open, insert)
+    }
+
     /// Edits the top-level members; returns what is to be put before them.
-    fn fields(&mut self, envelope: &Envelope, to: &Recipient<'_>) -> String {
-        let editable = &envelope.editable;
-        let endpoint = envelope.needs.endpoint;
+    fn fields(&mut self, json: &JsonEdits, endpoint: Endpoint, to: &Recipient<'_>) -> String {
         let body = self.body;
         let model = Bytes::from(quoted(to.model));
         let given: Vec<_> = if Rules::any(endpoint, to) {
-            let members = editable.fields.iter();
+            let members = json.fields.iter();
             members.map(|member| given(body, member)).collect()
         } else {
             Vec::new()
@@ -96,7 +104,7 @@ impl Rewriting<'_> {
         let mut commas = Commas::default();
         let mut has_model = false;
         let mut sent: Vec<&str> = Vec::new();
-        for (index, member) in editable.fields.iter().enumerate() {
+        for (index, member) in json.fields.iter().enumerate() {
             let field = given.get(index);
             let fate = match member.what {
                 Field::Dropped => Fate::Gone,
@@ -135,15 +143,15 @@ impl Rewriting<'_> {
             let _ = write!(insert, "\"model\":{model},");
         }
         // What is not listed may be the very field that seems to be missing.
-        if !editable.any_unlisted {
-            for (name, json) in rules.defaults() {
+        if !json.any_unlisted {
+            for (name, value) in rules.defaults() {
                 if !sent.contains(&name) {
-                    let _ = write!(insert, "{}:{json},", quoted(name));
+                    let _ = write!(insert, "{}:{value},", quoted(name));
                     note(&mut self.done.adjusted, name);
                 }
             }
         }
-        if !commas.any_left && !editable.any_unlisted {
+        if !commas.any_left && !json.any_unlisted {
             insert.pop();
         }
         insert
@@ -239,7 +247,6 @@ mod tests {
         catalog::KnownProvider,
         dialect::Rule,
         request::{
-            Endpoint,
             edits::{MAX_FIELDS, MAX_MESSAGE_FIELDS, MESSAGE_FIELDS},
             scan,
         },

@@ -1,9 +1,10 @@
-//! One pass over a body.
+//! One pass over a body of JSON.
 
 use super::{
-    edits::{Editable, Edits},
+    edits::{EditsReader, JsonEdits},
     endpoint::Endpoint,
     error::ScanError,
+    form::FormEdits,
     json::{Event, Kind, Reader},
     needs::Needs,
     places::NeedsReader,
@@ -20,8 +21,15 @@ pub(crate) struct Envelope {
     pub(crate) dropped: Vec<&'static str>,
     /// What the request needs.
     pub(crate) needs: Needs,
-    pub(super) editable: Editable,
+    pub(super) edits: Edits,
     pub(super) len: usize,
+}
+
+/// What can change in a body.
+#[derive(Clone, Debug)]
+pub(super) enum Edits {
+    Json(JsonEdits),
+    Form(FormEdits),
 }
 
 /// Reads `body` once and makes sure that it is a JSON object whose tools may pass.
@@ -30,7 +38,7 @@ pub(crate) fn scan(body: &[u8], endpoint: Endpoint) -> Result<Envelope, ScanErro
         offset: error.valid_up_to(),
     })?;
     let mut reader = Reader::new(text);
-    let mut edits = Edits::default();
+    let mut edits = EditsReader::default();
     let mut tools = ToolGuard::default();
     let mut needs = NeedsReader::new(endpoint);
     while let Some(token) = reader.next()? {
@@ -47,7 +55,7 @@ pub(crate) fn scan(body: &[u8], endpoint: Endpoint) -> Result<Envelope, ScanErro
         requested: edits.requested(),
         dropped: edits.dropped(),
         needs: needs.finish(),
-        editable: edits.into(),
+        edits: Edits::Json(edits.into()),
         len: body.len(),
     })
 }

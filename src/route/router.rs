@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header::CONTENT_TYPE, request::Parts};
 
 use super::{
     exchange, forward,
@@ -102,7 +102,7 @@ impl Router {
         let slot = parts.extensions.remove::<AttemptSlot>();
         let alone = Session::default();
         let session = slot.as_ref().map_or(&alone, AttemptSlot::session);
-        let envelope = scan(session, bytes, endpoint)?;
+        let envelope = scan(session, bytes, endpoint, &parts.headers)?;
         let attempt = self.pick(&envelope, &parts.headers, session, slot.as_ref())?;
         let target = attempt.target().clone();
         let recipient = Recipient {
@@ -215,13 +215,23 @@ fn translation(
 }
 
 /// Scans the body, unless these very bytes were scanned for an earlier attempt.
-fn scan(session: &Session, bytes: &Bytes, endpoint: Endpoint) -> Result<Arc<Envelope>, Refusal> {
+fn scan(
+    session: &Session,
+    bytes: &Bytes,
+    endpoint: Endpoint,
+    headers: &HeaderMap,
+) -> Result<Arc<Envelope>, Refusal> {
     let mut memory = session.lock();
     if let Some(envelope) = memory.scan_of(bytes) {
         return Ok(envelope);
     }
-    let envelope =
-        request::scan(bytes, endpoint).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let envelope = match headers.get(CONTENT_TYPE) {
+        Some(kind) if intake::is_form(kind.as_bytes()) => {
+            request::scan_form(bytes, endpoint, kind.as_bytes())
+        }
+        _ => request::scan(bytes, endpoint),
+    }
+    .map_err(|error| Refusal::bad_request(error.to_string()))?;
     let envelope = Arc::new(envelope);
     memory.keep_scan(bytes, &envelope);
     Ok(envelope)

@@ -72,10 +72,17 @@
 //!
 //! # What is routed
 //!
-//! POST requests to `…/chat/completions` with a JSON body. Everything else passes through untouched and unbuffered.
+//! POST requests to `…/chat/completions`, `…/completions`, `…/responses`, `…/embeddings`, `…/images/generations` and
+//! `…/images/edits` with a JSON body: see [`Endpoint`]. Everything else passes through untouched and unbuffered.
 //! `free`, `auto`, `openrouter/free`, an empty or a missing `model` mean any model; the id of a model means that one
 //! first, at any provider; `provider/id` means that model there; any other name means any. A request header
-//! `x-free-pin: true` forbids any model but the one that is named.
+//! `x-free-pin: true` forbids any model but the one that is named; so does a model with
+//! [`random(false)`](ModelBuilder::random), by itself.
+//!
+//! A model is picked only for what it is [for](Model::is_for), at a provider that is not known to lack the endpoint.
+//! Embeddings get the model that they name, or [the configured one](FreeModelRouteLayer::embedding_model), and never
+//! another. A response that goes on from a `previous_response_id` stays at the provider that made that one; what else
+//! only one provider keeps (`conversation`, `background`, references to items, stored prompts) is refused.
 //!
 //! # Images
 //!

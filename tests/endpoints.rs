@@ -18,6 +18,7 @@ fn of(provider: &str, model: impl Into<Model>) -> Target {
         .expect("a free model")
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "bodies are written in place")]
 fn ask(endpoint: Endpoint, body: Value) -> Request<Full<Bytes>> {
     post(&format!("/v1{endpoint}"), body.to_string())
 }
@@ -229,6 +230,32 @@ async fn a_provider_that_is_known_not_to_serve_an_endpoint_is_not_asked() {
         error["message"].as_str().unwrap().contains("/responses"),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_known_to_serve_an_endpoint_goes_before_who_may() {
+    let known = KnownProvider::all()
+        .iter()
+        .filter(|known| known.endpoints.contains(&Endpoint::Responses))
+        .filter_map(|known| known.builder().build().ok())
+        .find_map(|provider| provider.target(Model::new("acme/known:free")).ok())
+        .expect("a known provider with this endpoint");
+    let (stack, _) = seeded([of("a", Model::new("m")), known.clone()]);
+    let upstream = Upstream::new(move |seen| match seen.target() == "a/m" {
+        true => answer_of(seen.parts.uri.path()),
+        false => Reply::error(503),
+    });
+    let request = || respond(json!({ "input": "hi" }));
+    let whole = send(&stack, &upstream, request()).await;
+    assert_eq!(
+        whole.header("x-free-model"),
+        Some("m"),
+        "who may is asked next"
+    );
+    assert_eq!(upstream.seen.lock().unwrap()[0].model(), "acme/known:free");
+    // In a chat both are as good.
+    let (stack, _) = seeded([of("a", Model::new("m")), known]);
+    assert_eq!(only(&stack, chat).await.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,6 +68,7 @@ enum Place {
 
 impl Place {
     /// The place of the top-level member `key`.
+    #[expect(clippy::match_same_arms, reason = "in the order of the endpoints")]
     fn top(endpoint: Endpoint, key: &str) -> Self {
         match (endpoint, key) {
             (_, "stream") => Self::Stream,
@@ -107,8 +108,8 @@ impl Place {
         }
         match (self, &*key.name()) {
             (Self::TextOptions, "format") => Self::ResponseFormat,
-            (Self::Message | Self::Item | Self::Inputs, "content") => Self::Content,
-            (Self::Item, "output" | "summary") => Self::Content,
+            (Self::Message | Self::Item | Self::Inputs, "content")
+            | (Self::Item, "output" | "summary") => Self::Content,
             (Self::Item, "type") => Self::ItemType,
             (Self::Item, "id") => Self::ItemId,
             (Self::Message, "tool_calls") => Self::ToolCalls,

@@ -177,6 +177,24 @@ fn conversation() -> impl Strategy<Value = String> {
     vec(member, 1..4).prop_map(|items| joined('{', &items, '}'))
 }
 
+/// A body with fields that mean something to one endpoint or another.
+fn addressed() -> impl Strategy<Value = String> {
+    let fields: &[&str] = &[
+        "messages",
+        "input",
+        "prompt",
+        "suffix",
+        "images",
+        "text",
+        "tools",
+        "conversation",
+        "previous_response_id",
+    ];
+    let member =
+        (select(fields), value()).prop_map(|(field, value)| format!("\"{field}\":{value}"));
+    vec(member, 1..5).prop_map(|items| joined('{', &items, '}'))
+}
+
 /// A change of one place of a text to something that may break it.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let bytes: &[&[u8]] = &[
@@ -276,6 +294,16 @@ proptest! {
         max_output in option::of(1..2000u64),
     ) {
         assert_rewritten(body.into(), "a/b:free", &dialect, max_output);
+    }
+
+    #[test]
+    fn what_is_refused_does_not_depend_on_the_endpoint(
+        body in prop_oneof![addressed().prop_map(String::into_bytes), damaged()],
+    ) {
+        let chat = scan(&body, Endpoint::ChatCompletions).err();
+        for endpoint in Endpoint::ALL {
+            prop_assert_eq!(scan(&body, endpoint).err(), chat.clone(), "{}", endpoint);
+        }
     }
 
     #[test]

@@ -109,7 +109,7 @@ fn crc(data: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    fn request(fields: Value) -> ImageRequest {
+    fn request(fields: &Value) -> ImageRequest {
         let mut request = json!({ "model": "m", "prompt": "a cat" });
         let fields = fields.as_object().cloned().unwrap_or_default();
         request.as_object_mut().unwrap().extend(fields);
@@ -131,7 +131,7 @@ mod tests {
             (json!({ "size": "300x7" }), (300, 7)),
             (json!({ "size": "0x99999" }), (1, 2048)),
         ] {
-            assert_eq!(request(asked.clone()).size(), sides, "{asked}");
+            assert_eq!(request(&asked).size(), sides, "{asked}");
         }
         let image = png(300, 7, 1);
         assert!(image.starts_with(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x01\x2c\0\0\0\x07"));
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn different_prompts_and_numbers_give_different_images() {
-        let answer = request(json!({ "n": 2 })).answer(1, "p/m");
+        let answer = request(&json!({ "n": 2 })).answer(1, "p/m");
         assert_ne!(answer["data"][0]["b64_json"], answer["data"][1]["b64_json"]);
         let prompt = answer["data"][0]["revised_prompt"].as_str().unwrap();
         assert!(prompt.ends_with("simulated"), "{prompt}");

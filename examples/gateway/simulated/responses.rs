@@ -33,7 +33,7 @@ struct Request {
 pub(super) fn read(body: &Bytes) -> serde_json::Result<ChatRequest> {
     let request: Request = serde_json::from_slice(body)?;
     let messages = match request.input {
-        Value::Array(items) => items.into_iter().filter_map(message).collect(),
+        Value::Array(items) => items.iter().filter_map(message).collect(),
         text => vec![said("user", text)],
     };
     // Here a function stands beside its type; a chat nests it.
@@ -59,7 +59,7 @@ pub(super) fn read(body: &Bytes) -> serde_json::Result<ChatRequest> {
     })
 }
 
-fn message(item: Value) -> Option<Message> {
+fn message(item: &Value) -> Option<Message> {
     match item["type"].as_str() {
         Some("function_call_output") => Some(said("tool", item["output"].clone())),
         Some("message") | None => {

@@ -569,3 +569,21 @@ async fn vectors_and_images_come_from_the_models_that_make_them() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_model_is_listed_as_free() {
+    let router = upstream(7);
+    for place in PROVIDERS {
+        let got = list(&router, place.name, Some(place.key)).await;
+        let provider = tower_free_models::Provider::new(place.name)
+            .build()
+            .unwrap();
+        let now = std::time::SystemTime::UNIX_EPOCH;
+        let listing = provider.read_listing(got.text.as_bytes(), now).unwrap();
+        assert_eq!(listing.skipped(), [], "{}", place.name);
+        let listed = listing.into_targets();
+        let ids: Vec<_> = listed.iter().map(|target| target.id().model()).collect();
+        let models: Vec<_> = place.models.iter().map(|model| model.id).collect();
+        assert_eq!(ids, models);
+    }
+}

@@ -77,6 +77,10 @@
 //! first, at any provider; `provider/id` means that model there; any other name means any. A request header
 //! `x-free-pin: true` forbids any model but the one that is named.
 //!
+//! `…/audio/transcriptions` and `…/audio/translations` take forms (`multipart/form-data`), `…/images/edits` forms and JSON.
+//! A form keeps its parts byte for byte, but for `model` and what could cost money; it has at most 256 of them, and what
+//! two upstreams could read in two ways (a bare line feed for a CRLF, an encoded name) is answered with a 400.
+//!
 //! # What a response says
 //!
 //! | header | |

@@ -19,7 +19,10 @@ use super::{
     stage::{Next, OwnSlot, Read, Stage, own},
     watch::Watch,
 };
-use crate::{body::Body, limits, outcome::OutcomeKind, readied::Readied, slot::AttemptSlot};
+use crate::{
+    body::Body, capability::Capability, limits, outcome::OutcomeKind, readied::Readied,
+    slot::AttemptSlot,
+};
 
 /// The steps between the stages.
 pub(super) struct Run<'a, S, E> {
@@ -177,6 +180,9 @@ where
             Some(Peeked::Error(error)) => {
                 self.then(|job| job.hidden_error(response.attempt, response.head, error))
             }
+            Some(Peeked::Empty) if self.is_silence(&peek) => {
+                self.commit(response, peek, Peeked::Whole)
+            }
             Some(Peeked::Empty) => {
                 self.then(|job| job.no_answer(response.attempt, OutcomeKind::Empty))
             }
@@ -185,6 +191,13 @@ where
             }
             None => self.then(|job| job.too_slow(response.attempt)),
         }
+    }
+
+    /// Whether an answer without content says that nobody spoke in a recording. An empty body says nothing.
+    fn is_silence(&self, peek: &Peek) -> bool {
+        let endpoint = self.job.as_ref().and_then(|job| job.endpoint());
+        endpoint.is_some_and(|endpoint| endpoint.output() == Capability::Transcription)
+            && matches!(peek, Peek::Answer { frames, .. } if frames.len() > 0)
     }
 
     /// From here on bytes reach the caller.

@@ -81,6 +81,20 @@
 //! A form keeps its parts byte for byte, but for `model` and what could cost money; it has at most 256 of them, and what
 //! two upstreams could read in two ways (a bare line feed for a CRLF, an encoded name) is answered with a 400.
 //!
+//! # Images
+//!
+//! `POST …/images/generations` is sent as it is where a provider serves that. Elsewhere it is translated, as the
+//! provider's [`ImageApi`] says, and the answer comes back in OpenAI's format: `data[]` with `b64_json`, or with a data
+//! URL in `url` if `response_format` is `"url"`.
+//!
+//! Of a request that is translated, `prompt`, `n` (1 to 10), `size` and `response_format` are read; what cannot be done
+//! is a 400 that names the field, `stream` among them. `txt2img` also takes `negative_prompt`, `steps` (1 to 150) and
+//! `seed`, with sides that are multiples of 8 up to 2048 pixels; a model may have
+//! [a size of its own](ModelBuilder::image_size). An answer says of each image its `media_type`, `width` and `height`,
+//! all read from its bytes, and where the server tells them its `seed` and `infotext`; `metadata` names the checkpoint
+//! that was used and its settings. What is no PNG, JPEG or WebP is a failure, and so is an answer above 64 MiB, which
+//! is held in memory with what is made of it.
+//!
 //! # What a response says
 //!
 //! | header | |

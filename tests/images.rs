@@ -16,9 +16,10 @@ use sdnext::{GENERATION, Mood, Sdnext};
 use serde_json::{Value, json};
 use support::*;
 use tokio::time::Instant;
-use tower::{Layer, ServiceExt};
+use tower::{Layer, ServiceExt, limit::ConcurrencyLimit};
 use tower_free_models::{
-    Dialect, FreeRule, HealthMap, ImageApi, Model, Provider, Stack, Target, TargetState,
+    Catalog, Dialect, FreeModelRouteLayer, FreeRule, HealthMap, ImageApi, Model, ModelBuilder,
+    Provider, Stack, Target, TargetState,
 };
 
 /// The model that every provider here has, by the name that the stand-in for sdnext knows.
@@ -162,6 +163,41 @@ async fn a_chat_model_draws_what_is_asked_for() {
                 "messages": [{ "role": "user", "content": "photo of a sks fox" }] })
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_writes_and_draws_is_asked_by_chat_where_there_are_no_generations() {
+    let groq = Provider::known("groq").expect("it is known");
+    let groq = groq.key("key-of-groq").build().expect("a provider");
+    let target = |model: ModelBuilder| groq.target(model).expect("a target");
+    let (stack, _) = seeded([
+        target(Model::new("artist").output(["text", "image"])),
+        target(Model::new("writer").output(["text"])),
+        target(Model::new("painter").output(["image"])),
+    ]);
+    let upstream = Upstream::script([drawing(&[&data_url()], json!(null))]);
+    for _ in 0..8 {
+        let whole = send(&stack, &upstream, request(json!({ "model": "free" }))).await;
+        assert_eq!(whole.status(), 200, "{whole:?}");
+        assert_eq!(whole.header("x-free-model"), Some("artist"));
+    }
+    let seen = upstream.seen.lock().unwrap();
+    assert!(seen[0].parts.uri.path().ends_with("/chat/completions"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_translated_answer_keeps_the_limits_in_its_head_and_nothing_that_described_its_body() {
+    let (stack, _) = seeded([at("a", ImageApi::Chat)]);
+    let reply = drawing(&[&data_url()], json!(null))
+        .header("x-ratelimit-remaining-requests", "3")
+        .header("content-digest", "sha-256=:AAAA:")
+        .header("content-length", "1");
+    let whole = send(&stack, &Upstream::script([reply]), request(json!({}))).await;
+    assert_eq!(whole.header("x-ratelimit-remaining-requests"), Some("3"));
+    assert_eq!(whole.header("content-digest"), None);
+    let length = whole.body.len().to_string();
+    assert_eq!(whole.header("content-length"), Some(&*length));
+    assert_eq!(whole.header("content-type"), Some("application/json"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -398,6 +434,50 @@ async fn a_provider_that_can_stream_does_so_where_another_one_cannot() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_router_without_a_fallback_translates_too_and_finishes_its_attempts() {
+    let health = HealthMap::seeded(7);
+    let target = studio();
+    let layer = FreeModelRouteLayer::new(Catalog::from_targets([target]), health.clone());
+    for (asked, status) in [
+        (json!({ "size": "8x8" }), 200),
+        (json!({ "size": "9x9" }), 400),
+    ] {
+        let sdnext = Sdnext::new(Mood::Well, nobody());
+        let response = layer.layer(sdnext).oneshot(request(asked)).await;
+        let whole = read(response.expect("a response")).await;
+        assert_eq!(whole.status(), status, "{whole:?}");
+        assert_eq!(whole.header("x-free-model"), Some(MODEL));
+    }
+    let tally = health.snapshot().targets[0].tally.clone();
+    assert_eq!((tally.started, tally.succeeded, tally.failed), (2, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_request_for_an_image_finds_whoever_makes_them_and_nobody_else() {
+    let writer = target(&provider("writer"), "chat-model");
+    let (stack, _) = seeded([writer, studio()]);
+    let sdnext = Sdnext::new(Mood::Well, nobody());
+    for _ in 0..8 {
+        let asked = json!({ "model": "dall-e-3", "size": "8x8" });
+        let whole = ask(&stack, &sdnext, request(asked)).await;
+        assert_eq!(whole.status(), 200, "{whole:?}");
+        assert_eq!(whole.header("x-free-provider"), Some("studio"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_sdnext_is_sent_as_basic_authentication() {
+    let known = Provider::known("sdnext").expect("it is known");
+    let provider = known.key("artist:secret").build().expect("a provider");
+    let (stack, _) = seeded([target(&provider, MODEL)]);
+    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let whole = ask(&stack, &sdnext, request(json!({ "size": "8x8" }))).await;
+    assert_eq!(whole.status(), 200, "{whole:?}");
+    let expected = format!("Basic {}", BASE64.encode("artist:secret"));
+    assert_eq!(sdnext.first_header("authorization"), Some(expected));
+}
+
 // One at a time.
 
 /// Sends a request for an image and lets it go as far as it can now.
@@ -458,6 +538,27 @@ async fn progress_can_be_read_while_an_image_is_made() {
         .filter(|asked| *asked == "GET /sdapi/v1/progress?skip_current_image=true");
     let seconds = usize::try_from(GENERATION.as_secs()).expect("small");
     assert!((seconds - 1..=seconds).contains(&polls.count()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_turn_holds_no_readiness() {
+    let target = studio();
+    let provider = target.provider().clone();
+    let (stack, _) = seeded([target]);
+    let sdnext = Sdnext::new(Mood::Well, nobody());
+    // One place for the image, one for the question how far it is.
+    let limited = stack.layer(ConcurrencyLimit::new(sdnext, 2));
+    let requests: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(limited.clone().oneshot(request(json!({ "size": "8x8" })))))
+        .collect();
+    tokio::time::sleep(GENERATION / 2).await;
+    let queue = provider.image_queue().expect("a queue");
+    assert_eq!(queue.waiting, 2);
+    assert!(queue.running.expect("progress").fraction > 0.2);
+    for request in requests {
+        let response = request.await.expect("it ends").expect("a response");
+        assert_eq!(response.status(), 200);
+    }
 }
 
 #[tokio::test(start_paused = true)]

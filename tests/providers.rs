@@ -261,18 +261,39 @@ impl Entry {
         self.known.endpoints.contains(&Endpoint::ChatCompletions)
     }
 
-    /// Two of the listing's models, or one, that can answer the request of [`ask`](Self::ask).
-    fn targets(&self, provider: &Provider) -> Vec<Target> {
-        let output = match self.serves_chats() {
+    /// The first of the listing's models that can answer the request of [`ask`](Self::ask).
+    fn asked(&self, provider: &Provider) -> Target {
+        let fits = |target: &Target| target.model().is_for(self.output());
+        let asked = self.listed(provider).into_iter().find(fits);
+        asked.unwrap_or_else(|| panic!("{}: nobody to ask", self.known.name))
+    }
+
+    fn output(&self) -> Capability {
+        match self.serves_chats() {
             true => Capability::TextOutput,
             false => Capability::ImageOutput,
+        }
+    }
+
+    /// Another provider's target that can answer too.
+    fn another(&self) -> Target {
+        let output = match self.serves_chats() {
+            true => "text",
+            false => "image",
         };
-        let fits = |target: &Target| target.model().is_for(output) && !target.model().is_guard();
-        let mut targets = self.listed(provider);
-        targets.retain(fits);
-        targets.truncate(2);
-        assert!(!targets.is_empty(), "{}: nobody to ask", self.known.name);
-        targets
+        let model = Model::new("other").output([output]);
+        provider("second").target(model).expect("a free model")
+    }
+
+    /// How that answers.
+    fn another_answer(&self) -> Reply {
+        match self.serves_chats() {
+            true => Reply::answer("hello"),
+            false => Reply::json(
+                200,
+                json!({ "created": 1, "data": [{ "b64_json": "aGVsbG8=" }] }),
+            ),
+        }
     }
 
     /// What is asked of the entry: a chat, or an image where it has no chats.
@@ -298,41 +319,19 @@ impl Entry {
         }
     }
 
-    /// Asks the first target, which answers with `reply`; `others` are there to go on with.
-    async fn meet(&self, reply: Reply, streamed: bool, others: &[Target]) -> Met {
-        let provider = self.provider();
-        let targets = self.targets(&provider);
-        let asked = targets[0].clone();
-        let mut pool = if others.is_empty() {
-            vec![asked.clone()]
-        } else {
-            targets.clone()
-        };
-        pool.extend_from_slice(others);
-        let (stack, health) = seeded(pool);
-        let (name, first) = (self.known.name, self.upstream(reply));
-        let (base, id) = (self.base(), asked.model().id().to_owned());
-        let upstream = Upstream::new(move |seen| {
-            let own = base.parse::<Uri>().expect("a base URL");
-            let at_home = seen.parts.uri.authority() == own.authority();
-            let for_sibling = at_home
-                && serde_json::from_slice::<Value>(&seen.body)
-                    .is_ok_and(|body| body["model"].as_str().is_some_and(|model| model != id));
-            match at_home && !for_sibling {
-                true => first(seen),
-                false => Reply::answer(&format!("instead of {name}")),
-            }
+    /// Asks the entry, which answers with `reply`; `another` is there to go on with.
+    async fn meet(&self, reply: Reply, streamed: bool, another: Option<Target>) -> Met {
+        let asked = self.asked(&self.provider());
+        let (stack, health) = seeded([asked.clone()].into_iter().chain(another));
+        let (first, then) = (self.upstream(reply), self.another_answer());
+        let upstream = Upstream::new(move |seen| match seen.parts.uri.host() {
+            Some("second.test") => then.clone(),
+            _ => first(seen),
         });
-        let mut request = self.ask(&asked, streamed);
-        for (name, value) in CALLERS_OWN {
-            request
-                .headers_mut()
-                .insert(name, value.parse().expect("a header"));
-        }
+        let request = with_callers_own(self.ask(&asked, streamed));
         let response = send(&stack, &upstream, request).await;
         Met {
             asked,
-            sibling: targets.get(1).cloned(),
             health,
             upstream,
             response,
@@ -340,10 +339,18 @@ impl Entry {
     }
 }
 
+/// The request with the caller's own credentials.
+fn with_callers_own(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+    for (name, value) in CALLERS_OWN {
+        let value = value.parse().expect("a header");
+        request.headers_mut().insert(name, value);
+    }
+    request
+}
+
 /// What came of asking an entry.
 struct Met {
     asked: Target,
-    sibling: Option<Target>,
     health: HealthMap,
     upstream: Upstream,
     response: Whole,
@@ -361,12 +368,21 @@ fn names(set: CapabilitySet) -> Vec<String> {
     names
 }
 
+/// What is stated of a model: what is only assumed is left out.
 fn stated(model: &Model) -> Facts {
+    let capabilities = model.capabilities();
+    let yes = names(capabilities.yes);
+    let assumed = names(model.assumed());
     Facts {
-        context_length: model.context_length(),
+        context_length: model
+            .context_length()
+            .filter(|_| !model.context_is_assumed()),
         max_output: model.max_output(),
-        yes: names(model.capabilities().yes),
-        no: names(model.capabilities().no),
+        yes: yes
+            .into_iter()
+            .filter(|name| !assumed.contains(name))
+            .collect(),
+        no: names(capabilities.no),
     }
 }
 
@@ -517,8 +533,9 @@ async fn a_key_goes_to_its_own_server_in_its_own_form_and_nowhere_else() {
             return;
         }
         let name = entry.known.name;
-        let other = target(&provider("second"), "other");
-        let met = entry.meet(Reply::error(401), false, &[other]).await;
+        let met = entry
+            .meet(Reply::error(401), false, Some(entry.another()))
+            .await;
         assert_eq!(met.response.status(), 200, "{name}");
         let seen = met.upstream.seen.lock().unwrap();
         assert!(
@@ -563,7 +580,7 @@ async fn without_a_key_no_credential_is_sent() {
             return;
         }
         let provider = entry.provider_with(None);
-        let asked = entry.targets(&provider).remove(0);
+        let asked = entry.asked(&provider);
         let request = provider.listing_request().expect("a listing");
         assert!(
             !request.headers().contains_key("authorization"),
@@ -701,7 +718,7 @@ async fn a_request_arrives_as_the_provider_takes_it() {
         let name = entry.known.name;
         let provider = entry.provider();
         for case in &entry.fixture.requests {
-            let asked = entry.targets(&provider).remove(0);
+            let asked = entry.asked(&provider);
             let (stack, _) = seeded([asked.clone()]);
             let upstream = Upstream::new(|_| Reply::answer("hello"));
             let mut body = case.body.clone();
@@ -761,7 +778,7 @@ async fn a_success_reaches_the_caller() {
             return;
         };
         let met = entry
-            .meet(Reply::json(200, success.clone()), false, &[])
+            .meet(Reply::json(200, success.clone()), false, None)
             .await;
         assert_eq!(met.response.status(), 200, "{name}: {:?}", met.response);
         assert_eq!(met.response.header("x-free-provider"), Some(name));
@@ -783,7 +800,7 @@ async fn a_stream_reaches_the_caller_byte_for_byte() {
         let steps = events
             .iter()
             .map(|event| Step::Data(format!("{event}\n\n").into()));
-        let met = entry.meet(Reply::stream(steps), true, &[]).await;
+        let met = entry.meet(Reply::stream(steps), true, None).await;
         assert_eq!(met.response.status(), 200, "{name}: {:?}", met.response);
         assert_eq!(met.response.text(), whole, "{name}");
         assert_eq!(met.response.broken, None, "{name}");
@@ -803,8 +820,9 @@ async fn an_error_is_what_its_words_say_and_the_request_goes_on_elsewhere() {
 async fn goes_on_elsewhere(entry: Arc<Entry>, index: usize) {
     let case = &entry.fixture.errors[index];
     let what = format!("{}: {}", entry.known.name, case.what);
-    let other = target(&provider("second"), "other");
-    let met = entry.meet(case.reply(), case.is_streamed(), &[other]).await;
+    let met = entry
+        .meet(case.reply(), case.is_streamed(), Some(entry.another()))
+        .await;
     assert_eq!(met.response.status(), 200, "{what}: {:?}", met.response);
     let trail = format!("{}={}, ", met.asked.id(), case.outcome);
     let found = met.response.header("x-free-trail").unwrap_or_default();
@@ -860,11 +878,6 @@ fn assert_cooling(met: &Met, case: &ErrorCase, what: &str) {
         }
         (_, cooling) => panic!("{what}: {cooling:?}"),
     }
-    // What is the provider's holds its other models back too, and what is the model's does not.
-    if let Some(sibling) = &met.sibling {
-        let held = of(sibling).is_some();
-        assert_eq!(held, scope == Scope::Provider, "{what}: {:?}", of(sibling));
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -875,7 +888,7 @@ async fn an_error_that_nobody_can_mend_is_one_openai_error_in_the_providers_word
 async fn is_one_openai_error(entry: Arc<Entry>, index: usize) {
     let case = &entry.fixture.errors[index];
     let what = format!("{}: {}", entry.known.name, case.what);
-    let met = entry.meet(case.reply(), case.is_streamed(), &[]).await;
+    let met = entry.meet(case.reply(), case.is_streamed(), None).await;
     let response = &met.response;
     assert!(response.status() >= 400, "{what}: {response:?}");
     let content_type = response.header("content-type").unwrap_or_default();
@@ -915,12 +928,11 @@ async fn no_error_gives_a_key_away() {
             return;
         }
         let name = entry.known.name;
-        let second = provider("second");
         let echo = format!("Who is {KEY}? You sent {}.", entry.credential());
         for status in [400, 401, 403, 404, 429, 500] {
-            for others in [vec![], vec![target(&second, "other")]] {
+            for another in [None, Some(entry.another())] {
                 let body = json!({ "error": { "message": echo, "code": status } });
-                let met = entry.meet(Reply::json(status, body), false, &others).await;
+                let met = entry.meet(Reply::json(status, body), false, another).await;
                 let mut said = met.response.text().to_owned();
                 for (header, value) in &met.response.parts.headers {
                     said.push_str(&format!("{header}: {}\n", text_of(value)));
@@ -963,7 +975,10 @@ Who offers models for free, as this crate knows it. The page is made from the ta
 `REWRITE_PROVIDERS_MD=1 cargo test --test providers` writes it anew.
 
 Free plans change without notice: what is stated here is as old as its source. A limit is counted for the
-whole account, or for each model by itself.
+whole account, or for each model by itself. Sources that are cited often: freellmapi is
+tashfeenahmed/freellmapi at 291556df (2026-08-22), survey a probe of the rate limits of 13 providers
+(2026-07-26), list cheahjs/free-llm-api-resources at e6765bc9 (2026-07-18), peers what the sources of other
+free gateways state (read 2026-11-21).
 ";
 
 const CLOSING: &str = "
@@ -1118,8 +1133,9 @@ fn grouped(number: u64) -> String {
 
 fn section(Entry { known, fixture }: &Entry) -> String {
     let mut lines = vec![format!("base URL: `{}`", known.base_url)];
-    if known.day != Day::Unknown {
-        lines.push(format!("day: {}", day(known.day)));
+    let by_day = known.limits.iter().any(|limit| limit.per == Period::Day);
+    if by_day || known.day != Day::Unknown {
+        lines.push(format!("its day {}", day(known.day)));
     }
     lines.extend(quirks(known));
     if !known.note.is_empty() {
@@ -1133,6 +1149,7 @@ fn section(Entry { known, fixture }: &Entry) -> String {
 
 fn day(day: Day) -> &'static str {
     match day {
+        Day::Unknown => "ends at a time that is not known: what is used up rests for 24 hours",
         Day::Utc => "ends at midnight UTC",
         Day::Pacific => "ends at midnight in California",
         other => panic!("how is {other:?} said?"),

@@ -140,6 +140,9 @@ mod tests {
     fn a_key_that_no_header_can_carry_is_an_error_that_names_its_variable_only() {
         let variable = |name: &str| (name == "GROQ_API_KEY").then(|| "two words".to_owned());
         let error = offered(KnownProvider::all(), false, &variable).expect_err("an error");
-        assert!(error.contains("GROQ_API_KEY") && !error.contains("two words"), "{error}");
+        assert!(
+            error.contains("GROQ_API_KEY") && !error.contains("two words"),
+            "{error}"
+        );
     }
 }

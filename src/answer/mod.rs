@@ -2,6 +2,7 @@
 //!
 //! Providers commit to a 200 before their upstream has run, so an error, or nothing at all, may come in one.
 
+pub(crate) mod normal;
 pub(crate) mod shape;
 
 use serde::de::MapAccess;

@@ -405,7 +405,7 @@ impl ProviderBuilder {
                 .filter(|listing| !is_whole(listing) || at.is_some())
                 .unwrap_or(DEFAULT_LISTING),
             listing_format: known.map(|known| known.listing_format).unwrap_or_default(),
-            unlisted: at.map(|at| at.unlisted).unwrap_or_default(),
+            unlisted: known.map(|known| known.unlisted).unwrap_or_default(),
             day: self.day.unwrap_or(known_day),
             endpoints: known.map(|known| known.endpoints),
             image_queue: (dialect.images == ImageApi::Sdapi).then(Queue::new),

@@ -60,9 +60,14 @@ pub enum ImageApi {
     OpenAi,
     /// By OpenRouter's `/images`.
     OpenRouter,
-    /// By a chat whose answer holds the images, in `message.images`.
+    /// By a chat whose answer holds the images, in `message.images`: one chat for each image, one after the other. Of
+    /// the size only the ratio is asked for.
     Chat,
-    /// By `/sdapi/v1/txt2img`, as AUTOMATIC1111 and sdnext have it.
+    /// By `/sdapi/v1/txt2img`, as AUTOMATIC1111 and sdnext have it, on a base URL with or without `/v1` or `/sdapi/v1`
+    /// at its end.
+    ///
+    /// The checkpoint is looked for first, since a server ignores one that it does not have. Requests are sent one at a
+    /// time: see [`Provider::image_queue`](crate::Provider::image_queue).
     Sdapi,
 }
 

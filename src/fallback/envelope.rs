@@ -10,11 +10,11 @@
 //! where `type` follows from the status, the other three are the provider's, and `raw` is what it sent.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{error_body::ErrorBody, redact::redact_text};
-use crate::{catalog::Provider, error::kind_of, intake::is_json};
+use crate::{catalog::Provider, error::kind_of};
 
 /// The most bytes of a provider's body, and of a message made of it, that are passed on.
 const MAX_RAW: usize = 4096;
@@ -24,24 +24,6 @@ const MAX_WORD: usize = 256;
 
 /// What envelopes are made of, from the outside in: there lies what an error says of itself.
 const ENVELOPES: &[&str] = &["error", "errors", "response", "choices"];
-
-/// Headers that describe the body that was replaced.
-const DESCRIBING: &[&str] = &[
-    "accept-ranges",
-    "content-digest",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "content-location",
-    "content-md5",
-    "content-range",
-    "digest",
-    "etag",
-    "last-modified",
-    "repr-digest",
-    "trailer",
-    "transfer-encoding",
-];
 
 /// The body of an error as a provider sent it.
 pub(super) enum Sent<'a> {
@@ -91,23 +73,6 @@ pub(super) fn openai_error(
         "metadata": metadata,
     });
     Some(Bytes::from(json!({ "error": error }).to_string()))
-}
-
-/// Makes the headers of an error fit its body, whose length is given.
-pub(super) fn describe(headers: &mut HeaderMap, len: usize) {
-    for name in DESCRIBING {
-        headers.remove(*name);
-    }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
-    let says_json = headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| is_json(kind.as_bytes()));
-    if !says_json {
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-    }
 }
 
 /// Whether a client of OpenAI's can read all of it: `message` is a string, and the others, where they are, a string or
@@ -536,26 +501,6 @@ mod tests {
         let made = made(body.as_bytes()).unwrap().to_string();
         assert!(!made.contains("sk-acme"), "{made}");
         assert!(made.contains("bad key [redacted]"), "{made}");
-    }
-
-    #[test]
-    fn headers_that_described_the_old_body_go() {
-        let mut headers = HeaderMap::new();
-        for name in [
-            "content-encoding",
-            "etag",
-            "digest",
-            "transfer-encoding",
-            "x-request-id",
-        ] {
-            headers.insert(name, HeaderValue::from_static("x"));
-        }
-        headers.insert("content-type", HeaderValue::from_static("text/html"));
-        describe(&mut headers, 7);
-        assert_eq!(headers.len(), 3);
-        assert_eq!(headers["content-type"], "application/json");
-        assert_eq!(headers["content-length"], "7");
-        assert_eq!(headers["x-request-id"], "x");
     }
 
     fn tree() -> impl Strategy<Value = Value> {

@@ -89,12 +89,13 @@ impl<S: Clone, E> Job<S, E> {
         }
     }
 
-    pub(super) fn service(&self) -> S {
-        self.service.clone()
-    }
-
+    /// What the request asks for.
     pub(super) fn endpoint(&self) -> Option<Endpoint> {
         Endpoint::of(&self.parts.method, self.parts.uri.path())
+    }
+
+    pub(super) fn service(&self) -> S {
+        self.service.clone()
     }
 
     /// The request for one attempt, with a fresh slot.

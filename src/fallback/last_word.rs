@@ -8,8 +8,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    envelope::{Sent, describe, openai_error},
+    envelope::{Sent, openai_error},
     peek::is_encoded,
+    relabel::relabel,
 };
 use crate::{
     catalog::{Target, TargetId},
@@ -45,7 +46,7 @@ impl Failed {
         };
         let error = openai_error(self.head.status, self.target.provider(), &sent);
         let body = error.unwrap_or(self.body);
-        describe(&mut self.head.headers, body.len());
+        relabel(&mut self.head.headers, body.len());
         Response::from_parts(self.head, body)
     }
 }

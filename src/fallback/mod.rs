@@ -25,6 +25,7 @@ mod last_word;
 mod layer;
 mod peek;
 mod redact;
+mod relabel;
 mod service;
 mod signs;
 mod silence;

@@ -5,23 +5,26 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use tokio::time::{Instant, Sleep};
 use tower_service::Service;
 
 use super::{
     body::ResponseBody,
+    frames::Frames,
     job::{After, Job},
     peek::{DRAIN_TIME, Drain, Kind, Peek, Peeked},
+    relabel::relabel,
     stage::{Next, OwnSlot, Read, Stage, own},
     watch::Watch,
 };
 use crate::{
-    body::Body, capability::Capability, limits, outcome::OutcomeKind, readied::Readied,
-    slot::AttemptSlot,
+    answer::normal, body::Body, capability::Capability, headers::NORMALISED, limits,
+    outcome::OutcomeKind, readied::Readied, request::Endpoint, slot::AttemptSlot,
 };
 
 /// The steps between the stages.
@@ -207,7 +210,7 @@ where
         };
         let Read {
             mut attempt,
-            head,
+            mut head,
             body,
         } = response;
         attempt.commit();
@@ -221,10 +224,16 @@ where
             }
             (
                 Peek::Answer {
-                    frames, trailers, ..
+                    mut frames,
+                    trailers,
+                    ..
                 },
                 Peeked::Whole,
             ) => {
+                if let Some(endpoint) = job.endpoint() {
+                    let now = attempt.map().wall();
+                    normalise(endpoint, &mut head.headers, &mut frames, id.model(), now);
+                }
                 attempt.succeed();
                 (ResponseBody::whole(frames, trailers), false)
             }
@@ -259,4 +268,22 @@ where
             .as_pin_mut()
             .map_or(Poll::Pending, |timer| timer.poll(cx))
     }
+}
+
+/// Makes a whole answer such that strict clients can read it, and its head fit it and say so.
+fn normalise(
+    endpoint: Endpoint,
+    headers: &mut HeaderMap,
+    frames: &mut Frames,
+    model: &str,
+    now: SystemTime,
+) {
+    let Some(normal) = normal::normalise(endpoint, &frames.joined(), model, now) else {
+        return;
+    };
+    relabel(headers, normal.body.len());
+    if let Ok(changed) = HeaderValue::from_str(&normal.changed.join(", ")) {
+        headers.insert(NORMALISED, changed);
+    }
+    *frames = Frames::from_iter([normal.body]);
 }

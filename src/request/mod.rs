@@ -13,7 +13,7 @@ mod edits;
 mod endpoint;
 mod error;
 mod form;
-mod json;
+pub(crate) mod json;
 mod members;
 mod needs;
 #[cfg(test)]

@@ -8,12 +8,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
-use super::call::{Call, Unread};
+use super::{
+    call::{Call, Unread},
+    forward,
+};
 use crate::{
     body::Body,
     catalog::Target,
@@ -91,7 +94,7 @@ pin_project! {
 pin_project! {
     #[project = StageProj]
     enum Stage<S, F, R> {
-        Waiting { waiting: Waiting, service: Option<Readied<S>>, ask: Option<Ask> },
+        Waiting { waiting: Waiting, ask: Option<Ask> },
         Asking { #[pin] call: Call<S, F, R> },
     }
 }
@@ -115,17 +118,13 @@ where
     }
 }
 
-/// Asks, or waits for the turn to.
-fn stage<S: Clone, F, R>(job: &Job, mut service: Readied<S>, ask: Ask) -> Stage<S, F, R> {
+/// Asks, or waits for the turn to. Readiness is not held that long.
+fn stage<S, F, R>(job: &Job, service: Readied<S>, ask: Ask) -> Stage<S, F, R> {
     match job.target.provider().queue().filter(|_| ask.in_turn) {
-        Some(queue) => {
-            service.let_go();
-            Stage::Waiting {
-                waiting: queue.wait(),
-                service: Some(service),
-                ask: Some(ask),
-            }
-        }
+        Some(queue) => Stage::Waiting {
+            waiting: queue.wait(),
+            ask: Some(ask),
+        },
         None => asking(job, service, ask),
     }
 }
@@ -148,13 +147,9 @@ where
         let mut this = self.project();
         loop {
             let next = match this.stage.as_mut().project() {
-                StageProj::Waiting {
-                    waiting,
-                    service,
-                    ask,
-                } => {
+                StageProj::Waiting { waiting, ask } => {
                     let turn = ready!(Pin::new(waiting).poll(cx));
-                    let (Some(service), Some(ask)) = (service.take(), ask.take()) else {
+                    let Some(ask) = ask.take() else {
                         return Poll::Pending;
                     };
                     *this.turn = Some(turn);
@@ -162,7 +157,7 @@ where
                         this.watch
                             .set(Some(Watch::new(progress, this.spare.clone())));
                     }
-                    asking(this.job, service, ask)
+                    asking(this.job, Readied::unready(this.spare.clone()), ask)
                 }
                 StageProj::Asking { call } => {
                     let Poll::Ready(answer) = call.poll(cx) else {
@@ -212,14 +207,9 @@ fn follow(job: &mut Job, answer: Result<Response<Bytes>, Unread>) -> Result<Ask,
 fn translated(mut answer: Response<Bytes>) -> Response<Bytes> {
     *answer.status_mut() = StatusCode::OK;
     let length = answer.body().len();
-    let headers: &mut HeaderMap = answer.headers_mut();
-    for name in [
-        header::TRANSFER_ENCODING,
-        header::CONTENT_ENCODING,
-        header::ETAG,
-        header::TRAILER,
-    ] {
-        headers.remove(name);
+    let headers = answer.headers_mut();
+    for name in forward::OF_THE_BODY {
+        headers.remove(*name);
     }
     headers.insert(
         header::CONTENT_TYPE,

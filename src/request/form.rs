@@ -623,12 +623,8 @@ mod tests {
             let lines = memmem::find_iter(&body, needle.as_bytes()).count();
             let kind = format!("multipart/form-data; boundary=\"{boundary}\"");
             let scanned = scan_form(&body, Endpoint::AudioTranscriptions, kind.as_bytes());
-            if lines > parts.len() {
-                // A content holds a line that begins with the boundary: whatever this is, it is no form of these parts.
-                let read = scanned.is_err_and(|error| matches!(error, ScanError::Form(_)));
-                prop_assert!(read);
-                return Ok(());
-            }
+            // Else a content holds a delimiter, and this is a form of other parts.
+            prop_assume!(lines <= parts.len());
             let segments = rewrite(&body, &scanned.unwrap());
 
             let model: (&str, &[u8]) = ("model", b"new/model");

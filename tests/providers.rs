@@ -775,6 +775,8 @@ async fn a_success_reaches_the_caller() {
             Some(answer) => assert_eq!(met.response.json(), *answer, "{name}"),
             None => assert_eq!(met.response.text(), success.to_string(), "{name}"),
         }
+        let changed = met.response.header("x-free-normalised").is_some();
+        assert_eq!(changed, entry.fixture.answer.is_some(), "{name}");
     })
     .await;
 }

@@ -907,9 +907,16 @@ async fn no_error_gives_a_key_away() {
         let name = entry.known.name;
         let echo = format!("Who is {KEY}? You sent {}.", entry.credential());
         for status in [400, 401, 403, 404, 429, 500] {
-            for another in [None, Some(entry.another())] {
-                let body = json!({ "error": { "message": echo, "code": status } });
-                let met = entry.meet(Reply::json(status, body), false, another).await;
+            for reply in [
+                // What clients can read is passed on as it is, and anything else is put into other words.
+                Reply::json(
+                    status,
+                    json!({ "error": { "message": echo, "type": "t", "code": "c" } }),
+                ),
+                Reply::json(status, json!({ "message": echo, "code": status })),
+                Reply::new(status, "text/plain", echo.clone()),
+            ] {
+                let met = entry.meet(reply, false, None).await;
                 let mut said = met.response.text().to_owned();
                 for (header, value) in &met.response.parts.headers {
                     said.push_str(&format!("{header}: {}\n", text_of(value)));
@@ -1028,6 +1035,9 @@ fn key(known: &KnownProvider) -> String {
     if known.account_env.is_some() {
         let account = names.pop().unwrap_or_default();
         names = vec![format!("{} and {account}", names.join(" or "))];
+    }
+    if known.auth == Auth::Basic {
+        names.push("`user:password`".to_owned());
     }
     match (names.is_empty(), known.keyless) {
         (true, _) => "none".into(),

@@ -223,6 +223,10 @@ where
                 if let Some(endpoint) = job.endpoint() {
                     let now = attempt.map().wall();
                     normalise(endpoint, &mut head.headers, &mut frames, id.model(), now);
+                    if trailers.is_some() {
+                        // HTTP/1 has trailers only where the length is not said.
+                        head.headers.remove(header::CONTENT_LENGTH);
+                    }
                 }
                 attempt.succeed();
                 (ResponseBody::whole(frames, trailers), false)

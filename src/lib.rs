@@ -84,6 +84,10 @@
 //! another. A response that goes on from a `previous_response_id` stays at the provider that made that one; what else
 //! only one provider keeps (`conversation`, `background`, references to items, stored prompts) is refused.
 //!
+//! `…/audio/transcriptions` and `…/audio/translations` take forms (`multipart/form-data`), `…/images/edits` forms and JSON.
+//! A form keeps its parts byte for byte, but for `model` and what could cost money; it has at most 256 of them, and what
+//! two upstreams could read in two ways (a bare line feed for a CRLF, an encoded name) is answered with a 400.
+//!
 //! # Images
 //!
 //! `POST …/images/generations` is sent as it is where a provider serves that. Elsewhere it is translated, as the

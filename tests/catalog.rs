@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tower_free_models::{Capability, FreeRule, Listing, Model, Provider, SkipReason, Target};
+use tower_free_models::{
+    Capabilities, Capability, FreeRule, Listing, Model, Provider, SkipReason, Target,
+};
 
 const OPENROUTER: &str = include_str!("fixtures/openrouter.json");
 const PLAIN: &str = include_str!("fixtures/plain_list.json");
@@ -172,8 +174,8 @@ fn a_plain_list_has_free_models_only_by_the_operators_word() {
     assert_eq!((priced.not_free(), priced.unpriced()), (4, 4));
 
     let all = read(&provider(FreeRule::All), PLAIN);
-    assert_eq!(ids(&all), ["tiny", "small", "prompt-guard"]);
-    assert_eq!(reasons(&all), [(2, Some("listener"), SkipReason::NoChat)]);
+    assert_eq!(ids(&all), ["tiny", "small", "listener", "prompt-guard"]);
+    assert_eq!(reasons(&all), []);
     let tiny = model(&all, "tiny");
     assert_eq!(
         (tiny.context_length(), tiny.max_output()),
@@ -182,6 +184,8 @@ fn a_plain_list_has_free_models_only_by_the_operators_word() {
     assert_eq!(tiny.owned_by(), Some("acme"));
     assert_eq!(model(&all, "small").context_length(), Some(4096));
     assert_eq!(model(&all, "small").created(), None);
+    assert!(model(&all, "listener").is_for(Capability::Transcription));
+    assert!(!model(&all, "listener").is_for(Capability::TextOutput));
     assert!(model(&all, "prompt-guard").is_guard());
 }
 
@@ -412,8 +416,9 @@ fn an_older_listing_that_states_no_parameters_leaves_them_unknown() {
     let listing = read(&openrouter(), body);
     assert!(!listing.targets().is_empty());
     for target in listing.targets() {
-        let stated = target.model().capabilities();
-        assert!(!stated.yes.contains(Capability::Tools) && !stated.no.contains(Capability::Tools));
+        let Capabilities { yes, no } = target.model().capabilities();
+        let stated = yes.difference(target.model().assumed());
+        assert!(!stated.contains(Capability::Tools) && !no.contains(Capability::Tools));
     }
 }
 

@@ -99,6 +99,18 @@ impl BaseUrl {
         join(&self.scheme, &self.authority, &path).unwrap_or_else(|| self.uri.clone())
     }
 
+    /// The base without the last segment of its path.
+    pub(super) fn parent(&self) -> Self {
+        let (path, _) = self.path.rsplit_once('/').unwrap_or_default();
+        let uri = join(&self.scheme, &self.authority, path).unwrap_or_else(|| self.uri.clone());
+        Self {
+            scheme: self.scheme.clone(),
+            authority: self.authority.clone(),
+            path: path.to_owned(),
+            uri,
+        }
+    }
+
     /// The host, without a port.
     #[must_use]
     pub fn host(&self) -> &str {

@@ -15,6 +15,18 @@ pub enum FreeRule {
     /// The prices of prompt and completion are stated, and every stated price is zero. This is the default.
     #[default]
     Priced,
+    /// Whose id ends so, as OpenCode Zen's do in `-free`, and is not listed with a price.
+    Suffix(&'static str),
+    /// Only these, as far as they are not listed with a price: for a service that lists what it bills and what it does
+    /// not alike.
+    Ids(&'static [&'static str]),
+    /// Everything, as long as no key is sent: whoever has one is billed. A provider with this rule has no key.
+    Keyless,
+    /// Everything that the account's free plan offers: the service does not bill an account that has no payment
+    /// method, and refuses what the plan does not include. The prices it lists are those of another plan.
+    ///
+    /// Whoever has given the service a payment method, or has bought credit, may be billed.
+    Plan,
     /// Everything: the operator vouches for the whole listing, as for a server of their own.
     All,
 }
@@ -25,7 +37,9 @@ impl FreeRule {
         match self {
             Self::OpenRouter => is_free_variant(id) && prices == Prices::Zero,
             Self::Priced => prices == Prices::Zero,
-            Self::All => true,
+            Self::Suffix(suffix) => has_suffix(id, suffix) && prices != Prices::NotZero,
+            Self::Ids(ids) => ids.contains(&id) && prices != Prices::NotZero,
+            Self::Keyless | Self::Plan | Self::All => true,
         }
     }
 
@@ -33,9 +47,25 @@ impl FreeRule {
     pub(super) fn admits_written(self, id: &str) -> bool {
         match self {
             Self::OpenRouter => is_free_variant(id),
-            Self::Priced | Self::All => true,
+            Self::Suffix(suffix) => has_suffix(id, suffix),
+            // A list ages: what has become free since may be written down.
+            Self::Ids(_) | Self::Priced | Self::Keyless | Self::Plan | Self::All => true,
         }
     }
+
+    /// Whether an operator may have `other` at a host for which this rule is known: not, where it would take models
+    /// for free that are billed there.
+    pub(super) fn allows(self, other: Self) -> bool {
+        match self {
+            Self::All | Self::Plan => true,
+            Self::Priced => other != Self::All,
+            Self::OpenRouter | Self::Suffix(_) | Self::Ids(_) | Self::Keyless => other == self,
+        }
+    }
+}
+
+fn has_suffix(id: &str, suffix: &str) -> bool {
+    id.strip_suffix(suffix).is_some_and(|stem| !stem.is_empty())
 }
 
 /// Whether `id` is `author/model:free`.
@@ -96,5 +126,47 @@ mod tests {
         assert!(!FreeRule::Priced.admits("chat", Prices::Unstated));
         assert!(FreeRule::All.admits("chat", Prices::Unstated));
         assert!(FreeRule::Priced.admits_written("chat"));
+    }
+
+    #[test]
+    fn a_price_outweighs_an_id() {
+        for rule in [FreeRule::Suffix("-free"), FreeRule::Ids(&["chat-free"])] {
+            assert!(rule.admits("chat-free", Prices::Unstated));
+            assert!(rule.admits("chat-free", Prices::Zero));
+            assert!(!rule.admits("chat-free", Prices::NotZero));
+            assert!(!rule.admits("chat", Prices::Zero));
+            assert!(!rule.admits("-free", Prices::Zero));
+        }
+    }
+
+    #[test]
+    fn a_model_that_became_free_after_a_list_was_written_may_be_written_down() {
+        assert!(FreeRule::Ids(&["old"]).admits_written("new"));
+        assert!(!FreeRule::Suffix("-free").admits_written("new"));
+    }
+
+    #[test]
+    fn the_prices_of_another_plan_do_not_matter() {
+        assert!(FreeRule::Plan.admits("chat", Prices::NotZero));
+    }
+
+    #[test]
+    fn no_rule_takes_a_billed_model_for_free_where_another_is_known() {
+        let known = [
+            FreeRule::OpenRouter,
+            FreeRule::Priced,
+            FreeRule::Suffix("-free"),
+            FreeRule::Ids(&["a"]),
+            FreeRule::Keyless,
+        ];
+        for rule in known {
+            assert!(rule.allows(rule));
+            assert!(!rule.allows(FreeRule::All), "{rule:?}");
+        }
+        assert!(!FreeRule::Suffix("-free").allows(FreeRule::Suffix("")));
+        assert!(!FreeRule::OpenRouter.allows(FreeRule::Priced));
+        assert!(FreeRule::Plan.allows(FreeRule::Priced));
+        // An account that cannot be billed is the operator's to know.
+        assert!(FreeRule::Priced.allows(FreeRule::Plan));
     }
 }

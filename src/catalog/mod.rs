@@ -1,5 +1,6 @@
 //! The free models there are: providers, their listings, and the set of targets that all requests read.
 
+mod assumed;
 mod base_url;
 mod free_rule;
 mod known;

@@ -1,6 +1,9 @@
 //! One entry of a provider's list.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::SystemTime,
+};
 
 use crate::capability::{Capabilities, Capability, CapabilitySet};
 
@@ -30,7 +33,17 @@ pub struct Model {
     random: bool,
     guard: bool,
     created: Option<u64>,
+    expires: Option<SystemTime>,
     owned_by: Option<String>,
+    assumed: Assumed,
+}
+
+/// What of a model is not stated by anybody, but assumed of its like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Assumed {
+    capabilities: CapabilitySet,
+    context_length: bool,
+    max_output: Option<u64>,
 }
 
 /// What each capability is called in `supported_parameters`, under any of these names.
@@ -66,15 +79,43 @@ const OUTPUTS: &[(Capability, &[&str])] = &[
 ];
 
 /// Parts of the names of models that judge a conversation and do not take part in it: llama-guard, gpt-oss-safeguard,
-/// nemotron content-safety, shieldgemma, omni-moderation.
-const GUARDS: &[&str] = &["guard", "safety", "shield", "moderation"];
+/// nemotron content-safety, shieldgemma, omni-moderation, nemoguard-jailbreak-detect.
+const GUARDS: &[&str] = &["guard", "safety", "shield", "moderation", "jailbreak"];
 
-/// Parts of ids that tell what a model answers with, where its listing does not say. The first that fits counts.
-const KINDS: &[(Capability, &[&str])] = &[
-    (Capability::Embeddings, &["embed"]),
-    (Capability::Transcription, &["whisper", "transcribe"]),
-    (Capability::AudioOutput, &["tts"]),
-    (Capability::ImageOutput, &["stable-diffusion", "flux"]),
+/// Parts of ids that tell what a model answers with, where its listing does not say: nothing, where it is nothing that
+/// is asked for here. The first that fits counts. What has none of them is a model for text.
+const KINDS: &[(Option<Capability>, &[&str])] = &[
+    // Before the vectors: nvidia's rerankers are called `…-embed-…-rerank` too.
+    (None, &["rerank", "reward"]),
+    (
+        Some(Capability::Embeddings),
+        &["embed", "bge-", "minilm", "e5-large", "gte-", "nvclip"],
+    ),
+    (
+        Some(Capability::Transcription),
+        &["whisper", "transcribe", "parakeet", "-asr"],
+    ),
+    (
+        Some(Capability::AudioOutput),
+        &["tts", "native-audio", "orpheus", "lyria", "kokoro"],
+    ),
+    (
+        Some(Capability::ImageOutput),
+        &[
+            "stable-diffusion",
+            "sdxl",
+            "flux",
+            "imagen",
+            "-image",
+            "dall-e",
+            "dreamshaper",
+        ],
+    ),
+    // Readers of pages, taggers, and what makes videos.
+    (
+        None,
+        &["-ocr", "-parse", "deplot", "gliner", "veo-", "sora-"],
+    ),
 ];
 
 impl Model {
@@ -90,7 +131,9 @@ impl Model {
             capabilities: Capabilities::UNKNOWN,
             random: true,
             created: None,
+            expires: None,
             owned_by: None,
+            assumed: Assumed::default(),
         })
     }
 
@@ -100,13 +143,13 @@ impl Model {
         &self.id
     }
 
-    /// The window in tokens, if it is known.
+    /// The window in tokens, if it is stated or [assumed](Self::context_is_assumed).
     #[must_use]
     pub fn context_length(&self) -> Option<u64> {
         self.context_length
     }
 
-    /// The longest answer in tokens, if it is known.
+    /// The longest answer in tokens, if it is stated.
     #[must_use]
     pub fn max_output(&self) -> Option<u64> {
         self.max_output
@@ -116,6 +159,27 @@ impl Model {
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    /// What of its [`capabilities`](Self::capabilities) nobody has stated: it is assumed, since models of its name
+    /// usually have it. Nothing is ever assumed to be missing.
+    #[must_use]
+    pub fn assumed(&self) -> CapabilitySet {
+        self.assumed.capabilities
+    }
+
+    /// Whether nobody has stated the [`context_length`](Self::context_length), and it is that of models of its name.
+    #[must_use]
+    pub fn context_is_assumed(&self) -> bool {
+        self.assumed.context_length
+    }
+
+    /// The longest answer in tokens: the [`max_output`](Self::max_output), or else that of models of its name.
+    ///
+    /// Good enough to prefer one model to another, and not to cut a request down to it.
+    #[must_use]
+    pub fn likely_output(&self) -> Option<u64> {
+        self.max_output.or(self.assumed.max_output)
     }
 
     /// Whether it may be picked without being asked for by name.
@@ -137,13 +201,19 @@ impl Model {
     #[must_use]
     pub fn is_for(&self, output: Capability) -> bool {
         let Capabilities { yes, no } = self.capabilities;
-        yes.contains(output) || !no.contains(output) && assumed_output(&self.id) == output
+        yes.contains(output) || !no.contains(output) && assumed_output(&self.id) == Some(output)
     }
 
     /// When it was made, in seconds since 1970, if it is known.
     #[must_use]
     pub fn created(&self) -> Option<u64> {
         self.created
+    }
+
+    /// The moment from which it is no longer there, if its listing states one: the end, in UTC, of its last day.
+    #[must_use]
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.expires
     }
 
     /// Who made it, if it is known.
@@ -162,13 +232,46 @@ impl Model {
             random,
             guard,
             created,
+            expires,
             owned_by,
+            // The same for the same id, until the crate changes its mind.
+            assumed: _,
         } = self;
         let mut hasher = DefaultHasher::new();
         (id, context_length, max_output, yes, no).hash(&mut hasher);
-        (random, guard, created, owned_by).hash(&mut hasher);
+        (random, guard, created, expires, owned_by).hash(&mut hasher);
         hasher.finish()
     }
+
+    /// This model without what no model has at its provider, whatever is stated of it.
+    pub(super) fn without(mut self, lacks: impl IntoIterator<Item = Capability>) -> Self {
+        let lacks = lacks.into_iter().collect();
+        let Capabilities { yes, no } = &mut self.capabilities;
+        *yes = yes.difference(lacks);
+        *no = no.union(lacks);
+        self
+    }
+
+    /// This model with what its like usually have, as far as nothing is stated about it.
+    pub(super) fn assuming(mut self, like: Likeness) -> Self {
+        let Capabilities { yes, no } = &mut self.capabilities;
+        self.assumed.capabilities = like.yes.difference(yes.union(*no));
+        *yes = yes.union(self.assumed.capabilities);
+        if self.context_length.is_none() {
+            self.context_length = like.context_length;
+            self.assumed.context_length = like.context_length.is_some();
+        }
+        self.assumed.max_output = like.max_output;
+        self
+    }
+}
+
+/// What models of a name usually have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Likeness {
+    pub(super) context_length: Option<u64>,
+    pub(super) max_output: Option<u64>,
+    pub(super) yes: CapabilitySet,
 }
 
 /// Builds a [`Model`].
@@ -250,6 +353,25 @@ impl ModelBuilder {
         self
     }
 
+    /// The end of its last day.
+    pub(super) fn expires(mut self, end: Option<SystemTime>) -> Self {
+        self.0.expires = end;
+        self
+    }
+
+    /// Whether it has one capability.
+    pub(super) fn capability(mut self, capability: Capability, is_there: bool) -> Self {
+        let one = CapabilitySet::EMPTY.with(capability);
+        let Capabilities { yes, no } = &mut self.0.capabilities;
+        let (here, other) = match is_there {
+            true => (yes, no),
+            false => (no, yes),
+        };
+        *here = here.union(one);
+        *other = other.difference(one);
+        self
+    }
+
     pub(super) fn owned_by(mut self, owner: String) -> Self {
         self.0.owned_by = Some(owner);
         self
@@ -285,13 +407,13 @@ impl From<ModelBuilder> for Model {
     }
 }
 
-fn assumed_output(id: &str) -> Capability {
+/// What a model of this id answers with, as far as its name tells; nothing, if it is nothing that is asked for here.
+pub(super) fn assumed_output(id: &str) -> Option<Capability> {
     let id = id.to_ascii_lowercase();
-    let names = |&&(_, parts): &&(Capability, &[&str])| parts.iter().any(|part| id.contains(part));
-    KINDS
+    let kind = KINDS
         .iter()
-        .find(names)
-        .map_or(Capability::TextOutput, |(output, _)| *output)
+        .find(|(_, parts)| parts.iter().any(|part| id.contains(part)));
+    kind.map_or(Some(Capability::TextOutput), |(output, _)| *output)
 }
 
 fn names_a_guard(name: &str) -> bool {
@@ -364,6 +486,7 @@ mod tests {
             "acme/content-safety:free",
             "ShieldGemma",
             "omni-moderation-latest",
+            "nvidia/nemoguard-jailbreak-detect",
         ] {
             assert!(Model::new(id).build().is_guard(), "{id}");
         }
@@ -386,5 +509,41 @@ mod tests {
         };
         assert_eq!(tiny(1), tiny(1));
         assert_ne!(tiny(1), tiny(2));
+    }
+
+    #[test]
+    fn a_name_tells_what_a_model_is_for() {
+        use Capability::{AudioOutput, Embeddings, ImageOutput, TextOutput, Transcription};
+        for (id, output) in [
+            ("openai/gpt-oss-120b", Some(TextOutput)),
+            ("text-embedding-3-small", Some(Embeddings)),
+            ("@cf/baai/bge-m3", Some(Embeddings)),
+            ("whisper-large-v3-turbo", Some(Transcription)),
+            ("gemini-2.5-flash-preview-tts", Some(AudioOutput)),
+            ("gemini-2.5-flash-image", Some(ImageOutput)),
+            ("black-forest-labs/FLUX.1-schnell", Some(ImageOutput)),
+            ("rerank-v3.5", None),
+            ("nvidia/llama-nemotron-embed-rerank-1b", None),
+            ("mistral-ocr-latest", None),
+            ("veo-3.1", None),
+        ] {
+            let model = Model::new(id).build();
+            for asked in [
+                TextOutput,
+                Embeddings,
+                ImageOutput,
+                Transcription,
+                AudioOutput,
+            ] {
+                assert_eq!(model.is_for(asked), output == Some(asked), "{id} {asked}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_stated_outweighs_a_name() {
+        let chat = Model::new("my-embedder").output(["text"]).build();
+        assert!(chat.is_for(Capability::TextOutput));
+        assert!(!chat.is_for(Capability::Embeddings));
     }
 }

@@ -24,6 +24,25 @@ impl Prices {
     /// Whatever is not known to be something else is a price, and what cannot be read is not zero: a field
     /// of tomorrow must not make a paid model free.
     pub(super) fn read(pricing: Option<&RawValue>) -> Self {
+        Self::read_named(pricing, ["prompt", "completion"])
+    }
+
+    /// The same, where prompt and completion are called `input` and `output`, as by the providers of HF's router.
+    pub(super) fn of_input_and_output(pricing: Option<&RawValue>) -> Self {
+        Self::read_named(pricing, ["input", "output"])
+    }
+
+    /// What several prices come to, if any of them may be the one that is asked for.
+    pub(super) fn all(prices: impl IntoIterator<Item = Self>) -> Self {
+        let worse = |one, other| match (one, other) {
+            (Self::NotZero, _) | (_, Self::NotZero) => Self::NotZero,
+            (Self::Unstated, _) | (_, Self::Unstated) => Self::Unstated,
+            (Self::Zero, Self::Zero) => Self::Zero,
+        };
+        prices.into_iter().reduce(worse).unwrap_or(Self::Unstated)
+    }
+
+    fn read_named(pricing: Option<&RawValue>, names: [&str; 2]) -> Self {
         let Some(pricing) = pricing else {
             return Self::Unstated;
         };
@@ -39,7 +58,7 @@ impl Prices {
         let stated = |name| prices.iter().any(|(key, _)| key == name);
         match zero {
             false => Self::NotZero,
-            true if stated("prompt") && stated("completion") => Self::Zero,
+            true if names.into_iter().all(stated) => Self::Zero,
             true => Self::Unstated,
         }
     }

@@ -50,6 +50,7 @@ struct Inner {
     free: FreeRule,
     listing: &'static str,
     listing_format: ListingFormat,
+    unlisted: &'static [&'static str],
     day: Day,
     endpoints: Option<&'static [Endpoint]>,
     dialect: Dialect,
@@ -106,9 +107,11 @@ impl Provider {
     #[must_use]
     pub fn listing_uri(&self) -> Option<Uri> {
         let base = self.base()?;
-        match self.0.listing.starts_with("http") {
-            true => self.0.listing.parse().ok(),
-            false => Some(base.uri(self.0.listing, None)),
+        let listing = self.0.listing;
+        match listing.strip_prefix("..") {
+            Some(beside) => Some(base.parent().uri(beside, None)),
+            None if is_whole(listing) => listing.parse().ok(),
+            None => Some(base.uri(listing, None)),
         }
     }
 
@@ -139,6 +142,11 @@ impl Provider {
     #[must_use]
     pub fn free_rule(&self) -> FreeRule {
         self.0.free
+    }
+
+    /// Free models that its listing leaves out.
+    pub(super) fn unlisted(&self) -> &'static [&'static str] {
+        self.0.unlisted
     }
 
     /// Whether it has a key of its own.
@@ -190,12 +198,11 @@ impl Provider {
         self.0.key.as_ref().map(|key| &key.authorization)
     }
 
-    /// The key itself, to find where an upstream echoes it.
+    /// The key itself, and what of it is sent, to find where an upstream echoes it.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
-        let key = self.0.key.as_ref().map(|key| key.secret.as_str());
+        let key = self.0.key.iter().flat_map(Key::secrets);
         let headers = self.0.headers.iter().filter(|(name, _)| is_secret(name));
-        key.into_iter()
-            .chain(headers.filter_map(|(_, value)| value.to_str().ok()))
+        key.chain(headers.filter_map(|(_, value)| value.to_str().ok()))
             .filter(|secret| !secret.is_empty())
     }
 
@@ -280,7 +287,8 @@ impl ProviderBuilder {
 
     /// What is free there. The default is the rule that is known for the host or the name, else [`FreeRule::Priced`].
     ///
-    /// No other rule is accepted for openrouter.ai, where [`FreeRule::All`] would be every paid model.
+    /// Where the host is known to have paid models, no rule is accepted that would take them for free, such as
+    /// [`FreeRule::All`] for openrouter.ai.
     pub fn free(mut self, rule: FreeRule) -> Self {
         self.free = Some(rule);
         self
@@ -309,7 +317,8 @@ impl ProviderBuilder {
     /// # Errors
     ///
     /// If the name or the key cannot stand in a header, the base URL is none, there is a key and no base URL to send
-    /// it to, the rule is not the one that its host demands, or a header is one that the layers set.
+    /// it to, the rule is weaker than its host demands, a key comes with [`FreeRule::Keyless`], or a header is one that
+    /// the layers set.
     pub fn build(self) -> Result<Provider, ProviderError> {
         let fault = |fault| ProviderError {
             name: self.name.clone(),
@@ -342,8 +351,11 @@ impl ProviderBuilder {
             (None, None) => FreeRule::default(),
         };
         // A weaker rule would turn a price list into a pool: the one mistake that costs money at once.
-        if at.is_some_and(|at| at.free == FreeRule::OpenRouter) && free != FreeRule::OpenRouter {
+        if at.is_some_and(|at| !at.free.allows(free)) {
             return Err(fault(Fault::Rule(free)));
+        }
+        if key.is_some() && free == FreeRule::Keyless {
+            return Err(fault(Fault::KeyCosts));
         }
         let known_day = known.map(|known| known.day).unwrap_or_default();
         Ok(Provider(Arc::new(Inner {
@@ -355,9 +367,10 @@ impl ProviderBuilder {
             // A listing at a place of its own is the known service's, and no business of whoever stands in for it.
             listing: known
                 .map(|known| known.listing)
-                .filter(|listing| listing.starts_with('/') || at.is_some())
+                .filter(|listing| !is_whole(listing) || at.is_some())
                 .unwrap_or(DEFAULT_LISTING),
             listing_format: known.map(|known| known.listing_format).unwrap_or_default(),
+            unlisted: known.map(|known| known.unlisted).unwrap_or_default(),
             day: self.day.unwrap_or(known_day),
             endpoints: known.map(|known| known.endpoints),
             dialect: self
@@ -409,7 +422,12 @@ impl Key {
         if secret.is_empty() {
             return Err(Fault::EmptyKey);
         }
-        if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let fits = match auth {
+            Auth::Bearer => secret.bytes().all(|byte| byte.is_ascii_graphic()),
+            // A password may hold anything but control characters (RFC 7617, section 2).
+            Auth::Basic => !secret.contains(char::is_control),
+        };
+        if !fits {
             return Err(Fault::Key);
         }
         let credential = match auth {
@@ -423,6 +441,19 @@ impl Key {
             authorization,
         })
     }
+
+    /// The key, and the credential made of it where that is something else: Base64 is no disguise.
+    fn secrets(&self) -> impl Iterator<Item = &str> {
+        let sent = self.authorization.to_str().unwrap_or_default();
+        let (_, sent) = sent.split_once(' ').unwrap_or_default();
+        let other = Some(sent).filter(|sent| *sent != self.secret);
+        [self.secret.as_str()].into_iter().chain(other)
+    }
+}
+
+/// Whether a listing's place is a URL of its own.
+fn is_whole(listing: &str) -> bool {
+    listing.starts_with("http")
 }
 
 /// Whether a name can stand in `provider/model=outcome, …` and be told from what surrounds it.
@@ -468,6 +499,7 @@ enum Fault {
     EmptyKey,
     Key,
     KeyWithoutBase,
+    KeyCosts,
     Header(HeaderName),
     Rule(FreeRule),
 }
@@ -486,6 +518,9 @@ impl fmt::Display for ProviderError {
             Fault::EmptyKey => f.write_str("the key is empty"),
             Fault::Key => f.write_str("the key holds a character that no header can carry"),
             Fault::KeyWithoutBase => f.write_str("a key needs a base URL to be sent to"),
+            Fault::KeyCosts => {
+                f.write_str("it is free without a key only, and bills whoever has one")
+            }
             Fault::Header(name) => write!(f, "the header {name} is not one to be added"),
             Fault::Rule(rule) => write!(
                 f,
@@ -608,5 +643,60 @@ mod tests {
         let there = uri(Provider::openrouter()).expect("a listing");
         assert_eq!(there, "https://openrouter.ai/api/v1/models");
         assert_eq!(uri(Provider::new("p")), None);
+    }
+
+    #[test]
+    fn a_listing_can_stand_beside_the_base() {
+        let cloudflare = Provider::known("cloudflare").expect("a known provider");
+        let provider = cloudflare.account("0123").build().expect("a provider");
+        assert_eq!(
+            provider.listing_uri().expect("a listing"),
+            "https://api.cloudflare.com/client/v4/accounts/0123/ai/models/search?per_page=1000"
+        );
+        let studio = Provider::known("lm-studio").expect("a known provider");
+        let provider = studio.build().expect("a provider");
+        assert_eq!(
+            provider.listing_uri().expect("a listing"),
+            "http://127.0.0.1:1234/api/v0/models"
+        );
+    }
+
+    #[test]
+    fn a_listing_elsewhere_is_asked_by_the_known_host_only() {
+        let cohere = || Provider::known("cohere").expect("a known provider");
+        let uri = |builder: ProviderBuilder| builder.build().expect("a provider").listing_uri();
+        assert_eq!(
+            uri(cohere()).expect("a listing"),
+            "https://api.cohere.com/v1/models?page_size=1000"
+        );
+        assert_eq!(
+            uri(cohere().base_url("http://127.0.0.1:1/v1")).expect("a listing"),
+            "http://127.0.0.1:1/v1/models"
+        );
+    }
+
+    #[test]
+    fn a_basic_credential_is_the_base64_of_user_and_password() {
+        // The example of RFC 7617, section 2.
+        let sdnext = Provider::known("sdnext").expect("a known provider");
+        let provider = sdnext.key("Aladdin:open sesame").build();
+        let provider = provider.expect("a provider");
+        let authorization = provider.authorization().expect("a credential");
+        assert_eq!(authorization, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert!(authorization.is_sensitive());
+        // An upstream may echo either form.
+        assert_eq!(
+            provider.secrets().collect::<Vec<_>>(),
+            ["Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]
+        );
+    }
+
+    #[test]
+    fn a_key_that_would_be_billed_is_refused() {
+        let ovh = || Provider::known("ovh").expect("a known provider");
+        assert!(ovh().build().is_ok());
+        assert_eq!(fault(ovh().key("k")), Fault::KeyCosts);
+        let vouched = ovh().key("k").free(FreeRule::All);
+        assert_eq!(fault(vouched), Fault::Rule(FreeRule::All));
     }
 }

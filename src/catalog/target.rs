@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Model, Provider, means_any};
+use super::{Model, Provider, assumed, means_any};
 
 /// A model at a provider: what a request is routed to, and what health is kept for.
 ///
@@ -26,6 +26,9 @@ impl Target {
     /// A target that a listing speaks of and whose price the caller has judged; `row` is what the listing says.
     pub(super) fn listed(provider: &Provider, model: Model, row: u64) -> Result<Self, BadId> {
         BadId::check(model.id())?;
+        let model = model.without(provider.dialect().lacks.iter().copied());
+        let like = assumed::of(provider.name(), &model);
+        let model = model.assuming(like);
         Ok(Self(Arc::new(Inner {
             provider: provider.clone(),
             id: TargetId::new(provider.shared_name(), model.id().into()),

@@ -1,6 +1,6 @@
 //! What an outcome does to the health of its target and of its provider.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -9,7 +9,7 @@ use super::{
     state::{State, TargetEntry},
 };
 use crate::{
-    catalog::{Day, Target, TargetId},
+    catalog::{Target, TargetId},
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
 };
 
@@ -162,17 +162,8 @@ impl State {
     }
 
     fn rest_of_day(&self, event: &Event<'_>) -> Duration {
-        match event.target.provider().day() {
-            Day::Utc => {
-                let wall = self
-                    .clock
-                    .wall(event.now)
-                    .duration_since(SystemTime::UNIX_EPOCH)
-                    .unwrap_or_default();
-                Duration::from_secs(DAY.as_secs() - wall.as_secs() % DAY.as_secs())
-            }
-            _ => DAY,
-        }
+        let wall = self.clock.wall(event.now);
+        event.target.provider().day().rest(wall).unwrap_or(DAY)
     }
 
     fn was_reached(&mut self, target: &Target) {

@@ -216,7 +216,7 @@ fn fit(target: &Target, standing: &Standing, needs: &Needs, memory: &Memory) -> 
     });
     let output_too_small = needs
         .output_tokens
-        .zip(model.max_output())
+        .zip(model.likely_output())
         .is_some_and(|(asked, most)| asked > most);
     if too_small || output_too_small || !standing.lacks.intersection(needs.hard).is_empty() {
         return Tier::Doubtful;

@@ -1,21 +1,12 @@
 //! The providers that are known by name: the types here, the data in `table`.
 
+mod day;
 mod table;
 
+pub use self::day::Day;
 use self::table::KNOWN;
 use super::{BaseUrl, FreeRule, ProviderBuilder};
 use crate::{dialect::Dialect, outcome::Scope, request::Endpoint};
-
-/// When an account's daily quota begins anew.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Day {
-    /// Not known: what is used up rests for 24 hours.
-    #[default]
-    Unknown,
-    /// At midnight UTC.
-    Utc,
-}
 
 /// What is known of a provider by its name.
 ///
@@ -25,7 +16,11 @@ pub enum Day {
 /// // The providers for which the environment holds a key.
 /// let providers = KnownProvider::all().iter().filter_map(|known| {
 ///     let key = known.key_env.iter().find_map(|name| std::env::var(name).ok())?;
-///     known.builder().key(&key).build().ok()
+///     let builder = match known.account_env {
+///         Some(name) => known.builder().account(&std::env::var(name).ok()?),
+///         None => known.builder(),
+///     };
+///     builder.key(&key).build().ok()
 /// });
 /// # drop(providers);
 /// ```
@@ -46,10 +41,13 @@ pub struct KnownProvider {
     pub local: bool,
     /// How the key is sent.
     pub auth: Auth,
-    /// The endpoint of its listing: under the base URL, or a whole URL where it is somewhere else.
+    /// The endpoint of its listing: under the base URL, beside its last segment if it begins with `../`, or a whole
+    /// URL where it is somewhere else.
     pub listing: &'static str,
     /// The format of its listing.
     pub listing_format: ListingFormat,
+    /// Free models that its listing leaves out.
+    pub unlisted: &'static [&'static str],
     /// The endpoint under the base URL that tells of the key's own quota, where there is one.
     pub account_status: Option<&'static str>,
     /// What is free there.
@@ -64,7 +62,15 @@ pub struct KnownProvider {
     pub dialect: Dialect,
     /// What else is worth knowing, for people.
     pub note: &'static str,
-    /// Where this was read, and when that was written.
+    /// Where this was read, and when that was written or, of what has no date, read. What is cited often has a short
+    /// name:
+    ///
+    /// | name | |
+    /// |---|---|
+    /// | freellmapi | the gateway tashfeenahmed/freellmapi at 291556df |
+    /// | list | the list cheahjs/free-llm-api-resources at e6765bc9 |
+    /// | survey | a probe of the rate limits of 13 providers |
+    /// | peers | what the sources of other free gateways state, as of the day that is given |
     pub source: &'static str,
 }
 
@@ -83,11 +89,14 @@ pub enum Auth {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ListingFormat {
-    /// `{"data": [{"id", …}]}` or the bare array, with whatever of OpenRouter's, Groq's, Mistral's, GitHub's and other
-    /// fields an entry has.
+    /// `{"data": [{"id", …}]}`, the bare array, or `{"models": [{"name", …}]}` and `{"result": [{"name", …}]}`, with
+    /// whatever of OpenRouter's, Groq's, Mistral's, GitHub's, Cohere's, Cloudflare's and other fields an entry has.
     #[default]
     OpenAi,
-    /// `/sdapi/v1/sd-models`: `[{"title", "model_name", …}]`, the checkpoints of AUTOMATIC1111 and sdnext.
+    /// The same, but every id begins with `models/`, which is no part of it.
+    Google,
+    /// `/sdapi/v1/sd-models`: `[{"title", "model_name", …}]`, the checkpoints of AUTOMATIC1111 and sdnext. The id is the
+    /// title without the hash at its end.
     Checkpoints,
 }
 
@@ -174,22 +183,27 @@ impl KnownProvider {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{catalog::price::Prices, dialect::Rule};
 
     #[test]
     fn every_known_provider_builds_and_is_found_by_name_and_by_host() {
         for known in KnownProvider::all() {
-            let provider = known.builder().build().expect(known.name);
+            let builder = match known.account_env {
+                Some(_) => known.builder().account("0123"),
+                None => known.builder(),
+            };
+            let provider = builder.build().expect(known.name);
             assert_eq!(provider.name(), known.name);
             assert_eq!(provider.free_rule(), known.free);
             assert_eq!(provider.day(), known.day);
             let base = provider.base().expect(known.name);
             assert_eq!(base.host(), known.host());
-            assert_eq!(KnownProvider::at(base).map(|k| k.name), Some(known.name));
+            let at = KnownProvider::at(base).map(|k| k.name);
+            assert_eq!(at, (!known.local).then_some(known.name));
             assert_eq!(
                 KnownProvider::named(known.name).map(|k| k.name),
                 Some(known.name)
             );
-            assert!(!known.source.is_empty());
         }
     }
 
@@ -200,5 +214,79 @@ mod tests {
         assert_eq!(at("https://openrouter.ai.:443/api/v1"), Some("openrouter"));
         assert_eq!(at("https://notopenrouter.ai/api/v1"), None);
         assert_eq!(at("https://openrouter.ai.example/api/v1"), None);
+    }
+
+    #[test]
+    fn every_entry_says_what_can_be_acted_on() {
+        for (index, known) in KnownProvider::all().iter().enumerate() {
+            let name = known.name;
+            let is_short =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            assert!(name.len() <= 16 && name.bytes().all(is_short), "{name}");
+            let first = KnownProvider::all().iter().position(|k| k.name == name);
+            assert_eq!(first, Some(index), "{name}");
+            assert!(
+                known.source.contains("(20") || known.source.contains(", 20"),
+                "{name} has no date"
+            );
+            assert!(known.keyless || !known.key_env.is_empty(), "{name}");
+            assert!(!known.endpoints.is_empty(), "{name}");
+            assert!(known.limits.iter().all(|limit| limit.amount > 0), "{name}");
+            assert_eq!(
+                known.account_env.is_some(),
+                known.base_url.contains("{account_id}")
+            );
+            let is_free = |id: &&str| known.free.admits(id, Prices::Unstated);
+            assert!(known.unlisted.iter().all(is_free), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_local_is_on_this_machine_and_only_that_is_wholly_free() {
+        for known in KnownProvider::all() {
+            let is_here = known.base_url.starts_with("http://127.0.0.1:");
+            assert_eq!(known.local, is_here, "{}", known.name);
+            assert_eq!(known.local, known.free == FreeRule::All, "{}", known.name);
+            assert!(
+                known.local || known.base_url.starts_with("https://"),
+                "{}",
+                known.name
+            );
+        }
+    }
+
+    #[test]
+    fn no_rule_of_a_dialect_contradicts_another() {
+        for known in KnownProvider::all() {
+            let Dialect { fields, only, .. } = known.dialect;
+            for (index, (field, rule)) in fields.iter().enumerate() {
+                let at = |name: &str| format!("{}: {name}", known.name);
+                assert_eq!(
+                    fields.iter().position(|(other, _)| other == field),
+                    Some(index),
+                    "{}",
+                    at(field)
+                );
+                match rule {
+                    Rule::Rename(new) => {
+                        assert!(!fields.contains(&(new, Rule::Drop)), "{}", at(field));
+                        assert!(only.is_empty() || only.contains(new) && !only.contains(field));
+                    }
+                    Rule::Drop => assert!(!only.contains(field), "{}", at(field)),
+                    Rule::Default(json) => {
+                        let read = serde_json::from_str::<serde_json::Value>(json);
+                        assert!(read.is_ok(), "{}", at(field));
+                    }
+                    Rule::AtMost(_) => {}
+                }
+            }
+            for needed in ["model", "messages", "stream", "tools", "response_format"] {
+                assert!(
+                    only.is_empty() || only.contains(&needed),
+                    "{}: {needed}",
+                    known.name
+                );
+            }
+        }
     }
 }

@@ -1,7 +1,12 @@
 //! A provider's list of models, as it comes over the wire.
 //!
-//! One lenient reader for OpenRouter's format and OpenAI's plain one, which differ only in what they leave out. Every
-//! entry is read by itself, and every field of an entry by itself: what cannot be read states nothing, save a price.
+//! One lenient reader for nearly all of them, which differ in what they leave out and in what they call it. Every entry
+//! is read by itself, and every field of an entry by itself: what cannot be read states nothing, save a price.
+
+mod envelope;
+mod row;
+mod value;
+mod words;
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -11,11 +16,11 @@ use std::{
     time::SystemTime,
 };
 
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use super::{Model, Provider, Target, price::Prices, target::BadId};
+use self::{
+    envelope::{Envelope, IdIn},
+    row::Row,
+};
+use super::{ListingFormat, Model, Provider, Target, price::Prices, target::BadId};
 
 impl Provider {
     /// Reads this provider's listing: the body of `GET /models`, as it was at `now`.
@@ -46,9 +51,9 @@ impl Provider {
     pub fn read_listing(&self, body: &[u8], now: SystemTime) -> Result<Listing, ListingError> {
         // Broken UTF-8 breaks the entry it is in, not the listing.
         let text = String::from_utf8_lossy(body);
-        let entries = entries(text.trim_start_matches('\u{feff}'))?;
+        let envelope = Envelope::open(text.trim_start_matches('\u{feff}'))?;
         let mut listing = Listing::default();
-        let rows = listing.rows(&entries);
+        let rows = listing.rows(&envelope, self.listing_format());
 
         // An id that is listed twice is free only if it is free both times.
         let free = |row: &Row<'_>| self.free_rule().admits(&row.id, row.prices);
@@ -57,7 +62,6 @@ impl Provider {
             .filter(|row| !free(row))
             .map(|row| &*row.id)
             .collect();
-        let today = Timestamp::try_from(now).map(|now| now.to_zoned(TimeZone::UTC).date());
         let mut seen = HashMap::new();
         for row in &rows {
             if costly.contains(&*row.id) {
@@ -65,7 +69,7 @@ impl Provider {
                 listing.unpriced += usize::from(row.prices == Prices::Unstated);
                 continue;
             }
-            if let Some(reason) = row.unwanted(today.as_ref().ok()) {
+            if let Some(reason) = row.unwanted(now) {
                 listing.skip(row.index, Some(&row.id), reason);
                 continue;
             }
@@ -83,6 +87,13 @@ impl Provider {
                 }
             }
         }
+        // What the listing leaves out is there nonetheless; what it speaks of, it has had its say on.
+        let unlisted = self.unlisted().iter().filter(|id| {
+            let listed = rows.iter().any(|row| row.id == **id);
+            !listed
+        });
+        let written = unlisted.filter_map(|id| self.target(Model::new(*id)).ok());
+        listing.targets.extend(written);
         Ok(listing)
     }
 }
@@ -131,10 +142,10 @@ impl Listing {
     }
 
     /// Reads the entries, and skips those that are none.
-    fn rows<'a>(&mut self, entries: &[&'a RawValue]) -> Vec<Row<'a>> {
-        let mut rows = Vec::with_capacity(entries.len());
-        for (index, &raw) in entries.iter().enumerate() {
-            match Row::read(index, raw) {
+    fn rows<'a>(&mut self, envelope: &Envelope<'a>, format: ListingFormat) -> Vec<Row<'a>> {
+        let mut rows = Vec::with_capacity(envelope.entries.len());
+        for (index, &raw) in envelope.entries.iter().enumerate() {
+            match Row::read(index, raw, envelope.id_in, format) {
                 Some(row) if BadId::check(&row.id).is_ok() => rows.push(row),
                 Some(row) => self.skip(index, Some(&row.id), SkipReason::BadId),
                 None => self.skip(index, None, SkipReason::Malformed),
@@ -219,7 +230,9 @@ pub enum SkipReason {
     Expired,
     /// It is another name of a model.
     Alias,
-    /// It answers with neither text nor images.
+    /// The listing says that it is not served now.
+    Inactive,
+    /// It answers with nothing that is asked for here: neither text, images, vectors nor transcriptions.
     NoChat,
 }
 
@@ -231,7 +244,8 @@ impl fmt::Display for SkipReason {
             Self::Duplicate => "listed before, with other words",
             Self::Expired => "expired",
             Self::Alias => "an alias",
-            Self::NoChat => "answers with neither text nor images",
+            Self::Inactive => "not served now",
+            Self::NoChat => "answers with neither text, images, vectors nor transcriptions",
         })
     }
 }
@@ -255,7 +269,7 @@ impl fmt::Display for ListingError {
                 write!(f, "the listing is not JSON, at line {line} column {column}")
             }
             Fault::NoList => {
-                f.write_str("the listing has no list of models: no array, and none in `data`")
+                f.write_str("the listing has no list of models: no array, and none in `data`, `models` or `result`")
             }
         }
     }
@@ -274,217 +288,6 @@ impl From<serde_json::Error> for ListingError {
         };
         Self { fault }
     }
-}
-
-/// The entries of `{"data": […]}`, whatever else is in it, or of a bare array, as GitHub Models sends.
-fn entries(text: &str) -> Result<Vec<&RawValue>, ListingError> {
-    #[derive(Deserialize)]
-    struct Envelope<'a> {
-        #[serde(borrow)]
-        data: Vec<&'a RawValue>,
-    }
-
-    let whole: &RawValue = serde_json::from_str(text)?;
-    match whole.get().as_bytes() {
-        [b'[', ..] => Ok(serde_json::from_str(whole.get())?),
-        [b'{', ..] => Ok(serde_json::from_str::<Envelope<'_>>(whole.get())?.data),
-        // A struct can be read from an array, and a scalar is neither.
-        _ => Err(ListingError {
-            fault: Fault::NoList,
-        }),
-    }
-}
-
-/// An entry, as far as it could be read.
-struct Row<'a> {
-    index: usize,
-    raw: &'a str,
-    id: String,
-    prices: Prices,
-    fields: Fields<'a>,
-}
-
-/// The fields of an entry that are looked at. A field that is there twice makes the entry malformed.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Fields<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    created: Option<&'a RawValue>,
-    #[serde(borrow)]
-    owned_by: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pricing: Option<&'a RawValue>,
-    #[serde(borrow)]
-    alias_target: Option<&'a RawValue>,
-    #[serde(borrow)]
-    expiration_date: Option<&'a RawValue>,
-    #[serde(borrow)]
-    architecture: Option<&'a RawValue>,
-    #[serde(borrow)]
-    input_modalities: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_modalities: Option<&'a RawValue>,
-    #[serde(borrow)]
-    supported_parameters: Option<&'a RawValue>,
-    #[serde(borrow)]
-    top_provider: Option<&'a RawValue>,
-    // The window, as OpenRouter, Groq, Mistral and vLLM call it.
-    #[serde(borrow)]
-    context_length: Option<&'a RawValue>,
-    #[serde(borrow)]
-    context_window: Option<&'a RawValue>,
-    #[serde(borrow)]
-    max_context_length: Option<&'a RawValue>,
-    #[serde(borrow)]
-    max_model_len: Option<&'a RawValue>,
-    // The longest answer: Groq states both.
-    #[serde(borrow)]
-    max_completion_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    max_output_length: Option<&'a RawValue>,
-}
-
-impl<'a> Row<'a> {
-    fn read(index: usize, raw: &'a RawValue) -> Option<Self> {
-        // A struct can be read from an array too, which is no entry.
-        let raw = raw.get();
-        let fields: Fields<'a> = raw
-            .starts_with('{')
-            .then(|| serde_json::from_str(raw).ok())??;
-        Some(Self {
-            index,
-            raw,
-            id: string(fields.id)?,
-            prices: Prices::read(fields.pricing),
-            fields,
-        })
-    }
-
-    /// Why it is left out although it is free.
-    fn unwanted(&self, today: Option<&Date>) -> Option<SkipReason> {
-        let over = |day: &Date| today.is_some_and(|today| today > day);
-        let outputs = self.outputs();
-        if self.fields.alias_target.is_some() {
-            Some(SkipReason::Alias)
-        } else if self.expires().as_ref().is_some_and(over) {
-            Some(SkipReason::Expired)
-        } else if !outputs.is_empty() && !outputs.iter().any(|o| o == "text" || o == "image") {
-            Some(SkipReason::NoChat)
-        } else {
-            None
-        }
-    }
-
-    fn model(&self) -> Model {
-        let fields = &self.fields;
-        let top: TopProvider<'_> = object(fields.top_provider);
-        let window = [
-            fields.context_length,
-            fields.context_window,
-            fields.max_context_length,
-            fields.max_model_len,
-            top.context_length,
-        ];
-        let output = [
-            fields.max_completion_tokens,
-            fields.max_output_length,
-            top.max_completion_tokens,
-        ];
-        let model = Model::new(self.id.as_str())
-            .shown_as(&string(fields.name).unwrap_or_default())
-            .context_length(smallest(&window))
-            .max_output(smallest(&output))
-            .created(count(fields.created))
-            .input(self.inputs())
-            .output(self.outputs())
-            .parameters(strings(fields.supported_parameters));
-        match string(fields.owned_by) {
-            Some(owner) => model.owned_by(owner),
-            None => model,
-        }
-        .build()
-    }
-
-    fn inputs(&self) -> Vec<String> {
-        let architecture: Architecture<'_> = object(self.fields.architecture);
-        strings(
-            architecture
-                .input_modalities
-                .or(self.fields.input_modalities),
-        )
-    }
-
-    fn outputs(&self) -> Vec<String> {
-        let architecture: Architecture<'_> = object(self.fields.architecture);
-        strings(
-            architecture
-                .output_modalities
-                .or(self.fields.output_modalities),
-        )
-    }
-
-    /// The last day on which it is there.
-    fn expires(&self) -> Option<Date> {
-        string(self.fields.expiration_date)?.get(..10)?.parse().ok()
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Architecture<'a> {
-    #[serde(borrow)]
-    input_modalities: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_modalities: Option<&'a RawValue>,
-}
-
-/// What the upstream that serves a model grants of it, which can be less than the model has.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct TopProvider<'a> {
-    #[serde(borrow)]
-    context_length: Option<&'a RawValue>,
-    #[serde(borrow)]
-    max_completion_tokens: Option<&'a RawValue>,
-}
-
-fn object<'a, T: Default + Deserialize<'a>>(raw: Option<&'a RawValue>) -> T {
-    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
-        .unwrap_or_default()
-}
-
-fn string(raw: Option<&RawValue>) -> Option<String> {
-    serde_json::from_str(raw?.get()).ok()
-}
-
-/// The strings of a list; of anything else none, which states nothing.
-fn strings(raw: Option<&RawValue>) -> Vec<String> {
-    object::<Vec<&RawValue>>(raw)
-        .into_iter()
-        .filter_map(|word| string(Some(word)))
-        .collect()
-}
-
-/// The smallest count that is stated, else 0: several names of one limit are promises, and the least is kept.
-fn smallest(counts: &[Option<&RawValue>]) -> u64 {
-    counts
-        .iter()
-        .map(|raw| count(*raw))
-        .filter(|&count| count > 0)
-        .min()
-        .unwrap_or(0)
-}
-
-/// A count, or 0 where none is stated or it is absurd: negative, broken, or beyond any model of this decade.
-fn count(raw: Option<&RawValue>) -> u64 {
-    const ABSURD: u64 = 1 << 40;
-    raw.and_then(|raw| raw.get().parse().ok())
-        .filter(|&count| count < ABSURD)
-        .unwrap_or(0)
 }
 
 fn fingerprint(raw: &str) -> u64 {
@@ -509,23 +312,5 @@ mod tests {
         let b = r#"{"id":"a","pricing":{"prompt":"0","completion":"0"},"created":1}"#;
         assert_eq!(row(&format!("[{a}]")), row(&format!("[{a}, {{}}]")));
         assert_ne!(row(&format!("[{a}]")), row(&format!("[{b}]")));
-    }
-
-    #[test]
-    fn an_absurd_count_is_unknown() {
-        let count = |json| count(Some(serde_json::from_str(json).expect("test JSON")));
-        assert_eq!(count("131072"), 131_072);
-        for absurd in [
-            "0",
-            "-1",
-            "1.5",
-            "1e400",
-            "99999999999999999999",
-            "1099511627776",
-            "true",
-            "{}",
-        ] {
-            assert_eq!(count(absurd), 0, "{absurd}");
-        }
     }
 }

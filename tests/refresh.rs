@@ -16,6 +16,7 @@ use futures_util::FutureExt;
 use http::{Request, Response, StatusCode, header::HeaderMap};
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 use support::*;
 use tokio::time::{Instant, advance, sleep};
@@ -157,7 +158,7 @@ async fn a_report_says_what_changed() {
     assert!(
         third
             .to_string()
-            .starts_with("p: 2 free models as before: "),
+            .starts_with("p: 2 free models; not refreshed: "),
         "{third}"
     );
     let kept = reports.of("p").expect("a report");
@@ -323,6 +324,49 @@ async fn a_model_that_leaves_lets_requests_in_flight_finish_and_gets_no_more() {
 
     let whole = send(&stack, &upstream, chat()).await;
     assert_eq!(whole.header("x-free-model"), Some("new"));
+}
+
+/// A free model whose last day is tomorrow, and one without an end.
+fn ending() -> Reply {
+    let now = Timestamp::now().to_zoned(TimeZone::UTC);
+    let last = now.date().tomorrow().expect("a day").to_string();
+    let price = json!({ "prompt": "0", "completion": "0" });
+    let rows = json!([{ "id": "ends", "pricing": price, "expiration_date": last }, { "id": "m", "pricing": price }]);
+    Reply::json(200, rows).header("cache-control", "max-age=86400")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_model_leaves_when_its_day_is_over_whatever_its_provider_answers() {
+    for later in [Reply::error(500), Reply::hang()] {
+        let upstream = Upstream::script([ending(), later.clone(), later]);
+        let (catalog, told) = (Catalog::new(), Arc::new(Mutex::new(Vec::new())));
+        let refresh = refresh(&catalog, &[priced("p")]).on_report({
+            let told = Arc::clone(&told);
+            move |report| told.lock().unwrap().push(report.to_string())
+        });
+        let running = tokio::spawn(refresh.run(upstream));
+        sleep(secs(1)).await;
+        assert_eq!(pool(&catalog), ["p/ends", "p/m"]);
+        sleep(secs(2 * 86_400)).await;
+        assert_eq!(pool(&catalog), ["p/m"]);
+        let told = told.lock().unwrap();
+        let of_end = told.iter().filter(|line| line.contains("0 new, 1 gone"));
+        assert_eq!(of_end.count(), 1, "{told:?}");
+        running.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_model_leaves_at_a_304_too() {
+    let same = Reply::new(304, "application/json", "");
+    let upstream = Upstream::script([ending().header("etag", "\"one\""), same]);
+    let catalog = Catalog::new();
+    let mut refresh = refresh(&catalog, &[priced("p")]);
+    refresh.once(upstream.clone()).await;
+    advance(secs(2 * 86_400)).await;
+    let report = one(refresh.once(upstream).await);
+    assert_eq!((pool(&catalog), report.free), (vec!["p/m".to_owned()], 1));
+    assert!(report.error.is_none());
 }
 
 // When.

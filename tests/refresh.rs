@@ -1,5 +1,7 @@
 //! The live catalog: when providers are asked, what their answers change, and what stays.
 
+#[path = "support/server.rs"]
+mod server;
 mod support;
 
 use std::{
@@ -16,8 +18,10 @@ use futures_util::FutureExt;
 use http::{Request, Response, StatusCode, header::HeaderMap};
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
+use server::{Received, Server};
 use support::*;
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -755,6 +759,31 @@ async fn the_instance_that_is_called_is_the_one_that_was_ready() {
         .once(Strict::default())
         .await;
     assert_eq!(catalog.snapshot().len(), 2);
+}
+
+#[tokio::test]
+async fn a_real_client_and_a_real_server_agree_on_what_has_not_changed() {
+    let server = Server::start(|received: &Received| {
+        match received.header("if-none-match") == Some("\"v1\"") {
+            true => Reply::new(304, "application/json", ""),
+            false => listing(&["m"]).header("etag", "\"v1\""),
+        }
+    })
+    .await;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+    let catalog = Catalog::new();
+    let mut refresh = refresh(&catalog, &[server.provider("p")]);
+    let first = one(refresh.once(client.clone()).await);
+    let second = one(refresh.once(client).await);
+    assert_eq!((first.swap.is_some(), first.error), (true, None));
+    assert_eq!((second.swap, second.error), (None, None));
+    assert_eq!(pool(&catalog), ["p/m"]);
+    let seen = server.seen();
+    let sent = seen
+        .iter()
+        .map(|seen| (seen.parts.uri.path(), seen.header("authorization")));
+    let expected = ("/v1/models", Some("Bearer key-of-p"));
+    assert_eq!(sent.collect::<Vec<_>>(), [expected; 2]);
 }
 
 #[tokio::test(start_paused = true)]

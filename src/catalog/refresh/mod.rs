@@ -63,12 +63,13 @@ const LONGEST_VALIDATOR: usize = 1024;
 ///
 /// What is known of a provider stays when it cannot be refreshed: on any status but success, a redirect, a timeout, a
 /// body that is too large or no listing, an empty listing. A listing with entries of which none is free any more
-/// takes all of its models out, and a model whose day of expiration is over leaves even where no listing comes. Requests that are under way at a swap end as they would have. After each
-/// round the health map is [swept](HealthMap::sweep).
+/// takes all of its models out, and a model whose last day is over leaves even where no listing comes. Requests that
+/// are under way at a swap end as they would have. After each swap the health map is [swept](HealthMap::sweep).
 ///
 /// Any service can be the client; it is made ready for each request, and redirects are not followed. A
 /// provider's credential goes to its own listing, and to its own account of that key, only. Of each listing that is
-/// being read, [`max_listing`](Self::max_listing) bytes are held at most, and nothing of it afterwards but the models.
+/// being read, [`max_listing`](Self::max_listing) bytes are held at most; afterwards its models, its validators, and
+/// at most 100 of the entries that were left out.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -84,8 +85,9 @@ const LONGEST_VALIDATOR: usize = 1024;
 /// let (catalog, health) = (Catalog::new(), HealthMap::new());
 ///
 /// // Any client.
-/// let client = service_fn(async |_: Request<Body>| {
-///     Ok::<_, Infallible>(Response::new(Full::from(r#"{"data": [{"id": "small"}, {"id": "large"}]}"#)))
+/// let client = service_fn(|_: Request<Body>| async {
+///     let listing = r#"{"data": [{"id": "small"}, {"id": "large"}]}"#;
+///     Ok::<_, Infallible>(Response::new(Full::from(listing)))
 /// });
 ///
 /// let mut refresh = Refresh::new(catalog.clone(), health).provider(acme);
@@ -109,8 +111,10 @@ pub struct Refresh {
     bounds: Bounds,
     rng: Rng,
     reports: Reports,
-    on_report: Option<Box<dyn FnMut(&Report) + Send>>,
+    on_report: Option<Listener>,
 }
+
+type Listener = Box<dyn FnMut(&Report) + Send>;
 
 /// A provider, and what is kept from one time to the next.
 #[derive(Debug)]

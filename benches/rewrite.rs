@@ -5,7 +5,7 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use serde_json::{Value, json};
-use tower_free_models::__private::rewrite;
+use tower_free_models::{__private, Dialect};
 
 const MODEL: &str = "meta-llama/llama-3.3-70b-instruct:free";
 
@@ -35,6 +35,10 @@ fn request(messages: &Value) -> Bytes {
     body.to_string().into()
 }
 
+fn rewrite(body: &Bytes) -> Vec<Bytes> {
+    __private::rewrite(body, MODEL, &Dialect::OPENAI, None).expect("the body is routed")
+}
+
 /// What most proxies do.
 fn round_trip(body: &[u8]) -> Vec<u8> {
     let mut value: Value = serde_json::from_slice(body).expect("the body is JSON");
@@ -49,7 +53,7 @@ fn define(c: &mut Criterion) {
         ("conversation_2mb", conversation(2_000_000)),
         ("image_2mb", image(2_000_000)),
     ] {
-        let ours = rewrite(&body, MODEL).expect("the body is routed").concat();
+        let ours = rewrite(&body).concat();
         let (ours, tree): (Value, Value) = (
             serde_json::from_slice(&ours).expect("what is sent is JSON"),
             serde_json::from_slice(&round_trip(&body)).expect("what is sent is JSON"),
@@ -59,7 +63,7 @@ fn define(c: &mut Criterion) {
         let mut group = c.benchmark_group(name);
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function("copy", |b| b.iter(|| black_box(&body).to_vec()));
-        group.bench_function("rewrite", |b| b.iter(|| rewrite(black_box(&body), MODEL)));
+        group.bench_function("rewrite", |b| b.iter(|| rewrite(black_box(&body))));
         group.bench_function("tree", |b| b.iter(|| round_trip(black_box(&body))));
         group.finish();
     }

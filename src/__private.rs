@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::{
     answer,
-    request::{Endpoint, ScanError, scan},
+    dialect::Dialect,
+    request::{Endpoint, Recipient, ScanError, scan, scan_form},
     sse::EventReader,
 };
 
@@ -52,11 +53,35 @@ pub fn answer(body: &[u8]) -> bool {
     answer::tail_is_billed(body) | answer::read(body).billed
 }
 
-/// Scans a chat request and rewrites it once.
-pub fn rewrite(body: &Bytes, model: &str) -> Result<Vec<Bytes>, Refusal> {
+/// Scans a chat request and rewrites it once, for a model whose answers have this limit.
+pub fn rewrite(
+    body: &Bytes,
+    model: &str,
+    dialect: &Dialect,
+    max_output: Option<u64>,
+) -> Result<Vec<Bytes>, Refusal> {
     match scan(body, Endpoint::ChatCompletions) {
-        Ok(envelope) => Ok(envelope.rewrite(body, model).collect()),
+        Ok(envelope) => {
+            let recipient = Recipient {
+                model,
+                dialect,
+                max_output,
+            };
+            Ok(envelope.rewrite(body, &recipient).body.collect())
+        }
         Err(ScanError::NotUtf8 { .. } | ScanError::Syntax { .. }) => Err(Refusal::NotJson),
         Err(_) => Err(Refusal::NotRouted),
     }
+}
+
+/// Scans a form and rewrites it once; `None` if it is refused.
+#[must_use]
+pub fn rewrite_form(body: &Bytes, content_type: &str, model: &str) -> Option<Vec<Bytes>> {
+    let scanned = scan_form(body, Endpoint::ImageEdits, content_type.as_bytes());
+    let recipient = Recipient {
+        model,
+        dialect: &Dialect::OPENAI,
+        max_output: None,
+    };
+    Some(scanned.ok()?.rewrite(body, &recipient).body.collect())
 }

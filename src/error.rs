@@ -71,13 +71,7 @@ impl Refusal {
     }
 
     pub(crate) fn into_response(self) -> Response<Bytes> {
-        let kind = match self.status.as_u16() {
-            404 => "not_found_error",
-            429 => "rate_limit_error",
-            400..=499 => "invalid_request_error",
-            _ => "server_error",
-        };
-        let mut error = json!({ "message": self.message, "type": kind, "param": self.param, "code": self.code });
+        let mut error = json!({ "message": self.message, "type": kind_of(self.status), "param": self.param, "code": self.code });
         if !self.metadata.is_empty() {
             error["metadata"] = Value::Object(self.metadata);
         }
@@ -97,6 +91,19 @@ impl Refusal {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         response
+    }
+}
+
+/// The `type` of an error, by its status: as OpenAI's clients name their errors
+/// (`openai-python`, `_client.py`, `_make_status_error`).
+pub(crate) fn kind_of(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        429 => "rate_limit_error",
+        400..=499 => "invalid_request_error",
+        _ => "server_error",
     }
 }
 

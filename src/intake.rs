@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
@@ -93,12 +93,13 @@ pub(crate) fn admit(parts: &Parts) -> Result<Option<Endpoint>, Refusal> {
     let Some(endpoint) = Endpoint::of(&parts.method, parts.uri.path()) else {
         return Ok(None);
     };
-    readable(&parts.headers)?;
+    readable(&parts.headers, endpoint)?;
     Ok(Some(endpoint))
 }
 
-/// A body that is compressed, or is not JSON, cannot be rewritten, and what is not rewritten could cost money.
-fn readable(headers: &HeaderMap) -> Result<(), Refusal> {
+/// A body that is compressed, or is neither JSON nor a form where one may be sent, cannot be rewritten, and what is not
+/// rewritten could cost money.
+fn readable(headers: &HeaderMap, endpoint: Endpoint) -> Result<(), Refusal> {
     let unsupported = |message: String| {
         Err(Refusal::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -118,22 +119,41 @@ fn readable(headers: &HeaderMap) -> Result<(), Refusal> {
             );
         }
     }
-    match headers.get(header::CONTENT_TYPE) {
-        Some(kind) if !is_json(kind.as_bytes()) => unsupported(
-            "The Content-Type of the request is not JSON. Send \"Content-Type: application/json\"."
-                .to_owned(),
-        ),
-        _ => Ok(()),
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let readable = match (kinds.next().map(HeaderValue::as_bytes), kinds.next()) {
+        (None, _) => endpoint.takes_json(),
+        (Some(kind), None) => {
+            endpoint.takes_json() && is_json(kind) || endpoint.takes_forms() && is_form(kind)
+        }
+        // Which of them counts is up to whoever reads it.
+        (Some(_), Some(_)) => false,
+    };
+    if readable {
+        return Ok(());
     }
+    let accepted = match (endpoint.takes_json(), endpoint.takes_forms()) {
+        (true, true) => "\"application/json\" or \"multipart/form-data\"",
+        (false, true) => "\"multipart/form-data\"",
+        (_, false) => "\"application/json\"",
+    };
+    unsupported(format!(
+        "The Content-Type of the request is not one that {endpoint} takes. Send {accepted}."
+    ))
+}
+
+/// `multipart/form-data`, with any parameters.
+pub(crate) fn is_form(content_type: &[u8]) -> bool {
+    essence(content_type).eq_ignore_ascii_case(b"multipart/form-data")
+}
+
+fn essence(content_type: &[u8]) -> &[u8] {
+    let essence = content_type.split(|&b| b == b';').next();
+    essence.unwrap_or_default().trim_ascii()
 }
 
 /// `application/json`, `text/json` and everything that ends in `+json`, with any parameters.
 pub(crate) fn is_json(content_type: &[u8]) -> bool {
-    let essence = content_type
-        .split(|&b| b == b';')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii();
+    let essence = essence(content_type);
     [&b"application/json"[..], b"text/json"]
         .iter()
         .any(|json| essence.eq_ignore_ascii_case(json))
@@ -278,7 +298,6 @@ fn too_busy() -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use http_body_util::{Full, StreamBody};
 
     use super::*;
@@ -429,12 +448,44 @@ mod tests {
         }
     }
 
+    fn status(endpoint: Endpoint, headers: &[(header::HeaderName, &'static str)]) -> u16 {
+        let headers = headers
+            .iter()
+            .fold(HeaderMap::new(), |mut headers, (name, value)| {
+                headers.append(name, HeaderValue::from_static(value));
+                headers
+            });
+        readable(&headers, endpoint).map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
+    }
+
     #[test]
     fn a_compressed_body_is_unsupported_and_identity_is_not_compressed() {
         let with = |value| {
-            HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static(value))])
+            let encoding = [(header::CONTENT_ENCODING, value)];
+            status(Endpoint::ChatCompletions, &encoding)
         };
-        assert_eq!(readable(&with("gzip")).unwrap_err().status, 415);
-        assert!(readable(&with("identity")).is_ok());
+        assert_eq!(with("gzip"), 415);
+        assert_eq!(with("identity"), 200);
+    }
+
+    #[test]
+    fn json_and_forms_are_taken_where_they_are_spoken() {
+        const JSON: &str = "application/json; charset=utf-8";
+        const FORM: &str = "Multipart/Form-Data; boundary=x";
+        let kind = |kind| (header::CONTENT_TYPE, kind);
+        for (endpoint, json, form, nothing) in [
+            (Endpoint::ChatCompletions, 200, 415, 200),
+            (Endpoint::ImageEdits, 200, 200, 200),
+            (Endpoint::AudioTranscriptions, 415, 200, 415),
+            (Endpoint::AudioTranslations, 415, 200, 415),
+        ] {
+            assert_eq!(status(endpoint, &[kind(JSON)]), json, "{endpoint}");
+            assert_eq!(status(endpoint, &[kind(FORM)]), form, "{endpoint}");
+            assert_eq!(status(endpoint, &[]), nothing, "{endpoint}");
+            let other = [kind("multipart/mixed; boundary=x")];
+            assert_eq!(status(endpoint, &other), 415, "{endpoint}");
+            let both = [kind(FORM), kind(JSON)];
+            assert_eq!(status(endpoint, &both), 415, "{endpoint}");
+        }
     }
 }

@@ -78,6 +78,20 @@
 //! first, at any provider; `provider/id` means that model there; any other name means any. A request header
 //! `x-free-pin: true` forbids any model but the one that is named.
 //!
+//! # Images
+//!
+//! `POST …/images/generations` is sent as it is where a provider serves that. Elsewhere it is translated, as the
+//! provider's [`ImageApi`] says, and the answer comes back in OpenAI's format: `data[]` with `b64_json`, or with a data
+//! URL in `url` if `response_format` is `"url"`.
+//!
+//! Of a request that is translated, `prompt`, `n` (1 to 10), `size` and `response_format` are read; what cannot be done
+//! is a 400 that names the field, `stream` among them. `txt2img` also takes `negative_prompt`, `steps` (1 to 150) and
+//! `seed`, with sides that are multiples of 8 up to 2048 pixels; a model may have
+//! [a size of its own](ModelBuilder::image_size). An answer says of each image its `media_type`, `width` and `height`,
+//! all read from its bytes, and where the server tells them its `seed` and `infotext`; `metadata` names the checkpoint
+//! that was used and its settings. What is no PNG, JPEG or WebP is a failure, and so is an answer above 64 MiB, which
+//! is held in memory with what is made of it.
+//!
 //! # What a response says
 //!
 //! | header | |
@@ -85,7 +99,8 @@
 //! | `x-free-model`, `x-free-provider` | who answered |
 //! | `x-free-attempts` | how many attempts were made |
 //! | `x-free-trail` | `provider/model=outcome, …`, at most 2 KiB |
-//! | `x-free-dropped` | fields of the request that were left out because they could cost money |
+//! | `x-free-dropped` | fields of the request that were left out: they could cost money, or the provider refuses them |
+//! | `x-free-adjusted` | fields that were renamed, lowered or put in, as the provider or the model needs it |
 //!
 //! For Rust, the same stands in the extension [`Routed`].
 //!
@@ -138,7 +153,7 @@ pub use catalog::{
     NotFree, Period, Provider, ProviderBuilder, ProviderError, Quantity, Refresh, RefreshError,
     Report, Reports, SkipReason, Skipped, Snapshot, Swap, Target, TargetId, means_any,
 };
-pub use dialect::{Dialect, ImageApi, Rule};
+pub use dialect::{Dialect, ImageApi, ImageQueue, Progress, Rule};
 #[doc(inline)]
 pub use fallback::{Classify, DefaultClassify, Evidence, Fallback, FallbackLayer};
 pub use health::{

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tower_free_models::{
-    Capabilities, Capability, FreeRule, Listing, Model, Provider, SkipReason, Target,
+    Capabilities, Capability, FreeRule, KnownProvider, Listing, Model, Provider, SkipReason, Target,
 };
 
 const OPENROUTER: &str = include_str!("fixtures/openrouter.json");
@@ -471,6 +471,24 @@ fn entry() -> impl Strategy<Value = Value> {
     (id, pricing()).prop_map(|(id, pricing)| json!({"id": id, "pricing": pricing}))
 }
 
+/// Fields of all sorts of listings.
+const FIELDS: &[&str] = &[
+    "capabilities",
+    "context_length",
+    "endpoints",
+    "expiration_date",
+    "features",
+    "limits",
+    "meta",
+    "models",
+    "name",
+    "properties",
+    "providers",
+    "result",
+    "task",
+    "title",
+];
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -483,6 +501,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just("data".to_owned()),
         Just("pricing".to_owned()),
         Just("architecture".to_owned()),
+        proptest::sample::select(FIELDS).prop_map(str::to_owned),
         ".{0,4}"
     ];
     leaf.prop_recursive(4, 32, 6, move |inner| {
@@ -504,6 +523,10 @@ proptest! {
         let body = if wrap { json!({"data": [body]}) } else { body };
         for rule in [FreeRule::All, FreeRule::Priced, FreeRule::OpenRouter] {
             let _ = provider(rule).read_listing(body.to_string().as_bytes(), day(TODAY));
+        }
+        for known in KnownProvider::all() {
+            let provider = Provider::new(known.name).build().expect(known.name);
+            let _ = provider.read_listing(body.to_string().as_bytes(), day(TODAY));
         }
     }
 

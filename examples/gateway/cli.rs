@@ -8,8 +8,9 @@ use crate::config::Config;
 
 /// An OpenAI-compatible gateway that answers from free models.
 ///
-/// Point any OpenAI client at the address it prints. With a provider's key in the environment
-/// (OPENROUTER_API_KEY) it uses that provider; with none it runs on simulated models, offline.
+/// Point any OpenAI client at the address it prints. With providers' keys in the environment
+/// (OPENROUTER_API_KEY, GROQ_API_KEY, GEMINI_API_KEY, … and GROQ_API_KEY_2 for a second account) it
+/// uses those providers; with none it runs on simulated models, offline.
 #[derive(Debug, Parser)]
 #[command(name = "gateway")]
 pub(crate) struct Cli {
@@ -20,6 +21,10 @@ pub(crate) struct Cli {
     /// Listen here; port 0 lets the system choose [default: 127.0.0.1:3733]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
+
+    /// Also use the providers that need no key; what you send goes to them
+    #[arg(long, conflicts_with = "config")]
+    pub(crate) keyless: bool,
 
     /// Make the choice of models reproducible, for requests sent one after another
     #[arg(long, value_name = "N")]

@@ -25,6 +25,9 @@ pub(crate) struct Config {
     pub(crate) max_body: usize,
     /// Whether a `model` that names a model of the pool is tried first.
     pub(crate) prefer_requested: bool,
+    /// The model of embedding requests that name none.
+    #[serde(deserialize_with = "some_id")]
+    pub(crate) embedding_model: Option<String>,
     /// Makes the choice of models reproducible.
     pub(crate) seed: Option<u64>,
     /// How many models one request may be sent to.
@@ -108,6 +111,12 @@ pub(crate) struct Model {
     pub(crate) output: Option<Vec<Modality>>,
     /// The request's parameters it understands, in the words of OpenRouter's listing.
     pub(crate) parameters: Option<Vec<String>>,
+    /// Width and height in pixels of the images it makes where a request does not say.
+    #[serde(default, deserialize_with = "image_size")]
+    pub(crate) size: Option<(u32, u32)>,
+    /// Whether it is picked for requests that do not name it; if not, those that do get no other.
+    #[serde(default = "yes")]
+    pub(crate) random: bool,
 }
 
 /// A kind of content. A closed list, because a misspelt one would silently exclude a model.
@@ -124,6 +133,10 @@ pub(crate) enum Modality {
     File,
     /// Video.
     Video,
+    /// Vectors.
+    Embeddings,
+    /// What was said in a recording.
+    Transcription,
 }
 
 /// A credential: it can be used, and it can not be printed by accident.
@@ -187,6 +200,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 3733)),
             max_body: 64_000_000,
             prefer_requested: true,
+            embedding_model: None,
             seed: None,
             max_attempts: NonZeroUsize::MIN.saturating_add(5),
             deadline: Duration::from_secs(300),
@@ -294,6 +308,8 @@ impl Modality {
             Self::Audio => "audio",
             Self::File => "file",
             Self::Video => "video",
+            Self::Embeddings => "embeddings",
+            Self::Transcription => "transcription",
         }
     }
 }
@@ -384,9 +400,30 @@ fn variable_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D
 
 fn id<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     parsed(from, "the id of a model", |text| {
-        (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()))
-            .then(|| text.to_owned())
+        // There are blanks in the titles of checkpoints.
+        let fits = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+        (!text.is_empty() && text.trim() == text && text.bytes().all(fits)).then(|| text.to_owned())
     })
+}
+
+fn image_size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<(u32, u32)>, D::Error> {
+    parsed(
+        from,
+        "a width and a height in pixels, like \"512x512\"",
+        |text| {
+            let (width, height) = text.split_once('x')?;
+            let pixels = |text: &str| text.parse().ok().filter(|&pixels: &u32| pixels > 0);
+            Some(Some((pixels(width)?, pixels(height)?)))
+        },
+    )
+}
+
+fn some_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    id(from).map(Some)
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn parsed<'de, D: Deserializer<'de>, T>(
@@ -462,6 +499,7 @@ mod tests {
             listen = "[::1]:8080"
             max_body = "64MiB"
             prefer_requested = false
+            embedding_model = "local/minilm"
             seed = 7
             max_attempts = 3
             deadline = "1h"
@@ -488,6 +526,10 @@ mod tests {
             input = ["text", "image"]
             output = ["text"]
             parameters = ["tools", "response_format"]
+            random = false
+            [[provider.model]]
+            id = "minilm"
+            output = ["embeddings"]
             "#,
         )
         .unwrap();
@@ -495,6 +537,7 @@ mod tests {
         assert_eq!(config.listen, "[::1]:8080".parse().unwrap());
         assert_eq!(config.max_body, 64 << 20);
         assert!(!config.prefer_requested);
+        assert_eq!(config.embedding_model.as_deref(), Some("local/minilm"));
         assert_eq!(config.seed, Some(7));
         assert_eq!(config.max_attempts.get(), 3);
         assert_eq!(config.deadline, Duration::from_secs(3600));
@@ -517,9 +560,11 @@ mod tests {
         assert_eq!(local.base_url.as_ref().unwrap(), "http://127.0.0.1:9001/v1");
         assert_eq!(local.key.as_ref().unwrap().as_str(), "canary-key");
         assert_eq!(local.free, Some(Free::All));
-        let [tiny] = &local.models[..] else {
-            panic!("one model")
+        let [tiny, minilm] = &local.models[..] else {
+            panic!("two models")
         };
+        assert!(!tiny.random && minilm.random);
+        assert_eq!(minilm.output.as_deref(), Some(&[Modality::Embeddings][..]));
         assert_eq!(
             (tiny.id.as_str(), tiny.context_length, tiny.max_output),
             ("tiny", Some(8192), Some(2048))
@@ -541,7 +586,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:3733");
         assert_eq!(config.max_body, 64_000_000);
         assert!(config.prefer_requested);
-        assert_eq!(config.seed, None);
+        assert_eq!((config.seed, config.embedding_model), (None, None));
         assert_eq!(config.max_attempts.get(), 6);
         let seconds = [
             config.deadline,
@@ -576,8 +621,8 @@ mod tests {
             &["line 5", "`rpm`", "`base_url`", "`key_env`"],
         );
         refused(
-            local("[[provider.model]]\nid = \"tiny\"\nrandom = true\n"),
-            &["line 6", "`random`", "`context_length`"],
+            local("[[provider.model]]\nid = \"tiny\"\nrpm = 3\n"),
+            &["line 6", "`rpm`", "`context_length`"],
         );
     }
 
@@ -757,6 +802,21 @@ mod tests {
             local("[[provider.model]]\nid = \"a\"\ninput = [\"pictures\"]\n"),
             &["line 6", "`image`"],
         );
+    }
+
+    #[test]
+    fn a_model_of_images_has_a_title_and_may_have_a_size() {
+        let config = local("[[provider.model]]\nid = \"me [0123]\"\nsize = \"512x768\"\n").unwrap();
+        let me = &config.providers[0].models[0];
+        assert_eq!((me.id.as_str(), me.size), ("me [0123]", Some((512, 768))));
+        for nonsense in ["\"512\"", "512", "\"0x512\"", "\"512x-1\"", "\"big\""] {
+            refused(
+                local(&format!(
+                    "[[provider.model]]\nid = \"me\"\nsize = {nonsense}\n"
+                )),
+                &["line 6", "like \"512x512\""],
+            );
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod alarm;
 mod cli;
 mod client;
 mod config;
+mod environment;
 mod models;
 mod page;
 mod pool;
@@ -58,10 +59,16 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
     let mut sources = config
         .providers
         .iter()
-        .map(Source::from_config)
+        .map(|provider| Source::from_config(provider, &variable))
         .collect::<Result<Vec<_>, _>>()?;
     if cli.config.is_none() {
-        sources = Source::from_environment(&variable)?;
+        let offered = environment::offered(KnownProvider::all(), cli.keyless, &variable)?;
+        offered
+            .unused
+            .iter()
+            .for_each(|why| println!("left out: {why}"));
+        let listed = offered.providers.into_iter().map(Source::listed);
+        sources = listed.collect::<Result<_, _>>()?;
         if sources.is_empty() {
             sources = simulate(&mut config).await?;
         }
@@ -97,20 +104,18 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
 
 /// The simulated pool, on a port of its own, and its providers.
 async fn simulate(config: &mut Config) -> Result<Vec<Source>, BoxError> {
-    let keys: Vec<_> = KnownProvider::all()
-        .iter()
-        .flat_map(|known| known.key_env)
-        .copied()
-        .collect();
     println!(
-        "*** SIMULATED MODELS: no key is set ({}), so all answers are made up. ***",
-        keys.join(", ")
+        "*** SIMULATED MODELS: no provider's key is set (OPENROUTER_API_KEY, GROQ_API_KEY, GEMINI_API_KEY, …), so all \
+         answers are made up. ***"
     );
     println!(
         "*** They are rate limited, fail and recover like real ones; every answer says x-free-simulated: true. ***"
     );
     // A simulated model that stalls does so for 8 s; what a newcomer should see is the fallback.
     config.first_token_timeout = config.first_token_timeout.min(Duration::from_secs(3));
+    config
+        .embedding_model
+        .get_or_insert_with(|| simulated::EMBEDDING_MODEL.to_owned());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let upstream =

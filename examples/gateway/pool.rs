@@ -24,10 +24,20 @@ pub(crate) struct Source {
 
 impl Source {
     /// A provider as the configuration describes it.
-    pub(crate) fn from_config(config: &config::Provider) -> Result<Self, BoxError> {
+    pub(crate) fn from_config(
+        config: &config::Provider,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, BoxError> {
         let name = &config.name;
         let context = |error: &dyn fmt::Display| format!("provider \"{name}\": {error}");
-        let mut builder = Provider::known(name).unwrap_or_else(|| Provider::new(name.as_str()));
+        let mut builder = Provider::new(name.as_str());
+        if let Some(known) = KnownProvider::named(name) {
+            needs(known, config).map_err(|error| context(&error))?;
+            builder = known.builder().name(name.as_str());
+            if let Some(id) = known.account_env.and_then(variable) {
+                builder = builder.account(&id);
+            }
+        }
         if let Some(url) = &config.base_url {
             builder = builder.base_url(&url.to_string());
         }
@@ -52,26 +62,6 @@ impl Source {
         Ok(Self { provider, models })
     }
 
-    /// The known providers whose key is in the environment.
-    pub(crate) fn from_environment(
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Vec<Self>, BoxError> {
-        KnownProvider::all()
-            .iter()
-            .filter_map(|known| {
-                let set = known
-                    .key_env
-                    .iter()
-                    .find(|name| variable(name).is_some_and(|key| !key.trim().is_empty()))?;
-                Some(
-                    config::Key::from_variable(set, variable)
-                        .map(|key| known.builder().key(key.as_str())),
-                )
-            })
-            .map(|builder| Self::listed(builder?))
-            .collect()
-    }
-
     /// A provider that is asked for its listing.
     pub(crate) fn listed(builder: ProviderBuilder) -> Result<Self, BoxError> {
         Ok(Self {
@@ -79,6 +69,17 @@ impl Source {
             models: Vec::new(),
         })
     }
+}
+
+/// A known service that answers nobody without a key is of no use without one.
+fn needs(known: &KnownProvider, config: &config::Provider) -> Result<(), String> {
+    if known.keyless || config.key.is_some() || config.base_url.is_some() {
+        return Ok(());
+    }
+    Err(format!(
+        "it needs a key: name the environment variable that holds it, as in key_env = \"{}\"",
+        known.key_env.first().unwrap_or(&"MY_KEY")
+    ))
 }
 
 /// Brings the written models into the catalog, and asks the other providers for theirs, all at once.
@@ -129,7 +130,7 @@ fn log(report: &Report) {
 }
 
 fn written(model: &config::Model) -> Model {
-    let mut builder = Model::new(model.id.as_str());
+    let mut builder = Model::new(model.id.as_str()).random(model.random);
     if let Some(tokens) = model.context_length {
         builder = builder.context_length(tokens);
     }
@@ -146,6 +147,9 @@ fn written(model: &config::Model) -> Model {
     }
     if let Some(parameters) = &model.parameters {
         builder = builder.parameters(parameters);
+    }
+    if let Some((width, height)) = model.size {
+        builder = builder.image_size(width, height);
     }
     builder.into()
 }

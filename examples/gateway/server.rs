@@ -25,8 +25,15 @@ pub(crate) struct Gateway {
 }
 
 /// Shown to whoever asks for something else.
-const ROUTES: [&str; 6] = [
+const ROUTES: [&str; 13] = [
     "POST /v1/chat/completions",
+    "POST /v1/completions",
+    "POST /v1/responses",
+    "POST /v1/embeddings",
+    "POST /v1/images/generations",
+    "POST /v1/images/edits",
+    "POST /v1/audio/transcriptions",
+    "POST /v1/audio/translations",
     "GET /v1/models",
     "GET /v1/models/{id}",
     "GET /status",
@@ -37,21 +44,25 @@ const ROUTES: [&str; 6] = [
 pub(crate) fn router(gateway: Gateway, config: &Config, client: HttpClient) -> Router {
     let stack = stack(&gateway, config);
     // An answer in any case: axum's services do not fail.
-    let chat = stack.layer(client);
-    let chat = tower::service_fn(move |request| {
-        let chat = chat.clone();
+    let models = stack.layer(client);
+    let models = tower::service_fn(move |request| {
+        let models = models.clone();
         async move {
-            Ok::<_, Infallible>(match chat.oneshot(request).await {
+            Ok::<_, Infallible>(match models.oneshot(request).await {
                 Ok(response) => response.into_response(),
                 Err(error) => unreachable(&error),
             })
         }
     });
-    Router::new()
-        .route(
-            &format!("/v1{}", Endpoint::ChatCompletions.path()),
-            post_service(chat),
-        )
+    let routed = Endpoint::ALL
+        .iter()
+        .fold(Router::new(), |router, endpoint| {
+            router.route(
+                &format!("/v1{}", endpoint.path()),
+                post_service(models.clone()),
+            )
+        });
+    routed
         .route("/v1/models", get(list_models))
         .route("/v1/models/{*id}", get(show_model))
         .route("/status", get(show_status))
@@ -80,6 +91,10 @@ fn stack(gateway: &Gateway, config: &Config) -> Stack {
             let layer = layer
                 .max_body(max_body)
                 .prefer_requested(config.prefer_requested);
+            let layer = match &config.embedding_model {
+                Some(model) => layer.embedding_model(model),
+                None => layer,
+            };
             match config.seed {
                 Some(seed) => layer.seed(seed),
                 None => layer,

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::SystemTime};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tower_free_models::{AccountStatus, Cooling, Provider, Report};
+use tower_free_models::{AccountStatus, Cooling, ImageQueue, Provider, Report};
 
 use crate::server::Gateway;
 
@@ -44,16 +44,30 @@ pub(crate) fn status(gateway: &Gateway) -> Value {
             let of_health = health.providers.iter().find(|known| known.name == name);
             let report = reports.iter().find(|report| report.provider == name);
             let targets = pool.targets().iter();
+            let known = pool.providers().iter().find(|known| known.name() == name);
+            let queue = known.and_then(Provider::image_queue);
             json!({
                 "name": name,
                 "targets": targets.filter(|target| target.provider().name() == name).count(),
                 "cooling": of_health.and_then(|known| known.cooling.as_ref()).map(cooling),
                 "listing": report.map(listing),
+                "images": queue.as_ref().map(images),
                 "account": report.and_then(|report| report.account.as_ref()).map(account),
             })
         })
         .collect();
     json!({ "targets": targets, "providers": providers })
+}
+
+/// A server that makes one image at a time.
+fn images(queue: &ImageQueue) -> Value {
+    json!({
+        "waiting": queue.waiting,
+        "running": queue.running.map(|progress| json!({
+            "fraction": progress.fraction,
+            "eta_s": progress.eta.map(|eta| eta.as_secs_f64()),
+        })),
+    })
 }
 
 /// How the last refresh went; null for a provider whose models are written.

@@ -3,17 +3,54 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use tower_free_models::__private::{Refusal, rewrite};
+use tower_free_models::{
+    __private::{Refusal, rewrite},
+    Dialect, Rule,
+};
 
 #[path = "../../src/request/oracle.rs"]
 mod oracle;
 
-fuzz_target!(|body: &[u8]| {
+/// One with every kind of rule.
+fn busy() -> Dialect {
+    let mut dialect = Dialect::OPENAI;
+    dialect.fields = &[
+        ("seed", Rule::Drop),
+        ("max_tokens", Rule::Rename("max_completion_tokens")),
+        ("max_completion_tokens", Rule::AtMost(400)),
+        ("n", Rule::Default("1")),
+    ];
+    dialect.message_fields = &["name", "reasoning"];
+    dialect
+}
+
+/// One that lets little through.
+fn strict() -> Dialect {
+    let mut dialect = Dialect::OPENAI;
+    dialect.fields = &[("seed", Rule::Rename("random_seed"))];
+    dialect.only = &["temperature", "max_tokens"];
+    dialect
+}
+
+fuzz_target!(|input: &[u8]| {
+    let Some((which, body)) = input.split_last() else {
+        return;
+    };
+    let dialect = match which % 4 {
+        0 => busy(),
+        1 => strict(),
+        _ => Dialect::OPENAI,
+    };
+    let expected = oracle::Expected {
+        model: "vendor/model:free",
+        dialect: &dialect,
+        max_output: (which & 4 != 0).then_some(100),
+    };
     let body = Bytes::copy_from_slice(body);
-    match rewrite(&body, "vendor/model:free") {
+    match rewrite(&body, expected.model, &dialect, expected.max_output) {
         Ok(segments) => {
             assert!(oracle::is_json(&body));
-            oracle::assert_rewritten(&body, "vendor/model:free", &segments);
+            oracle::assert_rewritten(&body, &expected, &segments);
         }
         Err(Refusal::NotJson) => assert!(!oracle::is_json(&body)),
         Err(Refusal::NotRouted) => {}

@@ -2,6 +2,7 @@
 //!
 //! Providers commit to a 200 before their upstream has run, so an error, or nothing at all, may come in one.
 
+pub(crate) mod normal;
 pub(crate) mod shape;
 
 use serde::de::MapAccess;
@@ -322,7 +323,10 @@ mod tests {
     fn results_that_are_no_chat_are_content_when_there_are_any() {
         for body in [
             r#"{"object":"list","data":[{"embedding":[0.0,0.0]}]}"#,
+            r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":"AACAPw=="}]}"#,
             r#"{"created":1,"data":[{"b64_json":"AA"}]}"#,
+            r#"{"created":1,"data":[{"url":"https://img.example/1.png"}]}"#,
+            r#"{"images":["AA"],"parameters":{},"info":"{}"}"#,
             r#"{"object":"response","status":"completed","error":null,"output":[{"type":"message","content":[{"type":"output_text","text":"hi"}]}]}"#,
             r#"{"object":"response","output":[{"type":"function_call","name":"f","arguments":"{}"}]}"#,
             r#"{"object":"response","status":"queued","output":[]}"#,
@@ -348,6 +352,13 @@ mod tests {
             r#"{"choices":[]}"#,
             r#"{"choices":null,"id":"x"}"#,
             r#"{"object":"list","data":[]}"#,
+            r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[]}]}"#,
+            r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":""}],"model":"m"}"#,
+            r#"{"created":1,"data":[]}"#,
+            r#"{"created":1,"data":[{"b64_json":null,"url":"","revised_prompt":"a cat"}]}"#,
+            r#"{"images":[],"info":"{}"}"#,
+            r#"{"images":[""]}"#,
+            r#"{"object":"text_completion","choices":[{"text":"","index":0,"finish_reason":"stop"}]}"#,
             r#"{"object":"response","status":"completed","output":[{"type":"message","role":"assistant","status":"completed","content":[]}]}"#,
             r#"{"text":""}"#,
         ] {

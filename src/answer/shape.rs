@@ -50,14 +50,19 @@ impl Reads for Present {
     }
 }
 
-/// Whether a result holds data: any element, also zeros (an embedding may be all zeros).
+/// Whether a result holds data: any element, also zeros (an embedding may be all zeros). What only labels an element
+/// is none, so a vector of no numbers, or an image without bytes or address, holds nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Data(pub(crate) bool);
 
 impl Reads for Data {
-    fn field<'de, A: MapAccess<'de>>(&mut self, _: &str, map: &mut A) -> Result<(), A::Error> {
-        self.0 = true;
-        skip(map)
+    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "object" | "index" | "type" | "embedding_type" | "revised_prompt" | "seed"
+            | "content_type" => skip(map),
+            _ if self.0 => skip(map),
+            _ => into(map, self),
+        }
     }
 
     fn text(&mut self, text: &str) {
@@ -65,6 +70,10 @@ impl Reads for Data {
     }
 
     fn number(&mut self, _: f64) {
+        self.0 = true;
+    }
+
+    fn truth(&mut self, _: bool) {
         self.0 = true;
     }
 }

@@ -145,7 +145,7 @@ pub(super) fn of(provider: &str, model: &Model) -> Likeness {
     let &(_, window, output, able) = family.unwrap_or(&("", 0, 0, NOTHING));
     let stated = |tokens: u64| (tokens > 0).then_some(tokens);
     Likeness {
-        context_length: stated(cut).or(stated(window)),
+        context_length: stated(if cut > 0 { cut } else { window }),
         max_output: stated(output),
         yes: served.union(able),
     }

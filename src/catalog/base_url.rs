@@ -77,17 +77,22 @@ impl BaseUrl {
     /// The address of an endpoint under this base: the path of the base and that of the endpoint.
     ///
     /// A base with a path names its own version, so the `/v1` of an endpoint is left out over it: never a doubled
-    /// `/v1`, and none at all for a service without, as at `…/v1beta/openai/chat/completions`. What cannot be part
-    /// of a URI gives the base itself, where no service answers.
+    /// `/v1`, and none at all for a service without, as at `…/v1beta/openai/chat/completions`. A path under
+    /// `/sdapi/v1` is that of an API beside OpenAI's: it takes the place of a `/v1` or `/sdapi/v1` at the end of the
+    /// base. What cannot be part of a URI gives the base itself, where no service answers.
     #[must_use]
     pub fn uri(&self, endpoint_path: &str, query: Option<&str>) -> Uri {
-        let endpoint = match endpoint_path.strip_prefix("/v1") {
-            Some(rest) if !self.path.is_empty() && (rest.is_empty() || rest.starts_with('/')) => {
-                rest
+        let mut base = self.path.as_str();
+        let mut endpoint = endpoint_path;
+        if endpoint.starts_with(SDAPI) {
+            base = base.strip_suffix("/v1").unwrap_or(base);
+            base = base.strip_suffix("/sdapi").unwrap_or(base);
+        } else if let Some(rest) = endpoint.strip_prefix("/v1") {
+            if !base.is_empty() && (rest.is_empty() || rest.starts_with('/')) {
+                endpoint = rest;
             }
-            _ => endpoint_path,
-        };
-        let mut path = self.path.clone();
+        }
+        let mut path = base.to_owned();
         if !endpoint.is_empty() && !endpoint.starts_with('/') {
             path.push('/');
         }
@@ -117,6 +122,9 @@ impl BaseUrl {
         self.authority.host()
     }
 }
+
+/// Where AUTOMATIC1111 and sdnext have their own API.
+const SDAPI: &str = "/sdapi/v1/";
 
 fn join(scheme: &Scheme, authority: &Authority, path: &str) -> Option<Uri> {
     let path = match path {
@@ -201,6 +209,19 @@ mod tests {
         ] {
             assert_eq!(at(base, "/v1/chat/completions"), there);
             assert_eq!(at(base, "/chat/completions"), there);
+        }
+    }
+
+    #[test]
+    fn an_api_beside_openais_is_found_from_any_base() {
+        for (base, there) in [
+            ("http://h:9", "http://h:9/sdapi/v1/txt2img"),
+            ("http://h:9/v1", "http://h:9/sdapi/v1/txt2img"),
+            ("http://h:9/sdapi/v1/", "http://h:9/sdapi/v1/txt2img"),
+            ("http://h:9/sub/v1", "http://h:9/sub/sdapi/v1/txt2img"),
+            ("http://h:9/sub", "http://h:9/sub/sdapi/v1/txt2img"),
+        ] {
+            assert_eq!(at(base, "/sdapi/v1/txt2img"), there);
         }
     }
 

@@ -30,6 +30,7 @@ pub struct Model {
     context_length: Option<u64>,
     max_output: Option<u64>,
     capabilities: Capabilities,
+    image_size: Option<(u32, u32)>,
     random: bool,
     guard: bool,
     created: Option<u64>,
@@ -129,6 +130,7 @@ impl Model {
             context_length: None,
             max_output: None,
             capabilities: Capabilities::UNKNOWN,
+            image_size: None,
             random: true,
             created: None,
             expires: None,
@@ -150,6 +152,10 @@ impl Model {
     }
 
     /// The longest answer in tokens, if it is stated.
+    ///
+    /// A request that allows for more (in `max_tokens`, `max_completion_tokens` or `max_output_tokens`) goes to models
+    /// that have more first. To this one it is sent with this limit instead, which `x-free-adjusted` tells: the answer
+    /// could not be longer anyway, and many upstreams refuse the larger number with a 400.
     #[must_use]
     pub fn max_output(&self) -> Option<u64> {
         self.max_output
@@ -159,6 +165,12 @@ impl Model {
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    /// Width and height in pixels of the images it makes where a request does not say.
+    #[must_use]
+    pub fn image_size(&self) -> Option<(u32, u32)> {
+        self.image_size
     }
 
     /// What of its [`capabilities`](Self::capabilities) nobody has stated: it is assumed, since models of its name
@@ -229,6 +241,7 @@ impl Model {
             context_length,
             max_output,
             capabilities: Capabilities { yes, no },
+            image_size,
             random,
             guard,
             created,
@@ -238,7 +251,7 @@ impl Model {
             assumed: _,
         } = self;
         let mut hasher = DefaultHasher::new();
-        (id, context_length, max_output, yes, no).hash(&mut hasher);
+        (id, context_length, max_output, yes, no, image_size).hash(&mut hasher);
         (random, guard, created, expires, owned_by).hash(&mut hasher);
         hasher.finish()
     }
@@ -327,6 +340,16 @@ impl ModelBuilder {
         I::Item: AsRef<str>,
     {
         self.stating(parameters, PARAMETERS)
+    }
+
+    /// Width and height in pixels of the images it makes where a request does not say; zero is unknown.
+    ///
+    /// The default is the provider's own: 1024 by 1024 at sdnext, where a checkpoint that was trained on 512 by 512
+    /// (Stable Diffusion 1.x) shows everything twice. It is not used where a provider serves `/images/generations`
+    /// itself.
+    pub fn image_size(mut self, width: u32, height: u32) -> Self {
+        self.0.image_size = (width > 0 && height > 0).then_some((width, height));
+        self
     }
 
     /// Whether it may be picked without being asked for by name. The default is that it may.

@@ -15,7 +15,11 @@ use super::{
     Auth, BaseUrl, BaseUrlError, Day, FreeRule, KnownProvider, ListingFormat, Model, NotFree,
     Target, known::DEFAULT_LISTING,
 };
-use crate::{body::Body, dialect::Dialect, request::Endpoint};
+use crate::{
+    body::Body,
+    dialect::{Dialect, ImageApi, ImageQueue, images::Queue},
+    request::Endpoint,
+};
 
 /// One account at one OpenAI-compatible service: where it is, its credential, and what is free there.
 ///
@@ -54,6 +58,8 @@ struct Inner {
     day: Day,
     endpoints: Option<&'static [Endpoint]>,
     dialect: Dialect,
+    /// There where the server makes one image at a time.
+    image_queue: Option<Arc<Queue>>,
 }
 
 /// A key, and the header that carries it.
@@ -174,6 +180,26 @@ impl Provider {
         Some(endpoints.contains(&endpoint))
     }
 
+    /// What it is doing for us, if it is a server that makes [one image at a time](ImageApi::Sdapi).
+    ///
+    /// ```
+    /// use tower_free_models::{Dialect, ImageApi, Provider};
+    ///
+    /// let mut dialect = Dialect::default();
+    /// dialect.images = ImageApi::Sdapi;
+    /// let studio = Provider::new("studio")
+    ///     .base_url("http://127.0.0.1:7860")
+    ///     .dialect(dialect)
+    ///     .build()?;
+    /// let queue = studio.image_queue().expect("it is such a server");
+    /// assert_eq!((queue.waiting, queue.running), (0, None));
+    /// # Ok::<(), tower_free_models::ProviderError>(())
+    /// ```
+    #[must_use]
+    pub fn image_queue(&self) -> Option<ImageQueue> {
+        self.queue().map(|queue| queue.state())
+    }
+
     /// A target for a model that the operator wrote down, and vouches for by writing it.
     ///
     /// # Errors
@@ -191,6 +217,11 @@ impl Provider {
     /// ```
     pub fn target(&self, model: impl Into<Model>) -> Result<Target, NotFree> {
         Target::written(self, model.into())
+    }
+
+    /// The queue of requests for images, where there is one.
+    pub(crate) fn queue(&self) -> Option<&Arc<Queue>> {
+        self.0.image_queue.as_ref()
     }
 
     /// The `Authorization` header of its key, marked as sensitive.
@@ -358,6 +389,10 @@ impl ProviderBuilder {
             return Err(fault(Fault::KeyCosts));
         }
         let known_day = known.map(|known| known.day).unwrap_or_default();
+        let dialect = self
+            .dialect
+            .or(known.map(|known| known.dialect))
+            .unwrap_or_default();
         Ok(Provider(Arc::new(Inner {
             name: self.name.into(),
             base,
@@ -373,10 +408,8 @@ impl ProviderBuilder {
             unlisted: known.map(|known| known.unlisted).unwrap_or_default(),
             day: self.day.unwrap_or(known_day),
             endpoints: known.map(|known| known.endpoints),
-            dialect: self
-                .dialect
-                .or(known.map(|known| known.dialect))
-                .unwrap_or_default(),
+            image_queue: (dialect.images == ImageApi::Sdapi).then(Queue::new),
+            dialect,
         })))
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{Model, Provider, assumed, means_any};
+use crate::{capability::Capability, dialect::ImageApi};
 
 /// A model at a provider: what a request is routed to, and what health is kept for.
 ///
@@ -27,7 +28,11 @@ impl Target {
     pub(super) fn listed(provider: &Provider, model: Model, row: u64) -> Result<Self, BadId> {
         BadId::check(model.id())?;
         let model = model.without(provider.dialect().lacks.iter().copied());
-        let like = assumed::of(provider.name(), &model);
+        let mut like = assumed::of(provider.name(), &model);
+        if provider.dialect().images == ImageApi::Sdapi {
+            // Such a server has nothing else.
+            like.yes.insert(Capability::ImageOutput);
+        }
         let model = model.assuming(like);
         Ok(Self(Arc::new(Inner {
             provider: provider.clone(),
@@ -208,6 +213,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::catalog::ModelBuilder;
 
     fn provider(name: &str) -> Provider {
         Provider::new(name).build().expect("a provider")
@@ -234,6 +240,20 @@ mod tests {
                 .target(Model::new("/models/my model.gguf"))
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn what_a_server_of_images_has_makes_images() {
+        let sdnext = Provider::known("sdnext").expect("it is known");
+        let sdnext = sdnext.build().expect("a provider");
+        let target = |model: ModelBuilder| sdnext.target(model).expect("a target");
+        assert!(
+            target(Model::new("me"))
+                .model()
+                .is_for(Capability::ImageOutput)
+        );
+        let stated = target(Model::new("me").output(["text"]));
+        assert!(!stated.model().is_for(Capability::ImageOutput));
     }
 
     #[test]

@@ -1,20 +1,32 @@
 //! What differs between providers: data first, code where it must be.
 
+pub(crate) mod images;
+
+pub use images::{ImageQueue, Progress};
+
 use crate::capability::Capability;
 
 /// How a service differs from OpenAI's API.
 ///
 /// It is data: what is left out, renamed or bounded in a request is applied by the same edits of the body that
 /// replace its `model`, and is named in `x-free-dropped` and `x-free-adjusted`.
+///
+/// `fields`, `only` and `message_fields` are about requests to `/chat/completions`: at other endpoints the same names
+/// may stand for other things, so nothing there is touched. Names are compared to the letter, after unescaping. Of a body
+/// with more than 256 top-level fields only the first 256 are edited, and of its messages the first 16,384 members that
+/// could be left out; the rest is sent as it is. `model`, and what is left out because it could cost money, are beyond
+/// any rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dialect {
     /// Top-level fields of a request and what is done to them, by their exact names.
     pub fields: &'static [(&'static str, Rule)],
-    /// The only top-level fields that are let through, for a service that refuses what it does not know. What the
-    /// [`fields`](Self::fields) rename, and what they make of it, is let through too. Empty: all of them are.
+    /// The only top-level fields that are let through, for a service that refuses what it does not know. What
+    /// [`fields`](Self::fields) names is let through too, and so are `model`, `messages`, `input`, `prompt` and `stream`.
+    /// Empty: all of them are.
     pub only: &'static [&'static str],
-    /// Members of an entry of `messages` that are left out.
+    /// Members of an entry of `messages` that are left out. These can be: `name`, `reasoning`, `reasoning_content`,
+    /// `reasoning_details`, `refusal`, `annotations`, `audio`, `images`.
     pub message_fields: &'static [&'static str],
     /// What no model has there, whatever a listing says of it.
     pub lacks: &'static [Capability],
@@ -23,14 +35,17 @@ pub struct Dialect {
 }
 
 /// What is done to one top-level field of a request.
+///
+/// A field may have several rules. One that is renamed heeds the bounds and the default of its new name as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rule {
     /// It is left out.
     Drop,
-    /// It goes by another name there. If that is given too, this one is left out.
+    /// It goes by another name there, and its value stays as it is. If that is given too, this one is left out: whoever
+    /// sends both `max_tokens` and `max_completion_tokens` means the newer one. A null counts as not given.
     Rename(&'static str),
-    /// A number above this is lowered to it.
+    /// A number above this is lowered to it. What is no number stays.
     AtMost(u64),
     /// Where it is missing (or null), this JSON is put in.
     Default(&'static str),
@@ -45,9 +60,14 @@ pub enum ImageApi {
     OpenAi,
     /// By OpenRouter's `/images`.
     OpenRouter,
-    /// By a chat whose answer holds the images, in `message.images`.
+    /// By a chat whose answer holds the images, in `message.images`: one chat for each image, one after the other. Of
+    /// the size only the ratio is asked for.
     Chat,
-    /// By `/sdapi/v1/txt2img`, as AUTOMATIC1111 and sdnext have it.
+    /// By `/sdapi/v1/txt2img`, as AUTOMATIC1111 and sdnext have it, on a base URL with or without `/v1` or `/sdapi/v1`
+    /// at its end.
+    ///
+    /// The checkpoint is looked for first, since a server ignores one that it does not have. Requests are sent one at a
+    /// time: see [`Provider::image_queue`](crate::Provider::image_queue).
     Sdapi,
 }
 

@@ -21,6 +21,7 @@ use crate::{
     body::BoxError,
     outcome::{Outcome, OutcomeKind},
     patience::Patience,
+    request::Endpoint,
 };
 
 pin_project! {
@@ -259,24 +260,37 @@ fn finish(gate: &mut Gate, watch: &mut Watch, end: OutcomeKind) {
     } else if gate.seen.finished {
         watch.succeed();
     } else {
-        gate.cut(error_event(&watch.name(), end));
+        gate.cut(error_event(&watch.name(), watch.endpoint, end));
         watch.fail(&Outcome::of(end));
     }
 }
 
-fn error_event(target: &str, end: OutcomeKind) -> Bytes {
+/// One event that says that the stream is no whole answer.
+fn error_event(target: &str, endpoint: Option<Endpoint>, end: OutcomeKind) -> Bytes {
     let what = if end == OutcomeKind::TooSlow {
         "stalled"
     } else {
         "broke off before its end"
     };
-    let error = json!({ "error": {
-        "message": format!("The answer of {target} {what}. What came so far is incomplete; send the request again."),
+    let message = format!(
+        "The answer of {target} {what}. What came so far is incomplete; send the request again."
+    );
+    let mut event = json!({ "error": {
+        "message": message,
         "type": "server_error",
         "param": null,
         "code": end.name(),
     } });
-    Bytes::from(format!("data: {error}\n\n"))
+    if endpoint != Some(Endpoint::Responses) {
+        return Bytes::from(format!("data: {event}\n\n"));
+    }
+    // OpenAI's own clients raise on any event with an `error`, in every kind of stream (`openai-python`,
+    // `_streaming.py`); others know errors of a response by their type, and read what stands beside it.
+    event["type"] = json!("error");
+    event["code"] = json!(end.name());
+    event["message"] = json!(message);
+    event["param"] = json!(null);
+    Bytes::from(format!("event: error\ndata: {event}\n\n"))
 }
 
 impl<B> fmt::Debug for ResponseBody<B> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header, request, response};
+use http::{Request, Response, StatusCode, request, response};
 use tokio::time::Instant;
 
 use super::{
@@ -22,7 +22,7 @@ use crate::{
     health::Attempt,
     memory::Held,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
-    request::Segments,
+    request::{Endpoint, Segments},
     route::{Routed, mark_trail},
     slot::{AttemptSlot, NoTarget, Session},
 };
@@ -87,6 +87,11 @@ impl<S: Clone, E> Job<S, E> {
             error: None,
             limit: None,
         }
+    }
+
+    /// What the request asks for.
+    pub(super) fn endpoint(&self) -> Option<Endpoint> {
+        Endpoint::of(&self.parts.method, self.parts.uri.path())
     }
 
     pub(super) fn service(&self) -> S {
@@ -171,20 +176,18 @@ impl<S: Clone, E> Job<S, E> {
         body: Bytes,
     ) -> After<E> {
         let outcome = self.classify(&attempt, StatusCode::OK, &head, &body);
+        let target = attempt.target().clone();
         // Should this go back to the caller, then as the failure that it is.
         let status = ErrorBody::of(&body)
             .status
             .and_then(|status| StatusCode::from_u16(status).ok());
         let mut head = head;
         head.status = status.unwrap_or(StatusCode::BAD_REQUEST);
-        head.headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
         self.failed(
             attempt,
             &outcome,
             Some(Failed {
+                target,
                 head,
                 body,
                 cut: false,
@@ -206,10 +209,12 @@ impl<S: Clone, E> Job<S, E> {
             body.clone()
         };
         let outcome = self.classify(&attempt, head.status, &head, &read);
+        let target = attempt.target().clone();
         self.failed(
             attempt,
             &outcome,
             Some(Failed {
+                target,
                 head,
                 body,
                 cut: drain.cut,
@@ -349,7 +354,7 @@ impl<S: Clone, E> Job<S, E> {
         {
             return After::Error(error);
         }
-        // The caller's fault goes back as the upstream said it: the first that found fault with the request,
+        // The caller's fault goes back in the upstream's own words: the first that found fault with the request,
         // or, where nothing but that went wrong, the last that could not serve it.
         let only_unfit = self
             .trail

@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header, response};
+use http::{Response, StatusCode, response};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::error_body;
+use super::{
+    envelope::{Sent, openai_error},
+    peek::is_encoded,
+    relabel::relabel,
+};
 use crate::{
-    catalog::TargetId,
+    catalog::{Target, TargetId},
     error::{Refusal, in_words},
     outcome::OutcomeKind,
 };
@@ -25,6 +29,7 @@ pub(super) enum OutOf {
 
 /// A failure as the upstream said it.
 pub(super) struct Failed {
+    pub(super) target: Target,
     pub(super) head: response::Parts,
     pub(super) body: Bytes,
     /// The body is not all there.
@@ -32,19 +37,17 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    /// As the upstream said it; where that is not all there, what it comes to.
+    /// As the upstream said it, if need be in OpenAI's envelope.
     pub(super) fn into_response(mut self) -> Response<Bytes> {
-        if self.cut {
-            let message = error_body::message(&self.body);
-            let message = message
-                .unwrap_or_else(|| "The upstream refused the request, at great length.".to_owned());
-            return Refusal::new(self.head.status, "refused", message).into_response();
-        }
-        self.head
-            .headers
-            .insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
-        self.head.headers.remove(header::TRANSFER_ENCODING);
-        Response::from_parts(self.head, self.body)
+        let sent = match self.cut {
+            _ if is_encoded(&self.head.headers) => Sent::Encoded,
+            true => Sent::Cut(&self.body),
+            false => Sent::Whole(&self.body),
+        };
+        let error = openai_error(self.head.status, self.target.provider(), &sent);
+        let body = error.unwrap_or(self.body);
+        relabel(&mut self.head.headers, body.len());
+        Response::from_parts(self.head, body)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The fallback: sends a request again, until a target answers, and finishes every attempt.
 //!
 //! The way of a request: `stage` says where it can stand, `future` polls it there, `steps` lead from one stage to
-//! the next, and `job` decides. `last_word` is what a caller is told when nobody answered.
+//! the next, and `job` decides. `last_word` is what a caller is told when nobody answered,
+//! and `envelope` gives a provider's own error the shape that clients know.
 //!
 //! 1. *Collecting*: the body is collected once, within bounds.
 //! 2. *Readying*: an instance of the inner service becomes ready.
@@ -14,6 +15,7 @@
 mod body;
 mod classify;
 mod config;
+mod envelope;
 mod error_body;
 mod frames;
 mod future;
@@ -23,6 +25,7 @@ mod last_word;
 mod layer;
 mod peek;
 mod redact;
+mod relabel;
 mod service;
 mod signs;
 mod silence;

@@ -176,6 +176,7 @@ pub(super) const SIGNS: &[Sign] = &[
 
     // -- The content is found at fault.
     Sign(&[500], Text(&["cannot make get request"]), Refused), // llama.cpp: an image's URL that it cannot fetch
+    Sign(&[404], Opening("sampler not found"), Refused), // AUTOMATIC1111, sdnext
     Sign(&[400, 403, 422], Label("content_policy_violation"), Refused), // OpenAI, OpenRouter
     Sign(&[400, 403, 422], Label("content_filter"), Refused), // Azure, GitHub Models
     Sign(&[403], Text(&["moderation"]), Refused), // OpenRouter: "requires moderation … your input was flagged"
@@ -196,6 +197,7 @@ pub(super) const SIGNS: &[Sign] = &[
     Sign(&[400], Opening("user location is not supported"), Gated), // Gemini, also relayed
     Sign(&[403, 404], Text(&["location is not supported"]), Gated), // Gemini
     Sign(&[402, 403], Text(&["requires a subscription"]), Gated), // Ollama cloud
+    Sign(&[402, 403], Text(&["model", "not in the free plan"]), Gated), // Ollama cloud
     Sign(&[403], Text(&["model_terms_required"]), Gated), // Groq
     Sign(&[400, 403], Label("model_terms_required"), Gated), // Groq
 
@@ -245,6 +247,7 @@ pub(super) const SIGNS: &[Sign] = &[
     Sign(MISFIT, Text(&["unrecognized request argument"]), Lacks(Parameter)), // Azure, GitHub Models
     Sign(MISFIT, Text(&["property '", "is unsupported"]), Lacks(Parameter)), // Groq, Cerebras
     Sign(MISFIT, Text(&["is not enabled for models/"]), Lacks(Parameter)), // Gemini, of Gemma
+    Sign(MISFIT, Framed("model ", "is not supported for format openai"), Lacks(Parameter)), // OpenCode Zen: not for chats
     Sign(MISFIT, Text(&["is not supported with this model"]), Lacks(Parameter)), // OpenAI, Groq
     Sign(MISFIT, Text(&["is not supported by this model"]), Lacks(Parameter)),
     Sign(MISFIT, Text(&["is not supported for this model"]), Lacks(Parameter)),

@@ -5,21 +5,27 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use tokio::time::{Instant, Sleep};
 use tower_service::Service;
 
 use super::{
     body::ResponseBody,
+    frames::Frames,
     job::{After, Job},
     peek::{DRAIN_TIME, Drain, Kind, Peek, Peeked},
+    relabel::relabel,
     stage::{Next, OwnSlot, Read, Stage, own},
     watch::Watch,
 };
-use crate::{body::Body, limits, outcome::OutcomeKind, readied::Readied, slot::AttemptSlot};
+use crate::{
+    answer::normal, body::Body, headers::NORMALISED, limits, outcome::OutcomeKind,
+    readied::Readied, request::Endpoint, slot::AttemptSlot,
+};
 
 /// The steps between the stages.
 pub(super) struct Run<'a, S, E> {
@@ -194,23 +200,30 @@ where
         };
         let Read {
             mut attempt,
-            head,
+            mut head,
             body,
         } = response;
         attempt.commit();
         let id = attempt.target().id().clone();
         let idle = job.config.idle_timeout;
-        let watch = |attempt| Watch::new(attempt, Arc::clone(&job.config.classify));
+        let (classify, endpoint) = (Arc::clone(&job.config.classify), job.endpoint());
+        let watch = |attempt| Watch::new(attempt, classify, endpoint);
         let (body, is_stream) = match (peek, peeked) {
             (Peek::Events(gate), _) => {
                 (ResponseBody::events(body, gate, watch(attempt), idle), true)
             }
             (
                 Peek::Answer {
-                    frames, trailers, ..
+                    mut frames,
+                    trailers,
+                    ..
                 },
                 Peeked::Whole,
             ) => {
+                if let Some(endpoint) = job.endpoint() {
+                    let now = attempt.map().wall();
+                    normalise(endpoint, &mut head.headers, &mut frames, id.model(), now);
+                }
                 attempt.succeed();
                 (ResponseBody::whole(frames, trailers), false)
             }
@@ -245,4 +258,22 @@ where
             .as_pin_mut()
             .map_or(Poll::Pending, |timer| timer.poll(cx))
     }
+}
+
+/// Makes a whole answer such that strict clients can read it, and its head fit it and say so.
+fn normalise(
+    endpoint: Endpoint,
+    headers: &mut HeaderMap,
+    frames: &mut Frames,
+    model: &str,
+    now: SystemTime,
+) {
+    let Some(normal) = normal::normalise(endpoint, &frames.joined(), model, now) else {
+        return;
+    };
+    relabel(headers, normal.body.len());
+    if let Ok(changed) = HeaderValue::from_str(&normal.changed.join(", ")) {
+        headers.insert(NORMALISED, changed);
+    }
+    *frames = Frames::from_iter([normal.body]);
 }

@@ -8,21 +8,28 @@ use super::{
     classify::{Classify, Evidence},
     gate::Gate,
 };
-use crate::{answer, health::Attempt, outcome::Outcome};
+use crate::{answer, health::Attempt, outcome::Outcome, request::Endpoint};
 
 /// What watches over an answer that has begun: it ends the attempt.
 pub(super) struct Watch {
     attempt: Option<Attempt>,
     classify: Arc<dyn Classify>,
+    /// What was asked; each has its own way to tell of an error in a stream.
+    pub(super) endpoint: Option<Endpoint>,
     /// The answer is whole, whatever may follow it.
     pub(super) finished: bool,
 }
 
 impl Watch {
-    pub(super) fn new(attempt: Attempt, classify: Arc<dyn Classify>) -> Self {
+    pub(super) fn new(
+        attempt: Attempt,
+        classify: Arc<dyn Classify>,
+        endpoint: Option<Endpoint>,
+    ) -> Self {
         Self {
             attempt: Some(attempt),
             classify,
+            endpoint,
             finished: false,
         }
     }

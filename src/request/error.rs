@@ -37,6 +37,8 @@ pub(crate) enum ScanError {
         /// Its `type`, cut if it is long; empty if it has none that is a string.
         kind: String,
     },
+    /// The body is not a form that can be read, for this reason.
+    Form(&'static str),
 }
 
 impl fmt::Display for ScanError {
@@ -55,12 +57,13 @@ impl fmt::Display for ScanError {
                 super::MAX_DEPTH
             ),
             Self::TooManyEdits => f.write_str(
-                "the body gives `model`, `models`, `route`, `plugins` or `web_search_options` too often",
+                "the body gives `model`, `models`, `route`, `preset`, `plugins` or `web_search_options` too often",
             ),
             Self::UnsupportedTool { index, kind } if kind.is_empty() => write!(
                 f,
                 "tools[{index}] is not supported: its `type` must be \"function\" or \"custom\""
             ),
+            Self::Form(what) => write!(f, "the body is not a form that can be read: {what}"),
             Self::UnsupportedTool { index, kind } => write!(
                 f,
                 "tools[{index}] of type {kind:?} is not supported: only \"function\" and \"custom\" are"

@@ -7,7 +7,7 @@ use super::{MAX_DEPTH, error::ScanError, text::Text};
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// An array or object begins.
     Begin(Kind),
     /// The innermost one ends.
@@ -26,28 +26,28 @@ pub(super) enum Event<'a> {
 
 /// What nests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Array,
     Object,
 }
 
 /// An [`Event`] and where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Token<'a> {
-    pub(super) event: Event<'a>,
+pub(crate) struct Token<'a> {
+    pub(crate) event: Event<'a>,
     /// Its first byte.
-    pub(super) start: usize,
+    pub(crate) start: usize,
     /// One past its last byte; a key's includes its quotes, but not the colon.
-    pub(super) end: usize,
+    pub(crate) end: usize,
     /// In how many arrays and objects it stands. A container's own brackets do not count.
-    pub(super) depth: usize,
+    pub(crate) depth: usize,
     /// Where the last comma stands that was read.
-    pub(super) comma: usize,
+    pub(crate) comma: usize,
 }
 
 /// Reads tokens off a text.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
     comma: usize,
@@ -69,7 +69,7 @@ enum Expect {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         Self {
             text,
             at: 0,
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
 
     /// The next token; `None` at the end of a valid text.
     #[inline]
-    pub(super) fn next(&mut self) -> Result<Option<Token<'a>>, ScanError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Token<'a>>, ScanError> {
         self.skip_whitespace();
         let kind = match (self.expect, self.nest.innermost()) {
             (Expect::Nothing, _) => {

@@ -5,29 +5,38 @@
 //! body of one attempt out of slices of the original [`Bytes`](bytes::Bytes), so a second attempt
 //! at another model costs no copy and no second scan.
 //!
-//! One job a file: `json` knows the grammar, `text` what a string stands for, `edits` the top-level
-//! members that change, `tools` which tools may pass, `places` where in a request something is
-//! needed, `tokens` how long text is to a model.
+//! One job a file: `json` knows the grammar, `text` what a string stands for, `edits` the members that can change,
+//! `members` the commas between them, `tools` which tools may pass, `places` where in a request something is needed,
+//! `tokens` how long text is to a model, `form` the forms that some requests come as. `rules` says what a dialect makes of a field, `rewrite` does it.
 
 mod edits;
 mod endpoint;
 mod error;
-mod json;
+mod form;
+pub(crate) mod json;
+mod members;
 mod needs;
 #[cfg(test)]
 mod oracle;
 mod places;
 #[cfg(test)]
 mod proptests;
+mod rewrite;
+mod rules;
 mod scan;
 mod segments;
 mod text;
 mod tokens;
 mod tools;
 
+#[cfg(test)]
+use crate::dialect::{Dialect, Rule};
 pub use endpoint::Endpoint;
 pub(crate) use error::ScanError;
+pub(crate) use form::scan_form;
 pub use needs::Needs;
+pub(crate) use needs::{LONGEST_ID, State};
+pub(crate) use rewrite::{Recipient, Rewritten};
 pub(crate) use scan::{Envelope, scan};
 pub(crate) use segments::Segments;
 

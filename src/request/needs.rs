@@ -24,6 +24,24 @@ pub struct Needs {
     pub prompt_tokens: u64,
     /// The most that the answer may take, in tokens, if the request says so.
     pub output_tokens: Option<u64>,
+    /// What it builds upon that only one provider has.
+    pub(crate) state: State,
+}
+
+/// The longest id of a response that is remembered, in bytes. OpenAI's have 55.
+pub(crate) const LONGEST_ID: usize = 256;
+
+/// What a request of the Responses API builds upon: something that is kept by the provider that made it, and by nobody
+/// else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Nothing: any provider will do.
+    #[default]
+    None,
+    /// An earlier response, by its id. Of an id that is longer than any that is remembered, its beginning.
+    Response(String),
+    /// Something that is never made through this router, by the name of the field.
+    Foreign(&'static str),
 }
 
 impl Needs {

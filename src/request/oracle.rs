@@ -8,7 +8,10 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::{Dialect, Rule};
+
 /// The members of an object, in order and with duplicates, each with its key and value as written.
+#[derive(Debug, PartialEq)]
 struct Members<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
@@ -57,45 +60,207 @@ fn place(whole: &[u8], part: &[u8]) -> Option<Range<usize>> {
     (end <= whole.len()).then_some(start..end)
 }
 
-/// Asserts that `segments` are what `body`, a JSON object, must become for `model`.
-pub(super) fn assert_rewritten(body: &Bytes, model: &str, segments: &[Bytes]) {
-    let model = serde_json::to_string(model).expect("a string is JSON");
+/// Whether a parser that ignores case could take a key for one that may cost money.
+fn may_cost(key: &str) -> bool {
+    const NAMES: [&str; 5] = ["models", "route", "preset", "plugins", "web_search_options"];
+    NAMES.contains(&&*fold(key))
+}
+
+/// What a body is rewritten for.
+pub(super) struct Expected<'a> {
+    pub(super) model: &'a str,
+    pub(super) dialect: &'a Dialect,
+    pub(super) max_output: Option<u64>,
+}
+
+/// A top-level member on its way from `before` to `after`.
+#[derive(Clone)]
+struct Field {
+    /// What the caller calls it.
+    name: String,
+    /// What the recipient calls it.
+    sent: String,
+    /// Key and value as they are written.
+    key: String,
+    value: String,
+}
+
+impl Field {
+    fn is_null(&self) -> bool {
+        self.value == "null"
+    }
+}
+
+impl Expected<'_> {
+    /// The rules that can apply: none speaks of a model, or of what may cost.
+    fn rules(&self) -> Vec<(&'static str, Rule)> {
+        let ours = |name: &str| fold(name) == "model" || may_cost(name);
+        let applies = |&(name, rule): &(&'static str, Rule)| {
+            !ours(name) && !matches!(rule, Rule::Rename(new) if ours(new))
+        };
+        let fields = self.dialect.fields.iter().copied();
+        fields.filter(applies).collect()
+    }
+
+    /// The first new name of each field that is renamed.
+    fn renames(&self) -> HashMap<&'static str, &'static str> {
+        let mut renames = HashMap::new();
+        for (name, rule) in self.rules() {
+            if let Rule::Rename(new) = rule {
+                renames.entry(name).or_insert(new);
+            }
+        }
+        renames
+    }
+
+    fn lower(&self, field: &mut Field) {
+        let limits = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+        let names = [&*field.name, &*field.sent];
+        let mut bounds = Vec::new();
+        if names.iter().any(|name| limits.contains(name)) {
+            bounds.extend(self.max_output);
+        }
+        for (name, rule) in self.rules() {
+            match rule {
+                Rule::AtMost(most) if names.contains(&name) => bounds.push(most),
+                _ => {}
+            }
+        }
+        let number: Option<f64> = field.value.parse().ok();
+        if let (Some(most), Some(number)) = (bounds.into_iter().min(), number) {
+            if number > most as f64 {
+                field.value = most.to_string();
+            }
+        }
+    }
+
+    /// The fields that are sent, one rule after the other; first those that are put in.
+    fn fields(&self, before: &Members<'_>) -> Vec<Field> {
+        let (rules, renames, only) = (self.rules(), self.renames(), self.dialect.only);
+        let model = serde_json::to_string(self.model).expect("a string is JSON");
+        let read = |&(key, value): &(&str, &str)| Field {
+            name: unescape(key),
+            sent: unescape(key),
+            key: key.to_owned(),
+            value: value.to_owned(),
+        };
+        let all: Vec<_> = before.0.iter().map(read).collect();
+        let mut fields: Vec<Field> = all.clone();
+        fields.retain(|field| !may_cost(&field.name));
+        // Of two that become one, the new name wins, unless it says nothing.
+        let says = |name: &str| {
+            all.iter()
+                .any(|field| field.name == name && !field.is_null())
+        };
+        fields.retain(|field| match renames.get(&*field.name) {
+            Some(new) => !field.is_null() && !says(new),
+            None => {
+                let other = renames
+                    .iter()
+                    .any(|(old, new)| *new == field.name && says(old));
+                !(field.is_null() && other)
+            }
+        });
+        fields.retain(|field| !rules.contains(&(&*field.name, Rule::Drop)));
+        if !only.is_empty() {
+            fields.retain(|field| {
+                let name = &*field.name;
+                ["model", "messages", "input", "prompt", "stream"].contains(&name)
+                    || only.contains(&name)
+                    || rules.iter().any(|(own, _)| *own == name)
+                    || rules
+                        .iter()
+                        .any(|(_, rule)| matches!(rule, Rule::Rename(new) if *new == name))
+            });
+        }
+        for field in &mut fields {
+            if let Some(new) = renames.get(&*field.name) {
+                field.sent = (*new).to_owned();
+                field.key = serde_json::to_string(new).expect("a string is JSON");
+            }
+            if fold(&field.name) == "model" {
+                field.value.clone_from(&model);
+            }
+        }
+        let put_in = |name: &str, value: &str| Field {
+            name: name.to_owned(),
+            sent: name.to_owned(),
+            key: serde_json::to_string(name).expect("a string is JSON"),
+            value: value.to_owned(),
+        };
+        let mut inserted = Vec::new();
+        if fields.iter().all(|field| field.name != "model") {
+            inserted.push(put_in("model", &model));
+        }
+        for &(name, rule) in &rules {
+            let Rule::Default(json) = rule else { continue };
+            let sent = renames.get(name).unwrap_or(&name);
+            let there = |field: &&mut Field| field.sent == *sent;
+            if fields
+                .iter()
+                .chain(&inserted)
+                .all(|field| field.sent != *sent)
+            {
+                inserted.push(put_in(sent, json));
+            }
+            for field in fields
+                .iter_mut()
+                .filter(there)
+                .filter(|field| field.is_null())
+            {
+                field.name.clone_from(&field.sent);
+                field.value = json.to_owned();
+            }
+        }
+        inserted.extend(fields);
+        inserted.iter_mut().for_each(|field| self.lower(field));
+        inserted
+    }
+
+    /// The entries of `messages` as lists of members, or as they are if they are no objects.
+    fn messages<'a>(&self, value: &'a str) -> Option<Vec<Result<Members<'a>, &'a str>>> {
+        let entries: Vec<&RawValue> = serde_json::from_str(value).ok()?;
+        let read = |entry: &'a RawValue| {
+            let mut members: Members<'_> =
+                serde_json::from_str(entry.get()).map_err(|_| entry.get())?;
+            let goes = |key: &str| self.dialect.message_fields.contains(&&*unescape(key));
+            members.0.retain(|(key, _)| !goes(key));
+            Ok(members)
+        };
+        Some(entries.into_iter().map(read).collect())
+    }
+}
+
+/// Asserts that `segments` are what `body`, a JSON object, must become.
+pub(super) fn assert_rewritten(body: &Bytes, to: &Expected<'_>, segments: &[Bytes]) {
     let before: Members<'_> = serde_json::from_slice(body).expect("the body is an object");
     let joined = segments.concat();
     let after: Members<'_> = serde_json::from_slice(&joined).expect("what is sent is an object");
 
     // The same members in the same order, but for what must change.
-    let has_model = before.0.iter().any(|(key, _)| unescape(key) == "model");
-    let inserted = (!has_model).then_some(("\"model\"", &*model));
-    let kept = before
-        .0
-        .iter()
-        .filter_map(|&(key, value)| match &*fold(&unescape(key)) {
-            "models" | "route" | "plugins" | "web_search_options" => None,
-            "model" => Some((key, &*model)),
-            _ => Some((key, value)),
-        });
-    let expected: Vec<_> = inserted.into_iter().chain(kept).collect();
-    assert_eq!(after.0, expected);
+    let expected = to.fields(&before);
+    assert_eq!(after.0.len(), expected.len(), "{:?}", after.0);
+    for (&(key, value), expected) in after.0.iter().zip(&expected) {
+        assert_eq!(key, expected.key);
+        if expected.name == "messages" && !to.dialect.message_fields.is_empty() {
+            assert_eq!(to.messages(value), to.messages(&expected.value));
+            if to.messages(value).is_some() {
+                continue;
+            }
+        }
+        assert_eq!(value, expected.value, "{key}");
+    }
 
     // So whether the first of two equal keys counts or the last, the one model is ours.
-    let last: HashMap<_, _> = after
-        .0
-        .iter()
-        .map(|(key, value)| (unescape(key), *value))
-        .collect();
-    let first: HashMap<_, _> = after
-        .0
-        .iter()
-        .rev()
-        .map(|(key, value)| (unescape(key), *value))
-        .collect();
-    assert_eq!(first["model"], model);
-    assert_eq!(last["model"], model);
+    let model = serde_json::to_string(to.model).expect("a string is JSON");
+    let mut models = after.0.iter().filter(|(key, _)| unescape(key) == "model");
+    assert!(models.clone().count() > 0);
+    assert!(models.all(|(_, value)| *value == model));
 
-    // Every byte is a byte of the body in its old order, or of our own model.
+    // Every byte is a byte of the body in its old order, or one that is put in.
     let mut at = 0;
     let mut gone = Vec::new();
+    let mut ours = 0;
     for segment in segments {
         match place(body, segment) {
             Some(range) => {
@@ -103,31 +268,27 @@ pub(super) fn assert_rewritten(body: &Bytes, model: &str, segments: &[Bytes]) {
                 gone.push(at..range.start);
                 at = range.end;
             }
-            None => {
-                let ours = segment.strip_prefix(b"\"model\":").unwrap_or(segment);
-                let ours = ours.strip_suffix(b",").unwrap_or(ours);
-                assert_eq!(ours, model.as_bytes(), "bytes of the body were copied");
-            }
+            None => ours += segment.len(),
         }
     }
     gone.push(at..body.len());
+    let put_in = |&(key, value): &(&str, &str)| match before.0.contains(&(key, value)) {
+        true => 0,
+        false => key.len() + value.len() + 2,
+    };
+    let most: usize = after.0.iter().map(put_in).sum();
+    assert!(ours <= most, "bytes of the body were copied");
 
-    // What is gone is members that must change, and commas and space between them.
+    // What is gone is what must change, and commas and space around it.
     let touched: Vec<_> = before
         .0
         .iter()
-        .filter_map(|(key, value)| {
-            let start = match &*fold(&unescape(key)) {
-                "models" | "route" | "plugins" | "web_search_options" => key,
-                "model" => value,
-                _ => return None,
-            };
-            let start = place(body, start.as_bytes())?.start;
-            Some(start..place(body, value.as_bytes())?.end)
-        })
+        .filter(|member| !after.0.contains(member))
+        .flat_map(|&(key, value)| [key, value])
+        .filter_map(|part| place(body, part.as_bytes()))
         .collect();
     for at in gone.into_iter().flatten() {
-        let between = matches!(body[at], b',' | b' ' | b'\n' | b'\t' | b'\r');
+        let between = matches!(body[at], b',' | b':' | b' ' | b'\n' | b'\t' | b'\r');
         assert!(
             between || touched.iter().any(|range| range.contains(&at)),
             "byte {at} is missing"

@@ -10,7 +10,7 @@
 use super::{
     endpoint::Endpoint,
     json::{Event, Kind, Token},
-    needs::Needs,
+    needs::{LONGEST_ID, Needs, State},
     text::Text,
     tokens::{Estimate, Media},
 };
@@ -26,6 +26,11 @@ enum Place {
     Stream,
     Messages,
     Message,
+    /// The `input` of the Responses API: a string, or items.
+    Items,
+    Item,
+    ItemType,
+    ItemId,
     Content,
     Part,
     PartType,
@@ -34,11 +39,17 @@ enum Place {
     Called,
     /// A string that the model reads.
     Prompt,
+    /// What a model reads one by one: strings, or tokens as numbers. One of them, or a list.
+    Inputs,
+    /// The images that are to be edited.
+    Images,
     Tools,
     /// A tool or an output format, and anything in it: the model reads it all.
     Schema,
     ResponseFormat,
     FormatType,
+    /// The `text` of the Responses API, which holds the format.
+    TextOptions,
     Modalities,
     Modality,
     Logprobs,
@@ -47,9 +58,47 @@ enum Place {
     Effort,
     IncludeReasoning,
     OutputLimit,
+    /// What refers to something that one provider keeps.
+    PreviousResponse,
+    Conversation,
+    Background,
+    /// A prompt that is stored at the provider.
+    Template,
 }
 
 impl Place {
+    /// The place of the top-level member `key`.
+    fn top(endpoint: Endpoint, key: &str) -> Self {
+        match (endpoint, key) {
+            (_, "stream") => Self::Stream,
+            (_, "max_tokens" | "max_completion_tokens" | "max_output_tokens") => Self::OutputLimit,
+            (Endpoint::ChatCompletions, "messages") => Self::Messages,
+            (Endpoint::ChatCompletions, "tools" | "functions") => Self::Tools,
+            (Endpoint::ChatCompletions, "response_format") => Self::ResponseFormat,
+            (Endpoint::ChatCompletions, "logprobs") => Self::Logprobs,
+            (Endpoint::ChatCompletions, "reasoning_effort") => Self::Effort,
+            (Endpoint::ChatCompletions, "include_reasoning") => Self::IncludeReasoning,
+            (Endpoint::ChatCompletions | Endpoint::Responses, "modalities") => Self::Modalities,
+            (Endpoint::ChatCompletions | Endpoint::Responses, "top_logprobs") => Self::TopLogprobs,
+            (Endpoint::ChatCompletions | Endpoint::Responses, "reasoning") => Self::Reasoning,
+            (Endpoint::Completions, "prompt") | (Endpoint::Embeddings, "input") => Self::Inputs,
+            (Endpoint::Completions, "suffix") => Self::Prompt,
+            // Here it is a number: of how many tokens.
+            (Endpoint::Completions, "logprobs") => Self::TopLogprobs,
+            (Endpoint::Responses, "input") => Self::Items,
+            (Endpoint::Responses, "instructions") => Self::Prompt,
+            (Endpoint::Responses, "tools") => Self::Tools,
+            (Endpoint::Responses, "text") => Self::TextOptions,
+            (Endpoint::Responses, "previous_response_id") => Self::PreviousResponse,
+            (Endpoint::Responses, "conversation") => Self::Conversation,
+            (Endpoint::Responses, "background") => Self::Background,
+            (Endpoint::Responses, "prompt") => Self::Template,
+            (Endpoint::ImageGenerations | Endpoint::ImageEdits, "prompt") => Self::Prompt,
+            (Endpoint::ImageEdits, "image" | "images") => Self::Images,
+            _ => Self::Elsewhere,
+        }
+    }
+
     /// The place of the member `key` of an object that stands here.
     fn member(self, key: Text<'_>) -> Self {
         // The most common places, whose keys need no look.
@@ -57,26 +106,18 @@ impl Place {
             return self;
         }
         match (self, &*key.name()) {
-            (Self::Request, "stream") => Self::Stream,
-            (Self::Request, "messages") => Self::Messages,
-            (Self::Request, "tools" | "functions") => Self::Tools,
-            (Self::Request, "response_format") => Self::ResponseFormat,
-            (Self::Request, "modalities") => Self::Modalities,
-            (Self::Request, "logprobs") => Self::Logprobs,
-            (Self::Request, "top_logprobs") => Self::TopLogprobs,
-            (Self::Request, "reasoning") => Self::Reasoning,
-            (Self::Request, "reasoning_effort") => Self::Effort,
-            (Self::Request, "include_reasoning") => Self::IncludeReasoning,
-            (Self::Request, "max_tokens" | "max_completion_tokens" | "max_output_tokens") => {
-                Self::OutputLimit
-            }
-            (Self::Message, "content") => Self::Content,
+            (Self::TextOptions, "format") => Self::ResponseFormat,
+            (Self::Message | Self::Item | Self::Inputs, "content") => Self::Content,
+            (Self::Item, "output" | "summary") => Self::Content,
+            (Self::Item, "type") => Self::ItemType,
+            (Self::Item, "id") => Self::ItemId,
             (Self::Message, "tool_calls") => Self::ToolCalls,
             (Self::Message, "function_call") | (Self::ToolCall, "function" | "custom") => {
                 Self::Called
             }
             (Self::Part, "type") => Self::PartType,
             (Self::Message, "name" | "refusal")
+            | (Self::Item, "name" | "arguments" | "input")
             | (Self::Part, "text" | "refusal")
             | (Self::Called, "name" | "arguments" | "input") => Self::Prompt,
             (Self::ResponseFormat, "type") => Self::FormatType,
@@ -89,6 +130,8 @@ impl Place {
     fn element(self) -> Self {
         match self {
             Self::Messages => Self::Message,
+            Self::Items => Self::Item,
+            Self::Inputs => Self::Inputs,
             Self::Content => Self::Part,
             Self::ToolCalls => Self::ToolCall,
             Self::Modalities => Self::Modality,
@@ -106,6 +149,7 @@ pub(super) struct NeedsReader {
     /// The place of the member whose key came last.
     member: Place,
     part: Part,
+    item: Item,
     prompt: Estimate,
     needs: Needs,
 }
@@ -117,12 +161,22 @@ struct Part {
     media: Option<Media>,
 }
 
+/// The current item of the Responses API's `input`.
+#[derive(Debug, Default)]
+struct Item {
+    /// It says what it is, or holds something.
+    more_than_an_id: bool,
+    id: bool,
+    reference: bool,
+}
+
 impl NeedsReader {
     pub(super) fn new(endpoint: Endpoint) -> Self {
         Self {
             open: Vec::new(),
             member: Place::Elsewhere,
             part: Part::default(),
+            item: Item::default(),
             prompt: Estimate::default(),
             needs: Needs {
                 endpoint,
@@ -131,6 +185,7 @@ impl NeedsReader {
                 soft: CapabilitySet::EMPTY,
                 prompt_tokens: 0,
                 output_tokens: None,
+                state: State::None,
             },
         }
     }
@@ -144,10 +199,8 @@ impl NeedsReader {
                 self.begin(place, kind, token.start);
             }
             Event::End(_) => {
-                if let Some((Kind::Object, Place::Part)) = self.open.pop() {
-                    if let Some(media) = self.part.media {
-                        self.prompt.media(media, token.end - self.part.start);
-                    }
+                if let Some((kind, place)) = self.open.pop() {
+                    self.end(place, kind, token.end);
                 }
             }
             scalar => {
@@ -160,7 +213,7 @@ impl NeedsReader {
     pub(super) fn finish(mut self) -> Needs {
         let other = [Capability::ImageOutput, Capability::AudioOutput];
         if !other.iter().any(|&output| self.needs.hard.contains(output)) {
-            self.needs.hard.insert(Capability::TextOutput);
+            self.needs.hard.insert(self.needs.endpoint.output());
         }
         self.needs.prompt_tokens = self.prompt.finish();
         self.needs
@@ -182,7 +235,12 @@ impl NeedsReader {
 
     fn key(&mut self, key: Text<'_>) {
         let object = self.open.last().map_or(Place::Elsewhere, |open| open.1);
-        self.member = object.member(key);
+        self.member = match object {
+            Place::Request => Place::top(self.needs.endpoint, &key.name()),
+            _ => object.member(key),
+        };
+        self.item.more_than_an_id |=
+            object == Place::Item && !matches!(self.member, Place::ItemType | Place::ItemId);
         if self.member == Place::Schema {
             self.prompt.quoted(key);
         }
@@ -192,9 +250,39 @@ impl NeedsReader {
         match (place, kind) {
             (Place::Reasoning, Kind::Object) => self.needs.soft.insert(Capability::Reasoning),
             (Place::Message, Kind::Object) => self.prompt.message(),
+            (Place::Item, Kind::Object) => {
+                self.prompt.message();
+                self.item = Item::default();
+            }
+            (Place::Images, _) => self.needs.hard.insert(Capability::ImageInput),
+            (Place::Conversation, _) => self.foreign("conversation"),
+            (Place::Template, _) => self.foreign("prompt"),
             (Place::Part, Kind::Object) => self.part = Part { start, media: None },
             _ => {}
         }
+    }
+
+    fn end(&mut self, place: Place, kind: Kind, end: usize) {
+        match (place, kind) {
+            (Place::Part, Kind::Object) => {
+                if let Some(media) = self.part.media {
+                    self.prompt.media(media, end - self.part.start);
+                }
+            }
+            (Place::Inputs, Kind::Array) => self.prompt.end_input(),
+            // A reference need not say that it is one.
+            (Place::Item, Kind::Object)
+                if self.item.reference || self.item.id && !self.item.more_than_an_id =>
+            {
+                self.foreign("input");
+            }
+            _ => {}
+        }
+    }
+
+    /// The request builds upon something that only its own provider knows.
+    fn foreign(&mut self, field: &'static str) {
+        self.needs.state = State::Foreign(field);
     }
 
     fn scalar(&mut self, place: Place, value: Event<'_>) {
@@ -213,9 +301,13 @@ impl NeedsReader {
             (Place::OutputLimit, Event::Number(limit)) => {
                 needs.output_tokens = needs.output_tokens.max(whole(limit));
             }
-            (Place::Content | Place::Part | Place::Prompt, Event::Text(text)) => {
-                self.prompt.text(text);
-            }
+            (
+                Place::Content | Place::Part | Place::Prompt | Place::Items | Place::Item,
+                Event::Text(text),
+            ) => self.prompt.text(text),
+            (Place::Inputs, Event::Text(text)) => self.prompt.input(text),
+            (Place::Inputs, Event::Number(_)) => self.prompt.input_token(),
+            (Place::Images, Event::Text(_)) => needs.hard.insert(Capability::ImageInput),
             (Place::Schema, Event::Text(text)) => self.prompt.quoted(text),
             (Place::Schema, _) => self.prompt.literal(),
             (Place::PartType, Event::Text(name)) => {
@@ -235,6 +327,18 @@ impl NeedsReader {
                 "text" => needs.hard.insert(Capability::TextOutput),
                 _ => {}
             },
+            (Place::ItemType, Event::Text(name)) => {
+                self.item.more_than_an_id = true;
+                self.item.reference |= name.name() == "item_reference";
+            }
+            (Place::ItemId, Event::Text(_)) => self.item.id = true,
+            (Place::PreviousResponse, Event::Text(id))
+                if !matches!(needs.state, State::Foreign(_)) =>
+            {
+                needs.state = State::Response(id.chars().take(LONGEST_ID + 1).collect());
+            }
+            (Place::Conversation, Event::Text(_)) => self.foreign("conversation"),
+            (Place::Background, Event::Bool(true)) => self.foreign("background"),
             _ => {}
         }
     }
@@ -271,7 +375,11 @@ mod tests {
     };
 
     fn needs(body: &str) -> Needs {
-        let envelope = scan(body.as_bytes(), Endpoint::ChatCompletions).unwrap();
+        needs_at(Endpoint::ChatCompletions, body)
+    }
+
+    fn needs_at(endpoint: Endpoint, body: &str) -> Needs {
+        let envelope = scan(body.as_bytes(), endpoint).unwrap();
         envelope.needs
     }
 
@@ -499,6 +607,185 @@ mod tests {
             format!(r#"{{"messages":[{{"id":"{words}"}}]}}"#),
         ] {
             assert!(needs(&body).prompt_tokens < 10, "{body}");
+        }
+    }
+
+    #[test]
+    fn each_endpoint_needs_its_own_output() {
+        for endpoint in Endpoint::ALL {
+            assert_eq!(needs_at(endpoint, "{}").hard, set(&[endpoint.output()]));
+        }
+    }
+
+    #[test]
+    fn a_key_means_what_its_endpoint_makes_of_it() {
+        let words = "all these words are read by the model ".repeat(20);
+        for (endpoint, field) in [
+            (Endpoint::Completions, "prompt"),
+            (Endpoint::Completions, "suffix"),
+            (Endpoint::Responses, "input"),
+            (Endpoint::Responses, "instructions"),
+            (Endpoint::Embeddings, "input"),
+            (Endpoint::ImageGenerations, "prompt"),
+            (Endpoint::ImageEdits, "prompt"),
+        ] {
+            let body = format!(r#"{{"{field}":"{words}"}}"#);
+            let tokens = needs_at(endpoint, &body).prompt_tokens;
+            assert!((140..220).contains(&tokens), "{tokens}: {endpoint} {field}");
+            assert_eq!(needs(&body).prompt_tokens, 0, "{field}");
+        }
+    }
+
+    #[test]
+    fn logprobs_of_a_completion_are_a_number() {
+        let logprobs = |endpoint, body| needs_at(endpoint, body).hard.contains(Logprobs);
+        assert!(logprobs(Endpoint::Completions, r#"{"logprobs":2}"#));
+        assert!(!logprobs(Endpoint::Completions, r#"{"logprobs":null}"#));
+        assert!(logprobs(Endpoint::Responses, r#"{"top_logprobs":2}"#));
+    }
+
+    #[test]
+    fn the_longest_of_several_inputs_counts() {
+        let word = "word ".repeat(50);
+        for endpoint in [Endpoint::Completions, Endpoint::Embeddings] {
+            let field = match endpoint {
+                Endpoint::Completions => "prompt",
+                _ => "input",
+            };
+            let tokens = |inputs: &str| {
+                needs_at(endpoint, &format!(r#"{{"{field}":{inputs}}}"#)).prompt_tokens
+            };
+            let one = tokens(&format!(r#""{word}""#));
+            assert!(one > 40, "{one}");
+            let several = format!(r#"["a","{word}","{word}","b"]"#);
+            assert_eq!(tokens(&several), one, "{endpoint}");
+            assert_eq!(tokens("[1,2,3]"), 3, "{endpoint}");
+            assert_eq!(tokens("[[1,2,3],[4,5,6,7],[8]]"), 4, "{endpoint}");
+            assert_eq!(tokens("[]"), 0, "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn items_of_a_response_are_read_like_messages() {
+        let words = "all these words are read by the model ".repeat(20);
+        for item in [
+            format!(r#"{{"role":"user","content":"{words}"}}"#),
+            format!(
+                r#"{{"type":"message","role":"user","content":[{{"type":"input_text","text":"{words}"}}]}}"#
+            ),
+            format!(r#"{{"type":"function_call","call_id":"c","name":"f","arguments":"{words}"}}"#),
+            format!(r#"{{"type":"custom_tool_call","call_id":"c","name":"f","input":"{words}"}}"#),
+            format!(r#"{{"type":"function_call_output","call_id":"c","output":"{words}"}}"#),
+            format!(
+                r#"{{"type":"function_call_output","output":[{{"type":"input_text","text":"{words}"}}]}}"#
+            ),
+            format!(
+                r#"{{"type":"reasoning","id":"r","summary":[{{"type":"summary_text","text":"{words}"}}]}}"#
+            ),
+        ] {
+            let needs = needs_at(Endpoint::Responses, &format!(r#"{{"input":[{item}]}}"#));
+            let tokens = needs.prompt_tokens;
+            assert!((140..220).contains(&tokens), "{tokens}: {item}");
+            assert_eq!(needs.hard, set(&[TextOutput]), "{item}");
+            assert_eq!(needs.state, State::None, "{item}");
+        }
+        for (kind, sense) in [
+            ("input_image", ImageInput),
+            ("input_audio", AudioInput),
+            ("input_file", FileInput),
+        ] {
+            let body =
+                format!(r#"{{"input":[{{"role":"user","content":[{{"type":"{kind}"}}]}}]}}"#);
+            let needs = needs_at(Endpoint::Responses, &body);
+            assert_eq!(needs.hard, set(&[TextOutput, sense]), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_response_states_its_format_and_tools_in_its_own_places() {
+        for (body, expected) in [
+            (
+                r#"{"text":{"format":{"type":"json_schema","name":"n","schema":{}}}}"#,
+                Some(JsonSchema),
+            ),
+            (
+                r#"{"text":{"format":{"type":"json_object"}}}"#,
+                Some(JsonObject),
+            ),
+            (
+                r#"{"text":{"format":{"type":"text"},"verbosity":"low"}}"#,
+                None,
+            ),
+            (r#"{"response_format":{"type":"json_object"}}"#, None),
+            (
+                r#"{"tools":[{"type":"function","name":"f","parameters":{}}]}"#,
+                Some(Tools),
+            ),
+        ] {
+            let hard = needs_at(Endpoint::Responses, body).hard;
+            assert_eq!(
+                hard.difference(set(&[TextOutput])),
+                expected.into_iter().collect(),
+                "{body}"
+            );
+        }
+        let needs = needs_at(
+            Endpoint::Responses,
+            r#"{"reasoning":{"effort":"low"},"max_output_tokens":9}"#,
+        );
+        assert!(needs.soft.contains(Reasoning));
+        assert_eq!(needs.output_tokens, Some(9));
+    }
+
+    #[test]
+    fn what_one_provider_keeps_is_seen() {
+        for (body, state) in [
+            (
+                r#"{"previous_response_id":"resp_1"}"#,
+                State::Response("resp_1".into()),
+            ),
+            (r#"{"previous_response_id":null}"#, State::None),
+            (
+                r#"{"conversation":"conv_1"}"#,
+                State::Foreign("conversation"),
+            ),
+            (
+                r#"{"conversation":{"id":"conv_1"},"previous_response_id":"r"}"#,
+                State::Foreign("conversation"),
+            ),
+            (r#"{"conversation":null}"#, State::None),
+            (r#"{"background":true}"#, State::Foreign("background")),
+            (r#"{"background":false}"#, State::None),
+            (r#"{"prompt":{"id":"pmpt_1"}}"#, State::Foreign("prompt")),
+            (
+                r#"{"input":[{"type":"item_reference","id":"msg_1"}]}"#,
+                State::Foreign("input"),
+            ),
+            (r#"{"input":[{"id":"msg_1"}]}"#, State::Foreign("input")),
+            (
+                r#"{"input":[{"id":"msg_1","role":"user","content":"hi"}]}"#,
+                State::None,
+            ),
+        ] {
+            assert_eq!(needs_at(Endpoint::Responses, body).state, state, "{body}");
+            assert_eq!(needs(body).state, State::None, "{body}");
+        }
+    }
+
+    #[test]
+    fn of_a_long_id_little_is_kept() {
+        let body = format!(r#"{{"previous_response_id":"{}"}}"#, "x".repeat(100_000));
+        let State::Response(id) = needs_at(Endpoint::Responses, &body).state else {
+            panic!("an id");
+        };
+        assert_eq!(id.len(), LONGEST_ID + 1);
+    }
+
+    #[test]
+    fn an_edit_needs_eyes() {
+        for body in [r#"{"images":[{"image_url":"u"}]}"#, r#"{"image":"u"}"#] {
+            let needs = needs_at(Endpoint::ImageEdits, body);
+            assert_eq!(needs.hard, set(&[ImageInput, ImageOutput]), "{body}");
         }
     }
 }

@@ -3,9 +3,18 @@
 use std::{fs, path::Path};
 
 use bytes::Bytes;
-use proptest::{collection::vec, option, prelude::*, sample::Index, sample::select};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{Index, select, subsequence},
+};
 
-use super::{Endpoint, ScanError, oracle, scan};
+use super::{
+    Dialect, Endpoint, Envelope, Recipient, Rule, ScanError,
+    oracle::{self, Expected},
+    scan,
+};
 use crate::capability::Capability;
 
 /// Space of any kind, mostly none.
@@ -33,13 +42,17 @@ fn quoted(content: impl Strategy<Value = String>) -> impl Strategy<Value = Strin
 
 /// A key: often one that matters, in some case, sometimes with other letters that fold to it.
 fn key() -> impl Strategy<Value = String> {
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 18] = [
         "model",
         "model",
         "model",
         "models",
         "route",
+        "preset",
         "plugins",
+        "max_tokens",
+        "max_completion_tokens",
+        "name",
         "web_search_options",
         "messages",
         "modelx",
@@ -68,6 +81,40 @@ fn key() -> impl Strategy<Value = String> {
 /// A number, in any way it may be written.
 fn number() -> impl Strategy<Value = String> {
     "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,5})?([eE][+-]?[0-9]{1,3})?"
+}
+
+/// The members of some fields may be left out, or go by the name of another one.
+fn rule() -> impl Strategy<Value = (&'static str, Rule)> {
+    const NAMES: [&str; 7] = [
+        "max_tokens",
+        "max_completion_tokens",
+        "content",
+        "stream",
+        "type",
+        "mode",
+        "route",
+    ];
+    let rule = prop_oneof![
+        1 => Just(Rule::Drop),
+        2 => select(&NAMES[..]).prop_map(Rule::Rename),
+        2 => (0..2000u64).prop_map(Rule::AtMost),
+        2 => select(&["{\"a\" : []}", "1234"][..]).prop_map(Rule::Default),
+    ];
+    (select(&NAMES[..]), rule)
+}
+
+/// Any dialect. What it is made of is never freed: a dialect is a static table.
+fn dialect() -> impl Strategy<Value = Dialect> {
+    let only = subsequence(vec!["content", "max_tokens", "mode", "plugins", ""], 0..4);
+    let messages = subsequence(vec!["name", "audio"], 0..3);
+    (vec(rule(), 0..5), option::weighted(0.3, only), messages).prop_map(
+        |(fields, only, messages)| Dialect {
+            fields: fields.leak(),
+            only: only.unwrap_or_default().leak(),
+            message_fields: messages.leak(),
+            ..Dialect::OPENAI
+        },
+    )
 }
 
 fn joined(open: char, items: &[String], close: char) -> String {
@@ -116,6 +163,18 @@ fn object() -> impl Strategy<Value = String> {
         20 => vec(member(value()), 1..7).prop_map(|items| joined('{', &items, '}')),
     ];
     (space(), object, space()).prop_map(|(before, object, after)| before + &object + &after)
+}
+
+/// A body with messages.
+fn conversation() -> impl Strategy<Value = String> {
+    let entry = prop_oneof![
+        4 => vec(member(value()), 0..4).prop_map(|items| joined('{', &items, '}')),
+        1 => value(),
+    ];
+    let messages =
+        vec(entry, 0..4).prop_map(|items| format!("\"messages\":{}", joined('[', &items, ']')));
+    let member = prop_oneof![messages, member(value())];
+    vec(member, 1..4).prop_map(|items| joined('{', &items, '}'))
 }
 
 /// A change of one place of a text to something that may break it.
@@ -171,30 +230,59 @@ fn assert_refused_as_by_reference(body: &[u8]) {
             let first = body.iter().find(|byte| !b" \n\t\r".contains(byte));
             assert_ne!(first, Some(&b'{'));
         }
-        Err(error @ (ScanError::TooDeep { .. } | ScanError::TooManyEdits)) => {
+        Err(error @ (ScanError::TooDeep { .. } | ScanError::TooManyEdits | ScanError::Form(_))) => {
             panic!("{error}");
         }
         Err(ScanError::UnsupportedTool { .. }) | Ok(_) => assert!(oracle::is_json(body)),
     }
 }
 
+fn rewritten(
+    envelope: &Envelope,
+    body: &Bytes,
+    model: &str,
+    dialect: &Dialect,
+    max_output: Option<u64>,
+) -> Vec<Bytes> {
+    let recipient = Recipient {
+        model,
+        dialect,
+        max_output,
+    };
+    envelope.rewrite(body, &recipient).body.collect()
+}
+
+fn assert_rewritten(body: Bytes, model: &str, dialect: &Dialect, max_output: Option<u64>) {
+    let envelope = scan(&body, Endpoint::ChatCompletions).unwrap();
+    let segments = rewritten(&envelope, &body, model, dialect, max_output);
+    let expected = Expected {
+        model,
+        dialect,
+        max_output,
+    };
+    oracle::assert_rewritten(&body, &expected, &segments);
+}
+
 proptest! {
     #[test]
     fn nothing_changes_but_what_must(body in object(), model in ".{0,12}") {
-        let envelope = scan(body.as_bytes(), Endpoint::ChatCompletions).unwrap();
-        let body = Bytes::from(body);
-        let segments = envelope.rewrite(&body, &model);
-        let len = segments.len();
-        let segments: Vec<_> = segments.collect();
-        prop_assert_eq!(len, segments.iter().map(|segment| segment.len() as u64).sum::<u64>());
-        oracle::assert_rewritten(&body, &model, &segments);
+        assert_rewritten(body.into(), &model, &Dialect::OPENAI, None);
+    }
+
+    #[test]
+    fn nothing_changes_but_what_any_dialect_asks_for(
+        body in prop_oneof![object(), conversation()],
+        dialect in dialect(),
+        max_output in option::of(1..2000u64),
+    ) {
+        assert_rewritten(body.into(), "a/b:free", &dialect, max_output);
     }
 
     #[test]
     fn a_rewritten_body_is_a_fixed_point(body in object()) {
         let rewrite = |body: Bytes| {
             let envelope = scan(&body, Endpoint::ChatCompletions).unwrap();
-            let segments: Vec<_> = envelope.rewrite(&body, "a/b:free").collect();
+            let segments = rewritten(&envelope, &body, "a/b:free", &Dialect::OPENAI, None);
             (envelope, Bytes::from(segments.concat()))
         };
         let (before, once) = rewrite(body.into());
@@ -268,9 +356,7 @@ fn real_requests_need_what_their_names_say() {
 #[test]
 fn real_requests_change_only_in_their_model() {
     for (_, body) in real_bodies() {
-        let envelope = scan(&body, Endpoint::ChatCompletions).unwrap();
-        let segments: Vec<_> = envelope.rewrite(&body, "a/b:free").collect();
-        oracle::assert_rewritten(&body, "a/b:free", &segments);
+        assert_rewritten(body, "a/b:free", &Dialect::OPENAI, None);
     }
 }
 

@@ -1,15 +1,13 @@
-//! One pass over a body.
-
-use bytes::Bytes;
+//! One pass over a body of JSON.
 
 use super::{
-    edits::{Edit, Edits},
+    edits::{EditsReader, JsonEdits},
     endpoint::Endpoint,
     error::ScanError,
+    form::FormEdits,
     json::{Event, Kind, Reader},
     needs::Needs,
     places::NeedsReader,
-    segments::Segments,
     tools::ToolGuard,
 };
 
@@ -23,17 +21,15 @@ pub(crate) struct Envelope {
     pub(crate) dropped: Vec<&'static str>,
     /// What the request needs.
     pub(crate) needs: Needs,
-    edits: Vec<Edit>,
-    insert: Option<Insert>,
-    len: usize,
+    pub(super) edits: Edits,
+    pub(super) len: usize,
 }
 
-/// Where to put a `model` into a body that has none.
-#[derive(Clone, Copy, Debug)]
-struct Insert {
-    at: usize,
-    /// Whether a member follows it.
-    comma: bool,
+/// What can change in a body.
+#[derive(Clone, Debug)]
+pub(super) enum Edits {
+    Json(JsonEdits),
+    Form(FormEdits),
 }
 
 /// Reads `body` once and makes sure that it is a JSON object whose tools may pass.
@@ -42,7 +38,7 @@ pub(crate) fn scan(body: &[u8], endpoint: Endpoint) -> Result<Envelope, ScanErro
         offset: error.valid_up_to(),
     })?;
     let mut reader = Reader::new(text);
-    let mut edits = Edits::default();
+    let mut edits = EditsReader::default();
     let mut tools = ToolGuard::default();
     let mut needs = NeedsReader::new(endpoint);
     while let Some(token) = reader.next()? {
@@ -59,41 +55,9 @@ pub(crate) fn scan(body: &[u8], endpoint: Endpoint) -> Result<Envelope, ScanErro
         requested: edits.requested(),
         dropped: edits.dropped(),
         needs: needs.finish(),
-        insert: (!edits.any_exact).then_some(Insert {
-            at: edits.open,
-            comma: edits.any_kept,
-        }),
-        edits: edits.list,
+        edits: Edits::Json(edits.into()),
         len: body.len(),
     })
-}
-
-impl Envelope {
-    /// The body with `model` in place of whatever it asked for, made of slices of `body`.
-    ///
-    /// `body` must be the very bytes that were scanned.
-    pub(crate) fn rewrite(&self, body: &Bytes, model: &str) -> Segments {
-        debug_assert_eq!(body.len(), self.len, "not the body that was scanned");
-        let model = serde_json::Value::from(model).to_string();
-        let mut segments = Segments::default();
-        let mut at = 0;
-        if let Some(insert) = self.insert {
-            let comma = if insert.comma { "," } else { "" };
-            segments.push(body.slice(..insert.at));
-            segments.push(format!("\"model\":{model}{comma}").into());
-            at = insert.at;
-        }
-        let model = Bytes::from(model);
-        for Edit { span, replace } in &self.edits {
-            segments.push(body.slice(at..span.start));
-            if *replace {
-                segments.push(model.clone());
-            }
-            at = span.end;
-        }
-        segments.push(body.slice(at..));
-        segments
-    }
 }
 
 #[cfg(test)]
@@ -104,70 +68,9 @@ mod tests {
         scan(body.as_bytes(), Endpoint::ChatCompletions).err()
     }
 
-    fn rewritten(body: &str) -> String {
-        let envelope = scan(body.as_bytes(), Endpoint::ChatCompletions).unwrap();
-        let segments = envelope.rewrite(&Bytes::copy_from_slice(body.as_bytes()), "a\"b");
-        let len = segments.len();
-        let body = segments.flatten().collect::<Vec<_>>();
-        assert_eq!(len, body.len() as u64);
-        String::from_utf8(body).unwrap()
-    }
-
     fn requested(body: &str) -> Option<String> {
         let envelope = scan(body.as_bytes(), Endpoint::ChatCompletions).unwrap();
         envelope.requested
-    }
-
-    #[test]
-    fn every_model_is_replaced_however_it_is_written() {
-        for (before, after) in [
-            (r#"{"model":"x"}"#, r#"{"model":"a\"b"}"#),
-            (
-                r#"{"model":"x","model" : {"a":[1]} }"#,
-                r#"{"model":"a\"b","model" : "a\"b" }"#,
-            ),
-            (
-                r#"{"\u006dodel":null,"k":{"model":1}}"#,
-                r#"{"\u006dodel":"a\"b","k":{"model":1}}"#,
-            ),
-            (
-                r#"{"Model":"x","MODEL":[]}"#,
-                r#"{"model":"a\"b","Model":"a\"b","MODEL":"a\"b"}"#,
-            ),
-        ] {
-            assert_eq!(rewritten(before), after, "{before}");
-        }
-    }
-
-    #[test]
-    fn a_missing_model_is_inserted() {
-        for (before, after) in [
-            ("{}", r#"{"model":"a\"b"}"#),
-            (" { } ", r#" {"model":"a\"b" } "#),
-            (r#"{"a":1}"#, r#"{"model":"a\"b","a":1}"#),
-            (r#"{"models":[]}"#, r#"{"model":"a\"b"}"#),
-            (r#"{ "route":1 , "models":2 }"#, r#"{"model":"a\"b"   }"#),
-        ] {
-            assert_eq!(rewritten(before), after, "{before}");
-        }
-    }
-
-    #[test]
-    fn a_dropped_member_goes_with_one_comma() {
-        for (before, after) in [
-            (r#"{"models":1,"model":0}"#, r#"{"model":"a\"b"}"#),
-            (r#"{"model":0,"models":1}"#, r#"{"model":"a\"b"}"#),
-            (
-                r#"{"route":[1,2],"Models":{"a":1},"model":0,"plugins":"," , "x":2}"#,
-                r#"{"model":"a\"b" , "x":2}"#,
-            ),
-            (
-                r#"{"a":1,"models":1,"models":2,"model":0,"web_search_options":{}}"#,
-                r#"{"a":1,"model":"a\"b"}"#,
-            ),
-        ] {
-            assert_eq!(rewritten(before), after, "{before}");
-        }
     }
 
     #[test]

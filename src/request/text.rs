@@ -5,14 +5,14 @@ use std::{borrow::Cow, str};
 /// What stands between the quotes of a JSON string that the [`Reader`](super::json::Reader) has
 /// found valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Text<'a> {
-    pub(super) raw: &'a str,
-    pub(super) escaped: bool,
+pub(crate) struct Text<'a> {
+    pub(crate) raw: &'a str,
+    pub(crate) escaped: bool,
 }
 
 /// A part of a [`Text`]: a run without escapes, or one escaped character.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     Run(&'a str),
     Char(char),
 }
@@ -22,12 +22,12 @@ impl<'a> Text<'a> {
     const LONGEST_NAME: usize = 32 * 12;
 
     /// The parts, in order. A lone surrogate, which JSON allows, becomes U+FFFD.
-    pub(super) fn pieces(self) -> Pieces<'a> {
+    pub(crate) fn pieces(self) -> Pieces<'a> {
         Pieces(self)
     }
 
     /// The characters that the string stands for.
-    pub(super) fn chars(self) -> impl Iterator<Item = char> {
+    pub(crate) fn chars(self) -> impl Iterator<Item = char> {
         self.pieces().flat_map(|piece| {
             let (run, one) = match piece {
                 Piece::Run(run) => (run, None),
@@ -39,7 +39,7 @@ impl<'a> Text<'a> {
 
     /// The string to compare with the names of fields and types, which are all short: one that is
     /// too long to be any of them is empty, and costs nothing.
-    pub(super) fn name(self) -> Cow<'a, str> {
+    pub(crate) fn name(self) -> Cow<'a, str> {
         match self {
             Self {
                 raw,
@@ -51,7 +51,7 @@ impl<'a> Text<'a> {
     }
 
     /// Whether a parser that ignores case could take this for `name`, which is in lower case.
-    pub(super) fn folds_to(self, name: &str) -> bool {
+    pub(crate) fn folds_to(self, name: &str) -> bool {
         // Folding and unescaping only ever shorten.
         self.raw.len() >= name.len() && self.chars().map(fold).eq(name.chars())
     }
@@ -73,7 +73,7 @@ const fn fold(char: char) -> char {
 
 /// Iterator over the [pieces](Text::pieces) of a [`Text`].
 #[derive(Clone, Debug)]
-pub(super) struct Pieces<'a>(Text<'a>);
+pub(crate) struct Pieces<'a>(Text<'a>);
 
 impl<'a> Pieces<'a> {
     /// Takes the first `len` bytes off. The reader has seen to it that none is missing.

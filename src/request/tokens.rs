@@ -54,19 +54,31 @@ impl Media {
 #[derive(Debug, Default)]
 pub(super) struct Estimate {
     sixteenths: u64,
+    /// The current one of several inputs that are served one by one, and the longest of them so far.
+    input: u64,
+    longest: u64,
 }
 
 impl Estimate {
     /// A string that the model reads.
     pub(super) fn text(&mut self, text: Text<'_>) {
-        let mut meter = Meter::default();
-        for piece in text.pieces() {
-            match piece {
-                Piece::Run(run) => meter.feed(run),
-                Piece::Char(char) => meter.feed(char.encode_utf8(&mut [0; 4])),
-            }
-        }
-        self.sixteenths += meter.sixteenths;
+        self.sixteenths += measure(text);
+    }
+
+    /// A whole input, of several that are served one by one: only the longest has to fit.
+    pub(super) fn input(&mut self, text: Text<'_>) {
+        self.input += measure(text);
+        self.end_input();
+    }
+
+    /// One token of an input that was sent as tokens.
+    pub(super) fn input_token(&mut self) {
+        self.input += TOKEN;
+    }
+
+    /// The end of an input that was sent as tokens.
+    pub(super) fn end_input(&mut self) {
+        self.longest = self.longest.max(std::mem::take(&mut self.input));
     }
 
     /// A string of some JSON that the model reads, such as a schema, with the quotes and what else
@@ -93,8 +105,19 @@ impl Estimate {
 
     /// In tokens.
     pub(super) fn finish(self) -> u64 {
-        self.sixteenths.div_ceil(TOKEN)
+        (self.sixteenths + self.longest).div_ceil(TOKEN)
     }
+}
+
+fn measure(text: Text<'_>) -> u64 {
+    let mut meter = Meter::default();
+    for piece in text.pieces() {
+        match piece {
+            Piece::Run(run) => meter.feed(run),
+            Piece::Char(char) => meter.feed(char.encode_utf8(&mut [0; 4])),
+        }
+    }
+    meter.sixteenths
 }
 
 /// The class of a byte: that of the character that it begins.

@@ -8,8 +8,11 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::responses::Learner;
+
 pin_project! {
-    /// The response body of [`FreeModelRoute`](super::FreeModelRoute): the upstream's, or a refusal.
+    /// The response body of [`FreeModelRoute`](super::FreeModelRoute): the upstream's, or one of the router's
+    /// own: a refusal, or a translated answer.
     #[project = ResponseBodyProj]
     #[derive(Clone)]
     pub struct ResponseBody<B> {
@@ -22,21 +25,34 @@ pin_project! {
     #[project = KindProj]
     #[derive(Clone)]
     enum Kind<B> {
-        Upstream { #[pin] body: B },
-        Refusal { bytes: Option<Bytes> },
+        Upstream { #[pin] body: B, learner: Option<Learner> },
+        Whole { bytes: Option<Bytes> },
     }
 }
 
 impl<B> ResponseBody<B> {
     pub(crate) const fn upstream(body: B) -> Self {
         Self {
-            kind: Kind::Upstream { body },
+            kind: Kind::Upstream {
+                body,
+                learner: None,
+            },
         }
     }
 
-    pub(crate) const fn refusal(bytes: Bytes) -> Self {
+    /// An upstream's body whose beginning is read as it passes.
+    pub(super) const fn learnt(body: B, learner: Learner) -> Self {
         Self {
-            kind: Kind::Refusal { bytes: Some(bytes) },
+            kind: Kind::Upstream {
+                body,
+                learner: Some(learner),
+            },
+        }
+    }
+
+    pub(crate) const fn whole(bytes: Bytes) -> Self {
+        Self {
+            kind: Kind::Whole { bytes: Some(bytes) },
         }
     }
 }
@@ -45,7 +61,7 @@ impl<B> ResponseBody<B> {
 impl<B> Default for ResponseBody<B> {
     fn default() -> Self {
         Self {
-            kind: Kind::Refusal { bytes: None },
+            kind: Kind::Whole { bytes: None },
         }
     }
 }
@@ -59,8 +75,19 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
-            KindProj::Upstream { body } => body.poll_frame(cx),
-            KindProj::Refusal { bytes } => {
+            KindProj::Upstream { mut body, learner } => {
+                let polled = body.as_mut().poll_frame(cx);
+                if let (Poll::Ready(frame), Some(learner)) = (&polled, learner) {
+                    let data = frame
+                        .as_ref()
+                        .and_then(|frame| frame.as_ref().ok()?.data_ref());
+                    // Who knows the length does not ask for the end.
+                    let last = frame.is_none() || body.is_end_stream();
+                    learner.pass(data.unwrap_or(&Bytes::new()), last);
+                }
+                polled
+            }
+            KindProj::Whole { bytes } => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
         }
@@ -68,15 +95,15 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Upstream { body } => body.is_end_stream(),
-            Kind::Refusal { bytes } => bytes.is_none(),
+            Kind::Upstream { body, .. } => body.is_end_stream(),
+            Kind::Whole { bytes } => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Upstream { body } => body.size_hint(),
-            Kind::Refusal { bytes } => {
+            Kind::Upstream { body, .. } => body.size_hint(),
+            Kind::Whole { bytes } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
         }
@@ -87,7 +114,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.kind {
             Kind::Upstream { .. } => "upstream",
-            Kind::Refusal { .. } => "refusal",
+            Kind::Whole { .. } => "whole",
         };
         f.debug_struct("ResponseBody")
             .field("kind", &kind)

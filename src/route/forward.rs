@@ -27,9 +27,9 @@ const PASSED: &[&str] = &[
     "x-free-via",
 ];
 
-/// What describes the bytes that the caller sent, and is no longer true of those that we send:
+/// What describes the bytes of a body, and is no longer true of others that are sent in their place:
 /// RFC 9110 8.6, RFC 9112 6.1, RFC 9530, RFC 3230, RFC 1864.
-const OF_THE_BODY: &[&str] = &[
+pub(super) const OF_THE_BODY: &[&str] = &[
     "content-length",
     "transfer-encoding",
     "content-encoding",

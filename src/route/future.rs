@@ -13,9 +13,11 @@ use tower_service::Service;
 
 use super::{
     body::ResponseBody,
+    exchange::Exchange,
     forward,
+    responses::Learner,
     routed::Routed,
-    router::{Info, Router},
+    router::{Info, Plan, Router},
 };
 use crate::{
     body::{Body, BoxError},
@@ -32,25 +34,28 @@ use crate::{
 pin_project! {
     /// The response future of [`FreeModelRoute`](super::FreeModelRoute).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, B>
+    pub struct ResponseFuture<S, B, R>
     where
         S: Service<Request<Body>>,
     {
         #[pin]
-        state: State<S, S::Future, B>,
+        state: State<S, S::Future, B, R>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, F, B> {
+    enum State<S, F, B, R> {
         // The body is on its way; the service was ready when the request came.
         Collecting { #[pin] collect: Collect<B>, job: Option<Job>, service: Option<Readied<S>> },
         // The body is whole; if that took its time, another instance has to become ready first.
         Readying { service: Readied<S>, job: Option<Job>, whole: Option<(Bytes, Held)> },
         // The inner service is at it.
         Calling { #[pin] future: F, info: Option<Info> },
-        Refused { refusal: Option<Refusal> },
+        // The same in other words: boxed, so that all other requests do not carry its weight.
+        Translating { exchange: Pin<Box<Exchange<S, F, R>>>, info: Option<Info> },
+        // With the target that cannot do it, or without one.
+        Refused { refusal: Option<Refusal>, info: Option<Info> },
         Done,
     }
 }
@@ -62,7 +67,7 @@ struct Job {
     parts: Parts,
 }
 
-impl<S, B> ResponseFuture<S, B>
+impl<S, B, R> ResponseFuture<S, B, R>
 where
     S: Service<Request<Body>>,
 {
@@ -76,6 +81,7 @@ where
         Self {
             state: State::Refused {
                 refusal: Some(refusal),
+                info: None,
             },
         }
     }
@@ -102,13 +108,14 @@ where
     }
 }
 
-impl<S, B, ResBody> Future for ResponseFuture<S, B>
+impl<S, B, R> Future for ResponseFuture<S, B, R>
 where
-    S: Service<Request<Body>, Response = Response<ResBody>> + Clone,
+    S: Service<Request<Body>, Response = Response<R>> + Clone,
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
+    R: http_body::Body<Data = Bytes>,
 {
-    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+    type Output = Result<Response<ResponseBody<R>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
@@ -133,6 +140,7 @@ where
                     },
                     (Poll::Ready(Err(refusal)), _) => State::Refused {
                         refusal: Some(refusal),
+                        info: None,
                     },
                     (_, None) => State::Done,
                 },
@@ -149,18 +157,26 @@ where
                 }
                 StateProj::Calling { future, info } => {
                     let result = ready!(future.poll(cx));
-                    let info = info.take();
+                    let mut info = info.take();
                     state.set(State::Done);
+                    let learner = info.as_mut().and_then(|info| info.learner.take());
+                    let result = result.map(|response| upstream(response, learner));
                     return Poll::Ready(finish(result, info));
                 }
-                StateProj::Refused { refusal } => {
-                    let refusal = refusal.take();
+                StateProj::Translating { exchange, info } => {
+                    let result = ready!(exchange.as_mut().poll(cx));
+                    let info = info.take();
+                    state.set(State::Done);
+                    let result = result.map(|response| response.map(ResponseBody::whole));
+                    return Poll::Ready(finish(result, info));
+                }
+                StateProj::Refused { refusal, info } => {
+                    let (refusal, info) = (refusal.take(), info.take());
                     state.set(State::Done);
                     match refusal {
                         Some(refusal) => {
-                            return Poll::Ready(Ok(refusal
-                                .into_response()
-                                .map(ResponseBody::refusal)));
+                            let response = refusal.into_response().map(ResponseBody::whole);
+                            return Poll::Ready(finish(Ok(response), info));
                         }
                         None => return Poll::Pending,
                     }
@@ -174,33 +190,52 @@ where
 }
 
 /// Routes a whole request and hands it to a service that is ready for it.
-fn send<S, B>(mut service: S, job: Job, bytes: &Bytes, held: Held) -> State<S, S::Future, B>
+fn send<S, B, R>(mut service: S, job: Job, bytes: &Bytes, held: Held) -> State<S, S::Future, B, R>
 where
-    S: Service<Request<Body>>,
+    S: Service<Request<Body>> + Clone,
 {
-    match job.router.route(job.endpoint, job.parts, bytes, held) {
-        Ok((request, info)) => State::Calling {
-            future: service.call(request),
-            info: Some(info),
-        },
-        Err(refusal) => State::Refused {
-            refusal: Some(refusal),
-        },
+    let (refusal, info) = match job.router.route(job.endpoint, job.parts, bytes, held) {
+        Ok((Plan::Send(request), info)) => {
+            return State::Calling {
+                future: service.call(request),
+                info: Some(info),
+            };
+        }
+        Ok((Plan::Translate(job), info)) => {
+            return State::Translating {
+                exchange: Box::pin(Exchange::new(*job, service)),
+                info: Some(info),
+            };
+        }
+        Ok((Plan::Refuse(refusal), info)) => (refusal, Some(info)),
+        Err(refusal) => (refusal, None),
+    };
+    State::Refused {
+        refusal: Some(refusal),
+        info,
     }
 }
 
+/// The upstream's response, read as it passes where later requests may build upon it.
+fn upstream<R>(response: Response<R>, learner: Option<Learner>) -> Response<ResponseBody<R>> {
+    let learner = learner.filter(|_| response.status().is_success());
+    response.map(|body| match learner {
+        Some(learner) => ResponseBody::learnt(body, learner),
+        None => ResponseBody::upstream(body),
+    })
+}
+
 /// Marks a response with the target it came from. Without a fallback around, its head is all that is known of it.
-fn finish<R, E>(
-    result: Result<Response<R>, E>,
-    info: Option<Info>,
-) -> Result<Response<ResponseBody<R>>, E> {
+fn finish<B, E>(result: Result<Response<B>, E>, info: Option<Info>) -> Result<Response<B>, E> {
     let Some(Info {
         target,
         dropped,
+        adjusted,
         attempt,
+        ..
     }) = info
     else {
-        return result.map(|response| response.map(ResponseBody::upstream));
+        return result;
     };
     match result {
         Ok(mut response) => {
@@ -212,9 +247,10 @@ fn finish<R, E>(
                 target,
                 trail: Vec::new(),
                 dropped,
+                adjusted,
             }
             .mark(&mut response);
-            Ok(response.map(ResponseBody::upstream))
+            Ok(response)
         }
         Err(error) => {
             if let Some(attempt) = attempt {
@@ -245,7 +281,7 @@ fn finish_by_head<B>(attempt: Attempt, response: &Response<B>) {
     }
 }
 
-impl<S, B> fmt::Debug for ResponseFuture<S, B>
+impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>
 where
     S: Service<Request<Body>>,
 {

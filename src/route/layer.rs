@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::HeaderValue;
 use tower_layer::Layer;
 
-use super::{router::Router, service::FreeModelRoute};
+use super::{responses::Responses, router::Router, service::FreeModelRoute};
 use crate::{
     catalog::Catalog,
     health::HealthMap,
@@ -16,6 +16,9 @@ use crate::{
 ///
 /// Clones, and the services they make, share one catalog, one health map, one source of chance and one
 /// bound on the memory of bodies in flight.
+///
+/// They also share the memory of which provider made which response of the Responses API, so that a request with a
+/// `previous_response_id` finds it again: the last 4,096 responses, which takes 2 MB at most.
 ///
 /// See the [crate docs](crate) for a complete example.
 #[derive(Clone)]
@@ -38,6 +41,8 @@ impl FreeModelRouteLayer {
                 intake: Intake::default(),
                 inner_intake: Intake::unbounded(),
                 prefer_requested: true,
+                embedding_model: None,
+                responses: Responses::default(),
                 // Hexadecimal digits are always fit for a header.
                 identity: HeaderValue::from_str(&identity).unwrap_or(HeaderValue::from_static("0")),
             }),
@@ -62,6 +67,17 @@ impl FreeModelRouteLayer {
     #[must_use]
     pub fn prefer_requested(self, prefer: bool) -> Self {
         self.with(|router| router.prefer_requested = prefer)
+    }
+
+    /// The model that embedding requests get which name none, as its id or as `provider/id`. Default: none, and such
+    /// a request is answered with 400.
+    ///
+    /// Vectors of different models cannot be compared, so `/embeddings` is never given another model than the one
+    /// that is asked for: it falls back only to the same model at another provider.
+    #[must_use]
+    pub fn embedding_model(self, model: impl Into<String>) -> Self {
+        let model = model.into();
+        self.with(|router| router.embedding_model = Some(model))
     }
 
     /// The largest request body, in bytes; a larger one is answered with 413. Default: 64 MB.

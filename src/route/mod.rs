@@ -2,14 +2,18 @@
 //!
 //! `router` turns a whole request into the one to send, `pick` chooses the target (or `nobody` says
 //! why there is none), `forward` addresses the
-//! request to it, `routed` says in the response who answered.
+//! request to it, `routed` says in the response who answered, `responses` remembers who holds what a later request may
+//! build upon. Where a provider wants images asked for in another way, `exchange` makes the calls that takes.
 
 mod body;
+mod call;
+mod exchange;
 mod forward;
 mod future;
 mod layer;
 mod nobody;
 mod pick;
+mod responses;
 mod routed;
 mod router;
 mod service;

@@ -12,7 +12,7 @@ use crate::{
     error::{Refusal, in_words},
     health::{Phase, Standing},
     outcome::OutcomeKind,
-    request::Needs,
+    request::{Endpoint, Needs},
     slot::{Memory, NoTarget},
 };
 
@@ -42,17 +42,92 @@ pub(super) fn empty_pool() -> Refusal {
     )
 }
 
-pub(super) fn not_in_pool(name: &str) -> Refusal {
+pub(super) fn not_in_pool(name: &str, endpoint: Endpoint) -> Refusal {
     let shown: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
+    let why = match endpoint {
+        Endpoint::Embeddings => "vectors of another model could not be compared with its own",
+        _ => "x-free-pin forbids any other",
+    };
     Refusal::new(
         StatusCode::NOT_FOUND,
         "model_not_found",
-        format!("The model `{shown}` is not in the pool of free models, and x-free-pin forbids any other."),
+        format!("The model `{shown}` is not in the pool of free models, and {why}."),
     )
     .param("model")
 }
 
+/// Vectors of two models cannot be compared, so there is no model that is as good as any other.
+pub(super) fn no_embedding_model() -> Refusal {
+    Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "embedding_model_required",
+        "Vectors of different models cannot be compared, so none is picked at random here: name the embedding model in \
+         `model`. No default is configured.",
+    )
+    .param("model")
+}
+
+/// Only the provider that made a response can build upon it, and which one that was is not known.
+pub(super) fn response_not_found() -> Refusal {
+    Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "previous_response_not_found",
+        "The response that `previous_response_id` names was not made through this router, or too long ago, or its \
+         provider has left the pool. Send the conversation so far as `input` instead.",
+    )
+    .param("previous_response_id")
+}
+
+/// The request builds upon something that lives at one provider and was not made through this router.
+pub(super) fn foreign_state(field: &'static str) -> Refusal {
+    let why = match field {
+        "background" => {
+            "A response that is made in the background can only be asked for at the provider that makes it"
+        }
+        "input" => "An item that is only referred to is kept at the provider that made it",
+        _ => "It is kept at one provider",
+    };
+    Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "unsupported_state",
+        format!("`{field}` cannot be served here. {why}, and a request may go to any provider of the pool."),
+    )
+    .param(field)
+}
+
+/// All of them are at providers that have no such endpoint.
+pub(super) fn not_served(pool: usize, endpoint: Endpoint) -> Refusal {
+    if endpoint.output() == Capability::ImageOutput {
+        return no_image_model(pool);
+    }
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "missing_capability",
+        format!(
+            "None of the {pool} free models in the pool is at a provider that serves {endpoint}."
+        ),
+    )
+    .param(endpoint.output().name())
+}
+
+fn no_image_model(pool: usize) -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "missing_capability",
+        format!(
+            "None of the {pool} free models in the pool makes images. What would: a provider with a free image model, \
+             a local server such as SD.Next or AUTOMATIC1111, or a chat model with image output."
+        ),
+    )
+    .param(Capability::ImageOutput.name())
+}
+
 pub(super) fn incapable(missing: Option<Capability>, pool: usize, needs: &Needs) -> Refusal {
+    if missing == Some(Capability::ImageOutput)
+        && needs.endpoint.output() == Capability::ImageOutput
+    {
+        return no_image_model(pool);
+    }
     let names: Vec<_> = needs.hard.iter().map(Capability::name).collect();
     let message = match missing {
         Some(missing) => format!(

@@ -2,13 +2,16 @@
 
 use std::cmp::Reverse;
 
-use super::nobody::{Nobody, Out, empty_pool, incapable, not_in_pool, not_now};
+use super::nobody::{
+    Nobody, Out, empty_pool, incapable, not_in_pool, not_now, not_served, response_not_found,
+};
 use crate::{
     capability::{Capability, CapabilitySet},
     catalog::{Catalog, FreeRule, Snapshot, Target, means_any},
+    dialect::{ImageApi, images},
     error::Refusal,
     health::{Attempt, HealthMap, Phase, Standing},
-    request::Needs,
+    request::{Endpoint, Needs},
     rng::Rng,
     select::{Candidate, Chance, Select},
     slot::Memory,
@@ -23,6 +26,8 @@ pub(super) struct Wish<'a> {
     pub(super) pinned: bool,
     /// A model that is named is tried first.
     pub(super) prefer_requested: bool,
+    /// No other provider has what the request builds upon.
+    pub(super) provider: Option<&'a str>,
 }
 
 /// What the pick reads and uses.
@@ -98,33 +103,17 @@ impl Pool<'_> {
 
 /// The targets that can serve the request, by index, and whether each was asked for by name.
 fn capable(snapshot: &Snapshot, wish: &Wish<'_>) -> Result<Vec<(usize, bool)>, Refusal> {
-    let name = wish.requested.filter(|name| !means_any(name));
-    let is_named = |target: &Target| name.is_some_and(|name| target.is_named(name));
-    let pool: Vec<_> = snapshot
-        .targets()
-        .iter()
-        .enumerate()
-        .map(|(index, target)| (index, target, is_named(target)))
-        .filter(|&(_, target, named)| {
-            let model = target.model();
-            if wish.pinned && name.is_some() {
-                named
-            } else {
-                named || model.is_random() && !model.is_guard()
-            }
-        })
-        .collect();
-    if pool.is_empty() {
-        return Err(match name.filter(|_| wish.pinned) {
-            Some(name) => not_in_pool(name),
-            None => empty_pool(),
-        });
-    }
-    let mut missing = None;
+    let pool = pool(snapshot, wish)?;
+    let endpoint = wish.needs.endpoint;
+    let (mut served, mut missing) = (false, None);
     let capable: Vec<_> = pool
         .iter()
-        .filter(|(_, target, _)| {
-            let lacks = lacks(target, wish.needs);
+        .filter(|&&(_, target, named)| {
+            if serves(target, endpoint) == Some(false) {
+                return false;
+            }
+            served = true;
+            let lacks = lacks(target, named, wish.needs);
             if let Some(lack) = lacks.iter().next() {
                 missing = Some(lack);
             }
@@ -132,21 +121,84 @@ fn capable(snapshot: &Snapshot, wish: &Wish<'_>) -> Result<Vec<(usize, bool)>, R
         })
         .map(|&(index, _, named)| (index, named))
         .collect();
+    if capable.is_empty() && !served {
+        return Err(not_served(pool.len(), endpoint));
+    }
     if capable.is_empty() {
         // A need that nobody meets explains more than the last one that somebody missed.
         let by_all = wish.needs.hard.iter().find(|&need| {
             pool.iter()
-                .all(|(_, target, _)| lacks(target, wish.needs).contains(need))
+                .all(|&(_, target, named)| lacks(target, named, wish.needs).contains(need))
         });
         return Err(incapable(by_all.or(missing), pool.len(), wish.needs));
     }
     Ok(capable)
 }
 
+/// The targets that the request may go to at all, by index, and whether each was asked for by name.
+fn pool<'a>(
+    snapshot: &'a Snapshot,
+    wish: &Wish<'_>,
+) -> Result<Vec<(usize, &'a Target, bool)>, Refusal> {
+    let name = wish.requested.filter(|name| !means_any(name));
+    let is_named = |target: &Target| name.is_some_and(|name| target.is_named(name));
+    let there = |target: &Target| {
+        wish.provider
+            .is_none_or(|provider| target.id().provider() == provider)
+    };
+    let mut pool: Vec<_> = snapshot
+        .targets()
+        .iter()
+        .enumerate()
+        .filter(|(_, target)| there(target))
+        .map(|(index, target)| (index, target, is_named(target)))
+        .filter(|&(_, target, named)| {
+            named || target.model().is_random() && !target.model().is_guard()
+        })
+        .collect();
+    let is_own = |&(_, target, named): &(_, &Target, bool)| named && !target.model().is_random();
+    // Whoever asks for a model of their own has no use for another.
+    let pinned = wish.pinned && name.is_some() || pool.iter().any(is_own);
+    if pinned {
+        pool.retain(|&(_, _, named)| named);
+    }
+    if pool.is_empty() {
+        return Err(match (name.filter(|_| pinned), wish.provider) {
+            (Some(name), _) => not_in_pool(name, wish.needs.endpoint),
+            (None, Some(_)) => response_not_found(),
+            (None, None) => empty_pool(),
+        });
+    }
+    Ok(pool)
+}
+
+/// Whether a target answers on an endpoint, as far as that is known.
+fn serves(target: &Target, endpoint: Endpoint) -> Option<bool> {
+    if endpoint == Endpoint::ImageGenerations {
+        match images::api_of(target) {
+            Some(ImageApi::OpenAi) => {}
+            another_way => return Some(another_way.is_some()),
+        }
+    }
+    match (target.provider().serves(endpoint), endpoint) {
+        // Who speaks OpenAI's API at all chats.
+        (None, Endpoint::ChatCompletions) => Some(true),
+        (known, _) => known,
+    }
+}
+
 /// What a target is known to lack of what a request must have.
-fn lacks(target: &Target, needs: &Needs) -> CapabilitySet {
+fn lacks(target: &Target, named: bool, needs: &Needs) -> CapabilitySet {
     let capabilities = target.model().capabilities();
-    let mut lacks = capabilities.missing(needs.hard);
+    let lacking: CapabilitySet = target.provider().dialect().lacks.iter().copied().collect();
+    let mut lacks = capabilities
+        .missing(needs.hard)
+        .union(lacking.intersection(needs.hard));
+    // Who names a model knows what it is for; nobody else is given one that is made for something else.
+    let output = needs.endpoint.output();
+    if !named && needs.hard.contains(output) && !target.model().is_for(output) {
+        lacks.insert(output);
+    }
     // OpenRouter reads files for a model that cannot, and bills that, also on a free model
     // (https://openrouter.ai/docs/features/multimodal/pdfs): here unknown is not good enough.
     let file = CapabilitySet::EMPTY.with(Capability::FileInput);
@@ -226,7 +278,8 @@ fn fit(target: &Target, standing: &Standing, needs: &Needs, memory: &Memory) -> 
         yes: model.capabilities().yes.with(Capability::TextOutput),
         no: model.capabilities().no,
     };
-    let known = stated.certain(needs.hard)
+    let known = serves(target, needs.endpoint) == Some(true)
+        && stated.certain(needs.hard)
         && model.capabilities().missing(needs.soft).is_empty()
         && (window.is_some() || needs.window() <= SMALLEST_WINDOW);
     if known { Tier::Fit } else { Tier::UnknownFit }

@@ -6,12 +6,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::{
     catalog::{Target, TargetId},
-    headers::{ATTEMPTS, DROPPED, MODEL, PROVIDER, TRAIL},
+    headers::{ADJUSTED, ATTEMPTS, DROPPED, MODEL, NORMALISED, PROVIDER, TRAIL},
     outcome::OutcomeKind,
 };
 
 /// Many servers and proxies refuse headers above 8 KiB altogether; this leaves room for all others.
 const LONGEST_TRAIL: usize = 2048;
+/// The same for a list of fields.
+const LONGEST_LIST: usize = 1024;
 
 /// The extension of every response that came from a target: which one answered, and how it came to that.
 #[derive(Clone, Debug)]
@@ -22,8 +24,13 @@ pub struct Routed {
     /// Every attempt in order, with what it came to. The last one is the one that answered; it stands as
     /// succeeded from the moment its answer began. Empty where no [`FallbackLayer`](crate::FallbackLayer) is around the router.
     pub trail: Vec<(TargetId, OutcomeKind)>,
-    /// Top-level fields of the request that were left out because they could cost money.
-    pub dropped: Vec<&'static str>,
+    /// Fields of the request that were left out, each once: top-level ones that could cost money or that the provider
+    /// does not take, and `messages.name` for members of messages. What is no printable ASCII in a name is written
+    /// as in a URL, and one longer than 64 bytes is cut.
+    pub dropped: Vec<String>,
+    /// Fields of the request that the provider got by another name or with another value, by the names that the caller
+    /// used, and those that were put in: see [`Rule`](crate::Rule) and [`Model::max_output`](crate::Model::max_output).
+    pub adjusted: Vec<String>,
 }
 
 impl Routed {
@@ -34,11 +41,13 @@ impl Routed {
         insert(headers, MODEL, id.model());
         insert(headers, PROVIDER, id.provider());
         // An upstream that is such a router itself must not speak for this one.
-        for name in [DROPPED, ATTEMPTS, TRAIL] {
+        for name in [DROPPED, ADJUSTED, ATTEMPTS, TRAIL, NORMALISED] {
             headers.remove(name);
         }
-        if !self.dropped.is_empty() {
-            insert(headers, DROPPED, &self.dropped.join(", "));
+        for (name, fields) in [(DROPPED, &self.dropped), (ADJUSTED, &self.adjusted)] {
+            if !fields.is_empty() {
+                insert(headers, name, &list_text(fields));
+            }
         }
         response.extensions_mut().insert(self);
     }
@@ -50,6 +59,22 @@ pub(crate) fn mark_trail(headers: &mut HeaderMap, trail: &[(TargetId, OutcomeKin
     if !trail.is_empty() {
         insert(headers, TRAIL, &trail_text(trail));
     }
+}
+
+/// `a, b, …`; where that is too long, the first ones.
+fn list_text(fields: &[String]) -> String {
+    let mut text = String::new();
+    for (i, field) in fields.iter().enumerate() {
+        if i > 0 {
+            text.push_str(", ");
+        }
+        if text.len() + field.len() > LONGEST_LIST {
+            let _ = write!(text, "{} more", fields.len() - i);
+            break;
+        }
+        text.push_str(field);
+    }
+    text
 }
 
 /// `provider/model=outcome, …`; where that is too long, the newest attempts.
@@ -104,6 +129,20 @@ mod tests {
             );
             n
         ]
+    }
+
+    #[test]
+    fn a_long_list_keeps_its_first_and_says_how_many_are_missing() {
+        let fields: Vec<_> = (0..100).map(|n| format!("field_number_{n:02}")).collect();
+        let text = list_text(&fields);
+        assert!(text.len() < LONGEST_LIST + 20, "{}", text.len());
+        let kept = text.matches("field").count();
+        assert!(
+            text.starts_with("field_number_00, field_number_01, "),
+            "{text}"
+        );
+        assert!(text.ends_with(&format!(", {} more", 100 - kept)), "{text}");
+        assert_eq!(list_text(&fields[..2]), "field_number_00, field_number_01");
     }
 
     #[test]

@@ -1,24 +1,26 @@
-//! What a router goes by, and how it turns a whole request into the one to send.
+//! What a router goes by, and how it turns a whole request into what is sent.
 
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header::CONTENT_TYPE, request::Parts};
 
 use super::{
-    forward,
-    nobody::Nobody,
+    exchange, forward,
+    nobody::{Nobody, foreign_state, no_embedding_model, response_not_found},
     pick::{Pool, Wish},
+    responses::{Learner, Responses},
 };
 use crate::{
     body::Body,
-    catalog::{Catalog, Target},
+    catalog::{Catalog, Target, means_any},
+    dialect::images::{self, Translation},
     error::Refusal,
     headers::PIN,
     health::{Attempt, HealthMap},
     intake::{self, Intake},
     memory::Held,
-    request::{self, Endpoint, Envelope},
+    request::{self, Endpoint, Envelope, Recipient, Rewritten, State},
     rng::Rng,
     select::Select,
     slot::{AttemptSlot, Session},
@@ -35,15 +37,31 @@ pub(super) struct Router {
     /// For what comes from a fallback, which has its own bounds.
     pub(super) inner_intake: Intake,
     pub(super) prefer_requested: bool,
+    /// The model of embedding requests that name none.
+    pub(super) embedding_model: Option<String>,
+    pub(super) responses: Responses,
     pub(super) identity: HeaderValue,
 }
 
 /// What is known of a request that has been routed.
 pub(super) struct Info {
     pub(super) target: Target,
-    pub(super) dropped: Vec<&'static str>,
+    pub(super) dropped: Vec<String>,
+    pub(super) adjusted: Vec<String>,
     /// The attempt, where there is no fallback to finish it.
     pub(super) attempt: Option<Attempt>,
+    /// Reads which response this is, where later requests may build upon it.
+    pub(super) learner: Option<Learner>,
+}
+
+/// What is sent to the target.
+pub(super) enum Plan {
+    /// The request itself.
+    Send(Request<Body>),
+    /// What its provider understands, in one call or several.
+    Translate(Box<exchange::Job>),
+    /// Nothing: this provider cannot be asked for it.
+    Refuse(Refusal),
 }
 
 /// Marks a request that a router has sent on without a fallback around that router.
@@ -72,22 +90,32 @@ impl Router {
         Ok(endpoint)
     }
 
-    /// Turns a whole request into the one to send.
+    /// Turns a whole request into what is sent.
     pub(super) fn route(
         &self,
         endpoint: Endpoint,
         mut parts: Parts,
         bytes: &Bytes,
         held: Held,
-    ) -> Result<(Request<Body>, Info), Refusal> {
+    ) -> Result<(Plan, Info), Refusal> {
         // It goes no further: whoever keeps a request's extensions must not keep its attempt in flight.
         let slot = parts.extensions.remove::<AttemptSlot>();
         let alone = Session::default();
         let session = slot.as_ref().map_or(&alone, AttemptSlot::session);
-        let envelope = scan(session, bytes, endpoint)?;
+        let envelope = scan(session, bytes, endpoint, &parts.headers)?;
         let attempt = self.pick(&envelope, &parts.headers, session, slot.as_ref())?;
         let target = attempt.target().clone();
-        let body = envelope.rewrite(bytes, target.model().id());
+        let recipient = Recipient {
+            model: target.model().id(),
+            dialect: target.provider().dialect(),
+            // One of zero is a listing's way to say nothing.
+            max_output: target.model().max_output().filter(|&most| most > 0),
+        };
+        let Rewritten {
+            body,
+            dropped,
+            adjusted,
+        } = envelope.rewrite(bytes, &recipient);
         forward::address(&mut parts, &target, endpoint, body.len(), &self.identity);
         let attempt = match slot {
             Some(slot) => {
@@ -99,15 +127,27 @@ impl Router {
                 Some(attempt)
             }
         };
+        let learner = (endpoint == Endpoint::Responses)
+            .then(|| self.responses.learner(target.id().provider()));
         let info = Info {
             target,
-            dropped: envelope.dropped.clone(),
+            learner,
+            dropped,
+            adjusted,
             attempt,
         };
-        Ok((
-            Request::from_parts(parts, Body::whole(body, Some(held))),
-            info,
-        ))
+        let plan = match translation(endpoint, &info.target, bytes) {
+            Ok(None) => Plan::Send(Request::from_parts(parts, Body::whole(body, Some(held)))),
+            Ok(Some(translation)) => Plan::Translate(Box::new(exchange::Job {
+                translation,
+                parts,
+                target: info.target.clone(),
+                health: self.health.clone(),
+                _held: held,
+            })),
+            Err(refusal) => Plan::Refuse(refusal),
+        };
+        Ok((plan, info))
     }
 
     fn pick(
@@ -123,14 +163,31 @@ impl Router {
             select: &*self.select,
             rng: &self.rng,
         };
-        let wish = Wish {
+        let provider = match &envelope.needs.state {
+            State::None => None,
+            State::Response(id) => Some(
+                self.responses
+                    .provider_of(id)
+                    .ok_or_else(response_not_found)?,
+            ),
+            State::Foreign(field) => return Err(foreign_state(field)),
+        };
+        let mut wish = Wish {
             needs: &envelope.needs,
             requested: envelope.requested.as_deref(),
             pinned: headers
                 .get(PIN)
                 .is_some_and(|pin| pin.as_bytes().eq_ignore_ascii_case(b"true")),
             prefer_requested: self.prefer_requested,
+            provider: provider.as_deref(),
         };
+        if envelope.needs.endpoint == Endpoint::Embeddings {
+            wish.pinned = true;
+            if wish.requested.is_none_or(means_any) {
+                let model = self.embedding_model.as_deref();
+                wish.requested = Some(model.ok_or_else(no_embedding_model)?);
+            }
+        }
         let memory = session.lock();
         pool.pick(&wish, &memory).map_err(|nobody| match nobody {
             Nobody::Refused(refusal) => *refusal,
@@ -145,14 +202,36 @@ impl Router {
     }
 }
 
+/// What to send in place of the request, where its provider has another way to be asked for it.
+fn translation(
+    endpoint: Endpoint,
+    target: &Target,
+    bytes: &Bytes,
+) -> Result<Option<Translation>, Refusal> {
+    match images::api_of(target).filter(|_| endpoint == Endpoint::ImageGenerations) {
+        Some(api) => Translation::begin(api, target, bytes),
+        None => Ok(None),
+    }
+}
+
 /// Scans the body, unless these very bytes were scanned for an earlier attempt.
-fn scan(session: &Session, bytes: &Bytes, endpoint: Endpoint) -> Result<Arc<Envelope>, Refusal> {
+fn scan(
+    session: &Session,
+    bytes: &Bytes,
+    endpoint: Endpoint,
+    headers: &HeaderMap,
+) -> Result<Arc<Envelope>, Refusal> {
     let mut memory = session.lock();
     if let Some(envelope) = memory.scan_of(bytes) {
         return Ok(envelope);
     }
-    let envelope =
-        request::scan(bytes, endpoint).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let envelope = match headers.get(CONTENT_TYPE) {
+        Some(kind) if intake::is_form(kind.as_bytes()) => {
+            request::scan_form(bytes, endpoint, kind.as_bytes())
+        }
+        _ => request::scan(bytes, endpoint),
+    }
+    .map_err(|error| Refusal::bad_request(error.to_string()))?;
     let envelope = Arc::new(envelope);
     memory.keep_scan(bytes, &envelope);
     Ok(envelope)

@@ -82,5 +82,26 @@ id = "tiny"
 TOML
 start gateway-limited STUB_KEY=canary-stub-key "$gateway" --listen 127.0.0.1:0 --config "$work/limited.toml"
 GATEWAY_URL=$address "$python" tests/clients/openai_python.py limited || status=1
+stop
+
+start sdnext "$python" tests/clients/stub_sdnext.py
+sdnext=$address
+cat >"$work/images.toml" <<TOML
+[[provider]]
+name = "sdnext"
+base_url = "$sdnext/v1"
+key_env = "SDNEXT_KEY"
+
+[[provider.model]]
+id = "sks-fox.safetensors"
+size = "512x768"
+random = false
+
+[[provider.model]]
+id = "lost.safetensors"
+random = false
+TOML
+start gateway-images SDNEXT_KEY=artist:canary-sdnext-key "$gateway" --listen 127.0.0.1:0 --config "$work/images.toml"
+GATEWAY_URL=$address SDNEXT_URL=$sdnext "$python" tests/clients/openai_images.py || status=1
 
 exit "$status"

@@ -85,6 +85,11 @@ pub(super) fn misfit(misfit: &Misfit) -> Refusal {
     }
 }
 
+/// The model is for something else.
+pub(super) fn cannot_make(output: &str) -> Refusal {
+    not_found(format!("No endpoints found that support {output} output"))
+}
+
 pub(super) fn bad_request(why: &serde_json::Error) -> Refusal {
     let message = format!("The request is not understood: {why}");
     Refusal::new(StatusCode::BAD_REQUEST, message, Value::Null)

@@ -7,12 +7,17 @@
 
 mod account;
 mod answer;
+mod chance;
 mod clock;
+mod completions;
 mod error;
 mod manner;
+mod pictures;
 mod pool;
 mod request;
+mod responses;
 mod schema;
+mod vectors;
 mod wire;
 
 use std::sync::{
@@ -29,7 +34,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use self::{
@@ -37,13 +42,15 @@ use self::{
     answer::Answer,
     clock::Clock,
     error::Refusal,
-    manner::{Mood, Turn},
+    manner::{Mood, Pace, Turn},
+    pictures::ImageRequest,
     pool::Model,
     request::ChatRequest,
+    vectors::EmbeddingRequest,
     wire::Reply,
 };
 
-pub(crate) use self::pool::{PROVIDERS, Provider};
+pub(crate) use self::pool::{EMBEDDING_MODEL, PROVIDERS, Provider};
 
 /// Marks every answer of this pool.
 pub(crate) const SIMULATED: HeaderName = HeaderName::from_static("x-free-simulated");
@@ -54,6 +61,10 @@ pub(crate) fn upstream(seed: u64) -> Router {
     Router::new()
         .route("/{provider}/v1/models", get(models))
         .route("/{provider}/v1/chat/completions", post(chat))
+        .route("/{provider}/v1/completions", post(complete))
+        .route("/{provider}/v1/responses", post(respond))
+        .route("/{provider}/v1/embeddings", post(embed))
+        .route("/{provider}/v1/images/generations", post(draw))
         // Whoever stands in front has a limit of its own.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::map_response_with_state(
@@ -95,47 +106,80 @@ async fn chat(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let place = upstream.enter(&provider, &headers)?;
-    let now = Instant::now();
-    // Attempts that fail below count against the account, as they do at real ones.
-    lock(&place.account)
-        .admit(now)
-        .map_err(|spent| error::account_limit(spent.limit, upstream.clock.epoch_ms(spent.reset)))?;
+    let say = Api {
+        read: |body| serde_json::from_slice(body),
+        whole: Reply::whole,
+        stream: |reply, request, pace| reply.stream(pace, request.wants_usage()),
+    };
+    upstream.say(&provider, &headers, &body, &say).await
+}
 
-    let request: ChatRequest =
+/// `POST /{provider}/v1/completions`.
+async fn complete(
+    State(upstream): State<Arc<Upstream>>,
+    Path(provider): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let say = Api {
+        read: completions::read,
+        whole: completions::whole,
+        stream: |reply, _, pace| completions::stream(reply, pace),
+    };
+    upstream.say(&provider, &headers, &body, &say).await
+}
+
+/// `POST /{provider}/v1/responses`.
+async fn respond(
+    State(upstream): State<Arc<Upstream>>,
+    Path(provider): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let say = Api {
+        read: responses::read,
+        whole: responses::whole,
+        stream: |reply, _, pace| responses::stream(reply, pace),
+    };
+    upstream.say(&provider, &headers, &body, &say).await
+}
+
+/// `POST /{provider}/v1/embeddings`.
+async fn embed(
+    State(upstream): State<Arc<Upstream>>,
+    Path(provider): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let place = upstream.admit(&provider, &headers, Instant::now())?;
+    let request: EmbeddingRequest =
         serde_json::from_slice(&body).map_err(|why| error::bad_request(&why))?;
-    let (model, mood) = place
-        .find(&request.model)
-        .ok_or_else(|| error::no_such_model(&request.model))?;
-    request
-        .fits(model)
-        .map_err(|misfit| error::misfit(&misfit))?;
+    place.maker(&request.model, "embeddings")?;
+    Ok(Json(request.answer(body.len())).into_response())
+}
 
-    let turn = lock(mood).turn(now);
-    let pace = match turn {
-        Turn::Busy(wait) => return Err(error::busy(model.id, place.provider.name, wait)),
-        Turn::Overloaded => return Err(error::overloaded()),
-        Turn::Broken if request.stream => return Ok(wire::broken_stream(model.id)),
-        Turn::Broken => {
-            return Ok(Json(error::broke_down(model.id).body()).into_response());
-        }
-        Turn::Answers(pace) => pace,
-    };
+/// `POST /{provider}/v1/images/generations`.
+async fn draw(
+    State(upstream): State<Arc<Upstream>>,
+    Path(provider): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let now = Instant::now();
+    let place = upstream.admit(&provider, &headers, now)?;
+    let request: ImageRequest =
+        serde_json::from_slice(&body).map_err(|why| error::bad_request(&why))?;
+    let model = place.maker(&request.model, "image")?;
+    let created = u64::try_from(upstream.clock.epoch_ms(now) / 1000).unwrap_or_default();
+    let by = format!("{}/{}", place.provider.name, model.id);
+    Ok(Json(request.answer(created, &by)).into_response())
+}
 
-    let asked = request.max_output().unwrap_or(model.max_output);
-    let reply = Reply {
-        number: upstream.answers.fetch_add(1, Ordering::Relaxed),
-        created: upstream.clock.epoch_ms(now) / 1000,
-        model: model.id,
-        prompt_tokens: request::tokens(body.len()),
-        answer: Answer::to(&request, place.provider.name, model.id)
-            .cut_to(asked.min(model.max_output)),
-    };
-    if request.stream {
-        return Ok(reply.stream(pace, request.wants_usage()));
-    }
-    sleep(pace.total(reply.answer.pieces().len())).await;
-    Ok(Json(reply.whole()).into_response())
+/// How one API for texts asks and answers.
+struct Api {
+    read: fn(&Bytes) -> serde_json::Result<ChatRequest>,
+    whole: fn(&Reply) -> Value,
+    stream: fn(&Reply, &ChatRequest, Pace) -> Response,
 }
 
 /// Says on every response, errors too, that it is simulated, and when. The `Date` is the pool's own
@@ -172,6 +216,61 @@ impl Upstream {
         }
     }
 
+    /// Answers a request with a text.
+    async fn say(
+        &self,
+        provider: &str,
+        headers: &HeaderMap,
+        body: &Bytes,
+        api: &Api,
+    ) -> Result<Response, Refusal> {
+        let now = Instant::now();
+        let place = self.admit(provider, headers, now)?;
+        let request = (api.read)(body).map_err(|why| error::bad_request(&why))?;
+        let (model, mood) = place
+            .find(&request.model)
+            .ok_or_else(|| error::no_such_model(&request.model))?;
+        request
+            .fits(model)
+            .map_err(|misfit| error::misfit(&misfit))?;
+
+        let turn = lock(mood).turn(now);
+        let pace = match turn {
+            Turn::Busy(wait) => return Err(error::busy(model.id, place.provider.name, wait)),
+            Turn::Overloaded => return Err(error::overloaded()),
+            Turn::Broken if request.stream => return Ok(wire::broken_stream(model.id)),
+            Turn::Broken => {
+                return Ok(Json(error::broke_down(model.id).body()).into_response());
+            }
+            Turn::Answers(pace) => pace,
+        };
+
+        let asked = request.max_output().unwrap_or(model.max_output);
+        let reply = Reply {
+            number: self.answers.fetch_add(1, Ordering::Relaxed),
+            created: self.clock.epoch_ms(now) / 1000,
+            model: model.id,
+            prompt_tokens: request::tokens(body.len()),
+            answer: Answer::to(&request, place.provider.name, model.id)
+                .cut_to(asked.min(model.max_output)),
+        };
+        if request.stream {
+            return Ok((api.stream)(&reply, &request, pace));
+        }
+        sleep(pace.total(reply.answer.pieces().len())).await;
+        Ok(Json((api.whole)(&reply)).into_response())
+    }
+
+    /// As [`enter`](Self::enter), for a request that counts against the account, as it does at real ones also where
+    /// it fails later.
+    fn admit(&self, name: &str, headers: &HeaderMap, now: Instant) -> Result<&Place, Refusal> {
+        let place = self.enter(name, headers)?;
+        lock(&place.account)
+            .admit(now)
+            .map_err(|spent| error::account_limit(spent.limit, self.clock.epoch_ms(spent.reset)))?;
+        Ok(place)
+    }
+
     /// The provider of this name, if the caller holds its key: another provider's does not open it.
     fn enter(&self, name: &str, headers: &HeaderMap) -> Result<&Place, Refusal> {
         let place = self
@@ -194,6 +293,15 @@ impl Upstream {
 }
 
 impl Place {
+    /// The model of this id, if it answers with this.
+    fn maker(&self, id: &str, output: &str) -> Result<&'static Model, Refusal> {
+        let (model, _) = self.find(id).ok_or_else(|| error::no_such_model(id))?;
+        match model.makes(output) {
+            true => Ok(model),
+            false => Err(error::cannot_make(output)),
+        }
+    }
+
     fn find(&self, id: &str) -> Option<(&'static Model, &Mutex<Mood>)> {
         let mut models = self.provider.models.iter().zip(&self.moods);
         models.find(|(model, _)| model.id == id)

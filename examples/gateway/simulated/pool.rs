@@ -1,4 +1,4 @@
-//! Who is in the pool: three providers, eight models, no prices.
+//! Who is in the pool: three providers, ten models, no prices.
 
 use serde_json::{Value, json};
 
@@ -23,11 +23,14 @@ pub(super) struct Model {
     pub(super) context_length: u64,
     pub(super) max_output: u64,
     pub(super) input: &'static [&'static str],
+    pub(super) output: &'static [&'static str],
     pub(super) parameters: &'static [&'static str],
     pub(super) manner: Manner,
 }
 
 const TEXT: &[&str] = &["text"];
+const VECTORS: &[&str] = &["embeddings"];
+const IMAGES: &[&str] = &["image"];
 const SEES: &[&str] = &["text", "image"];
 
 const PLAIN: &[&str] = &["max_tokens", "temperature", "seed"];
@@ -44,6 +47,9 @@ const ALL: &[&str] = &[
     "reasoning",
     "include_reasoning",
 ];
+
+/// The model that makes vectors.
+pub(crate) const EMBEDDING_MODEL: &str = "pebble-embed";
 
 /// The whole pool. One model is at two providers, as popular ones are.
 pub(crate) const PROVIDERS: &[Provider] = &[
@@ -74,6 +80,8 @@ pub(crate) const PROVIDERS: &[Provider] = &[
             model("crowd-24b", 65_536, 4096, TEXT, TOOLS, Manner::Busy),
             model("crack-13b", 8192, 2048, TEXT, JSON, Manner::Broken),
             model("nap-34b", 131_072, 8192, SEES, ALL, Manner::Overloaded),
+            for_output(VECTORS, EMBEDDING_MODEL, 8192),
+            for_output(IMAGES, "easel-2b", 4096),
         ],
     },
 ];
@@ -91,12 +99,37 @@ const fn model(
         context_length,
         max_output,
         input,
+        output: TEXT,
         parameters,
         manner,
     }
 }
 
+/// A model that answers with something else than text.
+const fn for_output(
+    output: &'static [&'static str],
+    id: &'static str,
+    context_length: u64,
+) -> Model {
+    Model {
+        output,
+        ..model(
+            id,
+            context_length,
+            context_length,
+            TEXT,
+            &[],
+            Manner::Steady,
+        )
+    }
+}
+
 impl Model {
+    /// Whether it answers with this.
+    pub(super) fn makes(&self, output: &str) -> bool {
+        self.output.contains(&output)
+    }
+
     pub(super) fn understands(&self, parameter: &str) -> bool {
         self.parameters.contains(&parameter)
     }
@@ -108,7 +141,7 @@ impl Model {
             "name": format!("{} (simulated)", self.id),
             "created": 1_700_000_000,
             "context_length": self.context_length,
-            "architecture": { "input_modalities": self.input, "output_modalities": TEXT },
+            "architecture": { "input_modalities": self.input, "output_modalities": self.output },
             "pricing": { "prompt": "0", "completion": "0" },
             "top_provider": {
                 "context_length": self.context_length,

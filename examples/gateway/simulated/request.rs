@@ -61,7 +61,7 @@ impl ChatRequest {
             _ => true,
         };
         let mut modalities = self.modalities.iter().flatten();
-        if !formatted || modalities.any(|output| output != "text") {
+        if !formatted || !model.makes("text") || modalities.any(|output| output != "text") {
             return Err(Misfit::Parameters);
         }
         let asked = self.tokens();
@@ -121,9 +121,9 @@ impl Message {
     fn inputs(&self) -> impl Iterator<Item = &'static str> {
         let parts = self.content.as_array().into_iter().flatten();
         parts.filter_map(|part| match part["type"].as_str()? {
-            "image_url" => Some("image"),
+            "image_url" | "input_image" => Some("image"),
             "input_audio" => Some("audio"),
-            "file" => Some("file"),
+            "file" | "input_file" => Some("file"),
             "video_url" => Some("video"),
             _ => None,
         })

@@ -427,3 +427,145 @@ async fn the_same_seed_gives_the_same_pool() {
     assert_eq!(history(7).await, history(7).await);
     assert_ne!(history(7).await, history(100).await);
 }
+
+/// A request to another endpoint.
+async fn ask(router: &Router, provider: &str, endpoint: &str, body: Value) -> Got {
+    let request = Request::post(format!("/{provider}/v1{endpoint}"))
+        .header("authorization", format!("Bearer {provider}-key"))
+        .body(Body::from(body.to_string()));
+    send(router, request.unwrap()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_completion_continues_a_prompt() {
+    let router = upstream(7);
+    let said = "You said: hello — answered by sim-harbor/lighthouse-70b, simulated";
+    let body = json!({ "model": "lighthouse-70b", "prompt": "hello" });
+    let whole = ask(&router, "sim-harbor", "/completions", body.clone())
+        .await
+        .json();
+    assert_eq!(whole["object"], "text_completion");
+    assert_eq!(whole["choices"][0]["text"], said);
+    let mut streamed = body;
+    streamed["stream"] = json!(true);
+    let got = ask(&router, "sim-harbor", "/completions", streamed).await;
+    let events = got.events();
+    let text = events
+        .iter()
+        .filter_map(|event| event["choices"][0]["text"].as_str());
+    assert_eq!(text.collect::<String>(), said);
+    assert_eq!(
+        events.last().unwrap()["choices"][0]["finish_reason"],
+        "stop"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_is_items_whole_and_events_in_a_stream() {
+    let router = upstream(7);
+    let said = "You said: hello — answered by sim-harbor/lighthouse-70b, simulated";
+    let body = json!({ "model": "lighthouse-70b", "input": "hello" });
+    let whole = ask(&router, "sim-harbor", "/responses", body.clone())
+        .await
+        .json();
+    assert_eq!(
+        (&whole["object"], &whole["status"]),
+        (&json!("response"), &json!("completed"))
+    );
+    assert_eq!(whole["output"][0]["content"][0]["text"], said);
+
+    let mut streamed = body;
+    streamed["stream"] = json!(true);
+    let got = ask(&router, "sim-harbor", "/responses", streamed).await;
+    assert!(!got.text.contains("[DONE]"), "the API has no such mark");
+    let events = got.events();
+    assert_eq!(events[0]["type"], "response.created");
+    assert!(
+        events
+            .iter()
+            .enumerate()
+            .all(|(i, event)| event["sequence_number"] == i)
+    );
+    let deltas = events.iter().filter_map(|event| event["delta"].as_str());
+    assert_eq!(deltas.collect::<String>(), said);
+    let last = events.last().unwrap();
+    assert_eq!(last["type"], "response.completed");
+    assert_eq!(last["response"]["id"], events[0]["response"]["id"]);
+    assert_eq!(last["response"]["output"][0]["content"][0]["text"], said);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_calls_functions_keeps_a_format_and_is_cut() {
+    let router = upstream(7);
+    let ask = |fields: Value| {
+        let mut body =
+            json!({ "model": "lighthouse-70b", "input": [{ "role": "user", "content": "hello" }] });
+        body.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().cloned().unwrap());
+        ask(&router, "sim-harbor", "/responses", body)
+    };
+    let tools = json!([{ "type": "function", "name": "weather", "parameters": {
+        "type": "object", "properties": { "city": { "type": "string" } }, "required": ["city"],
+    } }]);
+    let call = &ask(json!({ "tools": tools })).await.json()["output"][0];
+    assert_eq!(
+        (&call["type"], &call["name"]),
+        (&json!("function_call"), &json!("weather"))
+    );
+    assert_eq!(call["arguments"], r#"{"city":"example"}"#);
+    let got = ask(json!({ "tools": tools, "stream": true })).await;
+    assert!(
+        got.text.contains("response.function_call_arguments.delta"),
+        "{}",
+        got.text
+    );
+
+    let format = json!({ "type": "json_schema", "name": "n", "schema": {
+        "type": "object", "properties": { "n": { "type": "integer" } }, "required": ["n"],
+    } });
+    let formed = ask(json!({ "text": { "format": format } })).await.json();
+    assert_eq!(formed["output"][0]["content"][0]["text"], r#"{"n":1}"#);
+
+    let cut = ask(json!({ "max_output_tokens": 2 })).await.json();
+    assert_eq!(cut["status"], "incomplete");
+    assert_eq!(cut["output"][0]["content"][0]["text"], "You said: ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn vectors_and_images_come_from_the_models_that_make_them() {
+    let router = upstream(7);
+    let body = json!({ "model": "pebble-embed", "input": ["one", "two"] });
+    let got = ask(&router, "sim-atlas", "/embeddings", body).await;
+    assert_eq!(got.headers[SIMULATED], "true");
+    assert_eq!(got.json()["data"].as_array().unwrap().len(), 2);
+    let body = json!({ "model": "easel-2b", "prompt": "a cat", "size": "16x16" });
+    let got = ask(&router, "sim-atlas", "/images/generations", body).await;
+    assert!(
+        got.json()["data"][0]["b64_json"]
+            .as_str()
+            .unwrap()
+            .starts_with("iVBOR")
+    );
+
+    for (endpoint, body) in [
+        (
+            "/embeddings",
+            json!({ "model": "crowd-24b", "input": "one" }),
+        ),
+        (
+            "/images/generations",
+            json!({ "model": "pebble-embed", "prompt": "a cat" }),
+        ),
+        (
+            "/responses",
+            json!({ "model": "pebble-embed", "input": "one" }),
+        ),
+    ] {
+        assert_eq!(
+            ask(&router, "sim-atlas", endpoint, body).await.status,
+            404,
+            "{endpoint}"
+        );
+    }
+}

@@ -79,7 +79,7 @@ impl Reply {
             last["usage"] = self.usage();
             send(Duration::ZERO, last);
         }
-        respond(events)
+        respond(events, Some("[DONE]"))
     }
 
     fn delta(&self, delta: &Value, finish: Option<&str>) -> Value {
@@ -91,10 +91,15 @@ impl Reply {
         json!({
             "id": format!("chatcmpl-sim-{}", self.number),
             "object": object,
-            "created": u64::try_from(self.created).unwrap_or_default(),
+            "created": self.seconds(),
             "model": self.model,
             "choices": choices,
         })
+    }
+
+    /// When it was made, in seconds since the epoch.
+    pub(super) fn seconds(&self) -> u64 {
+        u64::try_from(self.created).unwrap_or_default()
     }
 
     fn call(&self) -> Value {
@@ -108,7 +113,7 @@ impl Reply {
         })
     }
 
-    fn usage(&self) -> Value {
+    pub(super) fn usage(&self) -> Value {
         let completion = u64::try_from(self.answer.pieces().len()).unwrap_or_default();
         json!({
             "prompt_tokens": self.prompt_tokens,
@@ -129,18 +134,18 @@ pub(super) fn broken_stream(model: &str) -> Response {
     chunk["choices"] =
         json!([{ "index": 0, "delta": { "content": "" }, "finish_reason": "error" }]);
     events.push((Duration::ZERO, Event::default().data(chunk.to_string())));
-    respond(events)
+    respond(events, Some("[DONE]"))
 }
 
 /// The comments that tell a client that the stream is alive while the model is not heard yet.
-fn processing(beats: u32) -> Vec<(Duration, Event)> {
+pub(super) fn processing(beats: u32) -> Vec<(Duration, Event)> {
     let beat = || (Pace::BEAT, Event::default().comment("SIMULATED PROCESSING"));
     (0..beats).map(|_| beat()).collect()
 }
 
-/// Sends the events, each after its wait, and the end mark.
-fn respond(mut events: Vec<(Duration, Event)>) -> Response {
-    events.push((Duration::ZERO, Event::default().data("[DONE]")));
+/// Sends the events, each after its wait, and the end mark where the API has one.
+pub(super) fn respond(mut events: Vec<(Duration, Event)>, end: Option<&str>) -> Response {
+    events.extend(end.map(|end| (Duration::ZERO, Event::default().data(end))));
     let events = stream::iter(events).then(|(wait, event)| async move {
         sleep(wait).await;
         Ok::<_, Infallible>(event)

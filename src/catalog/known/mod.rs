@@ -159,7 +159,9 @@ impl KnownProvider {
         &table::OPENROUTER
     }
 
-    pub(super) fn named(name: &str) -> Option<&'static Self> {
+    /// The provider of this name. `groq#2`, a second key of `groq`, is the same service.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
         // `groq#2` is a second key of `groq`.
         let (name, _) = name.split_once('#').unwrap_or((name, ""));
         KNOWN.iter().find(|known| known.name == name)

@@ -43,10 +43,9 @@ impl<'a> Envelope<'a> {
             [b'[', ..] => (whole, IdIn::Id),
             [b'{', ..] => {
                 let lists: Lists<'a> = serde_json::from_str(whole.get())?;
-                let named = lists.models.or(lists.result);
                 let data = lists.data.map(|list| (list, IdIn::Id));
-                data.or(named.map(|list| (list, IdIn::Name)))
-                    .ok_or_else(no_list)?
+                let named = || Some((lists.models.or(lists.result)?, IdIn::Name));
+                data.or_else(named).ok_or_else(no_list)?
             }
             // A struct can be read from an array, and a scalar is neither.
             _ => return Err(no_list()),

@@ -215,19 +215,16 @@ impl<'a> Row<'a> {
             (_, IdIn::Id) => string(fields.id)?,
         };
         let all: Vec<Server<'a>> = objects(fields.providers);
-        let any = !all.is_empty();
         let servers: Vec<_> = all.into_iter().filter(Server::is_live).collect();
-        let priced = match (any, boolean(fields.is_free)) {
-            (_, Some(false)) => Prices::NotZero,
-            // The router chooses among its providers, so the model is free only if it is free at every one.
-            (true, _) => Prices::all(servers.iter().map(Server::prices)),
-            (false, _) => Prices::read(fields.pricing),
+        let prices = match boolean(fields.is_free) {
+            Some(false) => Prices::NotZero,
+            _ => prices(fields.pricing, &servers),
         };
         Some(Self {
             index,
             raw,
             id,
-            prices: priced,
+            prices,
             fields,
             servers,
             format,
@@ -443,7 +440,8 @@ impl<'a> Row<'a> {
 
     /// The end of the last day on which it is there, in UTC.
     fn expires(&self) -> Option<SystemTime> {
-        let date = string(self.fields.expiration_date).or(string(self.fields.deprecation))?;
+        let fields = &self.fields;
+        let date = string(fields.expiration_date).or_else(|| string(fields.deprecation))?;
         let day: Date = date.get(..10)?.parse().ok()?;
         let end = day.tomorrow().ok()?.to_zoned(TimeZone::UTC).ok()?;
         Some(end.timestamp().into())
@@ -452,6 +450,17 @@ impl<'a> Row<'a> {
 
 fn is_for_text_or_nothing(id: &str) -> bool {
     matches!(assumed_output(id), None | Some(Capability::TextOutput))
+}
+
+/// What a model costs: as it says itself, or else as all its servers say, since the router may choose any of them.
+fn prices(own: Option<&RawValue>, servers: &[Server<'_>]) -> Prices {
+    let own = Prices::read(own);
+    let servers = Prices::all(servers.iter().map(Server::prices));
+    match (own, servers) {
+        (Prices::Unstated, servers) => servers,
+        (_, Prices::NotZero) => Prices::NotZero,
+        (own, _) => own,
+    }
 }
 
 /// The objects of a list, each read by itself.
@@ -733,6 +742,21 @@ mod tests {
         assert_eq!(count(json!([free, paid])), 0);
         assert_eq!(count(json!([free, unstated])), 0);
         assert_eq!(count(json!([mislabelled])), 0);
+    }
+
+    #[test]
+    fn a_price_of_its_own_and_those_of_its_servers_must_all_be_zero() {
+        let row = |prompt: u64, input: u64| {
+            json!({"data": [{"id": "acme/chat", "pricing": {"prompt": prompt, "completion": 0},
+                "providers": [{"pricing": {"input": input, "output": 0}}, {"name": "b"}]}]})
+        };
+        let provider = Provider::new("p").build().expect("a provider");
+        let count = |prompt, input| {
+            let body = row(prompt, input).to_string();
+            let listing = provider.read_listing(body.as_bytes(), SystemTime::UNIX_EPOCH);
+            listing.expect("a listing").targets().len()
+        };
+        assert_eq!((count(0, 0), count(1, 0), count(0, 1)), (1, 0, 0));
     }
 
     #[test]

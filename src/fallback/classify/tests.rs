@@ -485,6 +485,39 @@ fn something_else_that_is_not_there_does_not_mean_the_model() {
 }
 
 #[test]
+fn a_model_of_another_plan_is_gated_and_the_rest_of_the_plan_is_not() {
+    for status in [402, 403] {
+        for body in [
+            r#"{"error":"this model is not in the Free plan"}"#,
+            r#"{"error":"this model requires a subscription, upgrade for access"}"#,
+        ] {
+            assert_eq!(
+                classify(status, body),
+                Outcome::of(Gated),
+                "{status} {body}"
+            );
+        }
+    }
+    assert_eq!(error(402, "your plan is used up"), quota());
+}
+
+#[test]
+fn a_sampler_that_is_not_there_does_not_mean_the_model() {
+    for body in [
+        r#"{"detail":"Sampler not found"}"#,
+        r#"{"error":"HTTPException","code":404,"detail":"Sampler not found","body":"","errors":"404: Sampler not found"}"#,
+    ] {
+        assert_eq!(classify(404, body), Outcome::of(Refused), "{body}");
+    }
+}
+
+#[test]
+fn a_model_for_another_endpoint_lacks_this_one_and_is_still_there() {
+    let body = r#"{"type":"error","error":{"type":"ModelError","message":"Model chat-free is not supported for format openai"}}"#;
+    assert_eq!(classify(400, body), parameter());
+}
+
+#[test]
 fn a_policy_that_leaves_no_endpoint_gates_the_model() {
     assert_eq!(
         error(

@@ -1,0 +1,190 @@
+//! The queue before a server that makes one image at a time.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What a server that makes one image at a time is doing for us.
+///
+/// Requests wait here and not within the server, first come, first served; one whose caller goes away leaves. The time of
+/// waiting counts for the deadlines of a fallback around.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ImageQueue {
+    /// How many requests wait for their turn.
+    pub waiting: usize,
+    /// How far the one is whose turn it is; `None` if there is none.
+    pub running: Option<Progress>,
+}
+
+/// How far a server is with a request, as it said last. It is asked once a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// From 0 to 1.
+    pub fraction: f64,
+    /// How long it will still take, if the server knows that yet.
+    pub eta: Option<Duration>,
+}
+
+/// The queue before one server: first come, first served.
+pub(crate) struct Queue {
+    turn: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    running: Mutex<Option<Progress>>,
+}
+
+impl Queue {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            turn: Arc::new(Semaphore::new(1)),
+            waiting: AtomicUsize::new(0),
+            running: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn state(&self) -> ImageQueue {
+        ImageQueue {
+            waiting: self.waiting.load(Ordering::Relaxed),
+            running: *self.running(),
+        }
+    }
+
+    /// Waits for a turn. Dropping it leaves the queue.
+    pub(crate) fn wait(self: &Arc<Self>) -> Waiting {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let turn = Arc::clone(&self.turn);
+        Waiting {
+            queue: Arc::clone(self),
+            permit: Box::pin(async move { turn.acquire_owned().await.ok() }),
+        }
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, Option<Progress>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in the queue, until the turn has come.
+pub(crate) struct Waiting {
+    queue: Arc<Queue>,
+    permit: Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send + Sync>>,
+}
+
+impl Future for Waiting {
+    type Output = Turn;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn> {
+        self.permit.as_mut().poll(cx).map(|permit| {
+            *self.queue.running() = Some(Progress::default());
+            Turn {
+                queue: Arc::clone(&self.queue),
+                _permit: permit,
+            }
+        })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The right to ask the server, until it is dropped.
+pub(crate) struct Turn {
+    queue: Arc<Queue>,
+    /// `None` only if the semaphore were closed, which it never is.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Turn {
+    /// Takes down how far the server is, by its own word.
+    pub(crate) fn report(&self, fraction: f64, eta_seconds: f64) {
+        let sane = if fraction.is_finite() {
+            fraction.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+        // A server that cannot tell yet says 0.
+        let eta = Duration::try_from_secs_f64(eta_seconds).ok();
+        *self.queue.running() = Some(Progress {
+            fraction: sane,
+            eta: eta.filter(|eta| !eta.is_zero()),
+        });
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // Before the permit goes to the next one.
+        *self.queue.running() = None;
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn turns_come_one_at_a_time_in_the_order_of_asking() {
+        let queue = Queue::new();
+        let first = queue.wait().await;
+        let mut second = tokio_test::task::spawn(queue.wait());
+        let mut third = tokio_test::task::spawn(queue.wait());
+        assert!(second.poll().is_pending());
+        assert!(third.poll().is_pending());
+        drop(first);
+        assert!(third.poll().is_pending());
+        assert!(second.poll().is_ready());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_seen_and_leaves_when_dropped() {
+        let queue = Queue::new();
+        let turn = queue.wait().await;
+        let mut second = tokio_test::task::spawn(queue.wait());
+        let mut third = tokio_test::task::spawn(queue.wait());
+        assert!(second.poll().is_pending());
+        assert!(third.poll().is_pending());
+        assert_eq!(queue.state().waiting, 2);
+        drop(second);
+        assert_eq!(queue.state().waiting, 1);
+        drop(turn);
+        assert!(third.poll().is_ready());
+    }
+
+    #[tokio::test]
+    async fn progress_is_there_while_somebody_has_the_turn() {
+        let queue = Queue::new();
+        assert_eq!(queue.state().running, None);
+        let turn = queue.wait().await;
+        assert_eq!(queue.state().running, Some(Progress::default()));
+        turn.report(0.5, 12.0);
+        let progress = queue.state().running.expect("progress");
+        assert_eq!(progress.eta, Some(Duration::from_secs(12)));
+        for (said, fraction) in [(7.0, 1.0), (-1.0, 0.0), (f64::NAN, 0.0), (0.25, 0.25)] {
+            turn.report(said, f64::NEG_INFINITY);
+            let progress = queue.state().running.expect("progress");
+            assert_eq!((progress.fraction, progress.eta), (fraction, None));
+        }
+        drop(turn);
+        assert_eq!(queue.state().running, None);
+    }
+}

@@ -1,0 +1,658 @@
+//! A form (`multipart/form-data`: RFC 7578, RFC 2046 5.1): what to change in it, and what it needs of a model.
+//!
+//! A form is read as strictly as it is written by any client there is, and what two upstreams could read in two ways is
+//! refused: what one of them takes for a `model` must not pass as the content of a file. Names of parts are compared as
+//! the most lenient upstream would, like the keys of JSON.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use memchr::memmem;
+
+use super::{
+    edits::DROPPED,
+    endpoint::Endpoint,
+    error::ScanError,
+    places::NeedsReader,
+    scan::{Edits, Envelope},
+    segments::Segments,
+    text::Text,
+};
+use crate::capability::Capability;
+
+/// How many parts a form may have. An honest one has twenty at most, of them 16 images; each one costs memory.
+const MAX_PARTS: usize = 256;
+
+/// How long the headers of a part may be, in bytes. Honest ones are below 300, and the name of a file.
+const MAX_PART_HEADERS: usize = 8192;
+
+/// The longest boundary there is (RFC 2046 5.1.1).
+const LONGEST_BOUNDARY: usize = 70;
+
+/// The longest value of a part that is read, in bytes. No model has a longer name.
+const LONGEST_VALUE: usize = 512;
+
+/// What can change in a form.
+#[derive(Clone, Debug)]
+pub(super) struct FormEdits {
+    /// In the order of the form, and not overlapping.
+    edits: Vec<FormEdit>,
+    /// The first delimiter, without the end of its line. A `model` is put in before it, if there is none.
+    first: Range<usize>,
+    has_model: bool,
+}
+
+#[derive(Clone, Debug)]
+enum FormEdit {
+    /// The headers and the content of a part, which become those of the model.
+    Model(Range<usize>),
+    /// A whole part, with the delimiter before it.
+    Cut(Range<usize>),
+}
+
+/// Reads a form once, whose `Content-Type` is this.
+pub(crate) fn scan_form(
+    body: &[u8],
+    endpoint: Endpoint,
+    content_type: &[u8],
+) -> Result<Envelope, ScanError> {
+    let boundary = boundary(content_type)?;
+    let delimiters = delimiters(body, &boundary)?;
+    let mut form = Form::default();
+    for pair in delimiters.windows(2) {
+        let [before, after] = pair else { continue };
+        // The line break before a delimiter is the delimiter's.
+        let part = before.next_line..after.start.saturating_sub(2);
+        let Some(bytes) = body.get(part.clone()) else {
+            return Err(ScanError::Form("a part of it has no headers"));
+        };
+        form.part(bytes, part, before.start..after.start)?;
+    }
+    let mut needs = NeedsReader::new(endpoint).finish();
+    needs.stream = form.stream;
+    if endpoint == Endpoint::ImageEdits {
+        needs.hard.insert(Capability::ImageInput);
+    }
+    let first = delimiters
+        .first()
+        .map_or(0..0, |first| first.start..first.start + 2 + boundary.len());
+    let mut dropped = Vec::new();
+    dropped.extend(DROPPED.iter().filter(|name| form.dropped.contains(name)));
+    Ok(Envelope {
+        requested: form.requested,
+        dropped,
+        needs,
+        edits: Edits::Form(FormEdits {
+            has_model: form.has_model,
+            edits: form.edits,
+            first,
+        }),
+        len: body.len(),
+    })
+}
+
+impl FormEdits {
+    /// The form with `model` in place of whatever it asked for.
+    pub(super) fn rewrite(&self, body: &Bytes, model: &str) -> Segments {
+        let part = Bytes::from(format!(
+            "Content-Disposition: form-data; name=\"model\"\r\n\r\n{model}"
+        ));
+        let line = Bytes::from_static(b"\r\n");
+        let mut segments = Segments::default();
+        let mut at = 0;
+        if !self.has_model {
+            segments.push(body.slice(..self.first.end));
+            segments.push(line.clone());
+            segments.push(part.clone());
+            segments.push(line);
+            at = self.first.start;
+        }
+        for edit in &self.edits {
+            let (span, with) = match edit {
+                FormEdit::Model(span) => (span, part.clone()),
+                FormEdit::Cut(span) => (span, Bytes::new()),
+            };
+            segments.push(body.slice(at..span.start));
+            segments.push(with);
+            at = span.end;
+        }
+        segments.push(body.slice(at..));
+        segments
+    }
+}
+
+/// What the parts of a form come to.
+#[derive(Debug, Default)]
+struct Form {
+    edits: Vec<FormEdit>,
+    has_model: bool,
+    requested: Option<String>,
+    dropped: Vec<&'static str>,
+    stream: bool,
+}
+
+impl Form {
+    /// Reads a part: its `bytes`, where these stand, and the same with the delimiter before it.
+    fn part(
+        &mut self,
+        bytes: &[u8],
+        span: Range<usize>,
+        whole: Range<usize>,
+    ) -> Result<(), ScanError> {
+        let (headers, content) = split_part(bytes)?;
+        let names = names(headers)?;
+        let is = |field: &str| names.iter().any(|name| folds_to(name, field));
+        if is("model") {
+            self.has_model = true;
+            // As of several keys, the last one counts.
+            self.requested = value(content).map(str::to_owned);
+            self.edits.push(FormEdit::Model(span));
+        } else if let Some(&name) = DROPPED.iter().find(|name| is(name)) {
+            self.dropped.push(name);
+            self.edits.push(FormEdit::Cut(whole));
+        } else if names.iter().any(|name| name == "stream") {
+            // Python's clients write `True`.
+            self.stream |= value(content)
+                .is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
+        }
+        Ok(())
+    }
+}
+
+/// A line that divides a form.
+#[derive(Debug)]
+struct Delimiter {
+    start: usize,
+    /// Where the part after it begins.
+    next_line: usize,
+}
+
+/// The delimiters of a form, of which the last one ends it.
+fn delimiters(body: &[u8], boundary: &str) -> Result<Vec<Delimiter>, ScanError> {
+    let needle = [b"\n--", boundary.as_bytes()].concat();
+    let at_once = body.starts_with(&needle[1..]).then_some(0);
+    let later = memmem::find_iter(body, &needle).map(|newline| newline + 1);
+    let mut found: Vec<Delimiter> = Vec::new();
+    let mut ended = false;
+    for start in at_once.into_iter().chain(later) {
+        if start > 0 && !body[..start].ends_with(b"\r\n") {
+            return Err(ScanError::Form("a line break in it is no CRLF"));
+        }
+        if ended {
+            return Err(ScanError::Form("it goes on after its end"));
+        }
+        if found.len() > MAX_PARTS {
+            return Err(ScanError::Form("it has more than 256 parts"));
+        }
+        let after = start + needle.len() - 1;
+        let rest = body.get(after..).unwrap_or_default();
+        let (rest, closes) = match rest.strip_prefix(b"--") {
+            Some(rest) => (rest, true),
+            None => (rest, false),
+        };
+        // Spaces may follow (RFC 2046: "transport padding").
+        let padding = rest.iter().take_while(|byte| b" \t".contains(byte)).count();
+        let line = &rest[padding..];
+        if line.starts_with(b"\n") {
+            return Err(ScanError::Form("a line break in it is no CRLF"));
+        }
+        if !line.starts_with(b"\r\n") && !(closes && line.is_empty()) {
+            return Err(ScanError::Form("a line in it only begins like a delimiter"));
+        }
+        ended = closes;
+        let next_line = body.len() - line.len() + 2;
+        found.push(Delimiter { start, next_line });
+    }
+    match ended {
+        true => Ok(found),
+        false => Err(ScanError::Form("its closing delimiter is missing")),
+    }
+}
+
+/// The boundary that a `Content-Type` states, made of what a boundary may be made of (RFC 2046 5.1.1), but for spaces,
+/// which no client uses and each upstream could read in its own way.
+fn boundary(content_type: &[u8]) -> Result<String, ScanError> {
+    let missing = ScanError::Form("its Content-Type states no boundary, or more than one");
+    let Ok(text) = std::str::from_utf8(content_type) else {
+        return Err(missing);
+    };
+    let mut stated = parameters(text, true)
+        .into_iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("boundary"));
+    let (Some((_, boundary)), None) = (stated.next(), stated.next()) else {
+        return Err(missing);
+    };
+    let may = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&byte);
+    if boundary.is_empty() || boundary.len() > LONGEST_BOUNDARY || !boundary.bytes().all(may) {
+        return Err(ScanError::Form("its boundary is none"));
+    }
+    Ok(boundary)
+}
+
+/// The headers of a part, and its content.
+fn split_part(part: &[u8]) -> Result<(&[u8], &[u8]), ScanError> {
+    let beginning = &part[..part.len().min(MAX_PART_HEADERS)];
+    match memmem::find(beginning, b"\r\n\r\n") {
+        Some(end) => Ok((&part[..end], &part[end + 4..])),
+        None => Err(ScanError::Form(
+            "the headers of a part of it do not end, or are too long",
+        )),
+    }
+}
+
+/// All that an upstream could take for the name of a part.
+fn names(headers: &[u8]) -> Result<Vec<String>, ScanError> {
+    let mut disposition = None;
+    let text = String::from_utf8_lossy(headers).replace("\r\n ", " ");
+    for line in text.replace("\r\n\t", " ").split("\r\n") {
+        if line.contains(['\r', '\n', '\0']) {
+            return Err(ScanError::Form("a line break in it is no CRLF"));
+        }
+        let Some((name, value)) = line.split_once(':') else {
+            return Err(ScanError::Form("a part of it has a header without a name"));
+        };
+        if name.trim().eq_ignore_ascii_case("content-disposition")
+            && disposition.replace(value.to_owned()).is_some()
+        {
+            return Err(ScanError::Form("a part of it has two names"));
+        }
+    }
+    let disposition = disposition.unwrap_or_default();
+    let mut names = Vec::new();
+    // Whether a backslash escapes, or is a part of a Windows path, is up to whoever reads it.
+    for escapes in [true, false] {
+        for (key, value) in parameters(&disposition, escapes) {
+            let key = key.to_ascii_lowercase();
+            // RFC 5987 and RFC 2231, which RFC 7578 4.2 forbids, and some upstreams read nonetheless.
+            if key.starts_with("name*") || key == "name" && value.contains("=?") {
+                return Err(ScanError::Form("the name of a part of it is encoded"));
+            }
+            if key == "name" {
+                names.push(unescape_percent(&value));
+                names.push(value);
+            }
+        }
+    }
+    match names.is_empty() {
+        true => Err(ScanError::Form("a part of it has no name")),
+        false => Ok(names),
+    }
+}
+
+/// The parameters of a header's value: `…; name=token; name="quoted \" string"`.
+fn parameters(value: &str, escapes: bool) -> Vec<(String, String)> {
+    let mut parameters = Vec::new();
+    let mut piece = String::new();
+    // Unquoted space, which counts if something follows it.
+    let mut space = String::new();
+    let mut quoted = false;
+    let mut chars = value.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            ';' if !quoted => {
+                parameters.push(std::mem::take(&mut piece));
+                space.clear();
+            }
+            ' ' | '\t' if !quoted => space.push(char),
+            _ => {
+                if !piece.is_empty() && !piece.ends_with('=') && char != '=' {
+                    piece.push_str(&space);
+                }
+                space.clear();
+                match char {
+                    '"' => quoted = !quoted,
+                    '\\' if quoted && escapes => piece.extend(chars.next()),
+                    _ => piece.push(char),
+                }
+            }
+        }
+    }
+    parameters.push(piece);
+    let parameters = parameters.iter().skip(1);
+    parameters
+        .filter_map(|piece| piece.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// Browsers write a quote in a name as `%22`, and some upstreams read any such escape.
+fn unescape_percent(name: &str) -> String {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let [first, after @ ..] = rest {
+        let hex = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+        match after.get(..2).filter(|_| *first == b'%').and_then(hex) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Whether an upstream could take a part of this name for `field`: `models[]` and `models[0]` are lists of that name.
+fn folds_to(name: &str, field: &str) -> bool {
+    let (name, _) = name.split_once('[').unwrap_or((name, ""));
+    let raw = name.trim();
+    let text = Text {
+        raw,
+        escaped: false,
+    };
+    text.folds_to(field)
+}
+
+/// The content of a part that holds a word.
+fn value(content: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(content).ok()?;
+    (text.len() <= LONGEST_VALUE).then(|| text.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    const TYPE: &str = "multipart/form-data; boundary=XX";
+    const MODEL: &str = "Content-Disposition: form-data; name=\"model\"\r\n\r\nnew/model";
+
+    fn scanned(body: &str) -> Result<Envelope, ScanError> {
+        scan_form(
+            body.as_bytes(),
+            Endpoint::AudioTranscriptions,
+            TYPE.as_bytes(),
+        )
+    }
+
+    fn rewrite(body: &Bytes, envelope: &Envelope) -> Vec<Bytes> {
+        let Edits::Form(form) = &envelope.edits else {
+            panic!("a form");
+        };
+        form.rewrite(body, "new/model").collect()
+    }
+
+    /// A form of parts, each its headers and content.
+    fn form(boundary: &str, parts: &[String]) -> String {
+        let part = |part: &String| format!("--{boundary}\r\n{part}\r\n");
+        let parts: String = parts.iter().map(part).collect();
+        format!("{parts}--{boundary}--\r\n")
+    }
+
+    fn field(name: &str, content: &str) -> String {
+        format!("Content-Disposition: form-data; name=\"{name}\"\r\n\r\n{content}")
+    }
+
+    /// The parts after the rewrite.
+    fn rewritten(parts: &[String]) -> String {
+        let body = form("XX", parts);
+        let envelope = scanned(&body).unwrap();
+        let sent = rewrite(&Bytes::from(body), &envelope).concat();
+        String::from_utf8(sent).unwrap()
+    }
+
+    fn assert_refused(body: &str, why: &str) {
+        let error = scanned(body).expect_err(body);
+        let message = error.to_string();
+        assert!(message.contains(why), "{message}: {body:?}");
+    }
+
+    #[test]
+    fn every_model_is_replaced_however_its_part_is_written() {
+        for headers in [
+            "Content-Disposition: form-data; name=\"model\"",
+            "content-disposition:form-data;NAME=Model",
+            "CONTENT-DISPOSITION : form-data; name = model ; x=y",
+            "Content-Disposition: form-data;\r\n name=\"model\"\r\nContent-Type: text/plain",
+            "Content-Type: text/plain\r\nContent-Disposition: form-data;\r\n\tname=model",
+            "Content-Disposition: form-data; name=\"mo\\del\"",
+            "Content-Disposition: form-data; name=\"mod%65l\"",
+            "Content-Disposition: form-data; name=\"model[]\"",
+            "Content-Disposition: form-data; name=\"MODEL\"; filename=\"a;b.txt\"",
+            "Content-Disposition: form-data; filename=\"C:\\\"; name=\"model\"",
+            "Content-Disposition: form-data; name=x; name=model",
+        ] {
+            let parts = [
+                field("a", "1"),
+                format!("{headers}\r\n\r\nold"),
+                field("b", "2"),
+            ];
+            let expected = form("XX", &[field("a", "1"), MODEL.to_owned(), field("b", "2")]);
+            assert_eq!(rewritten(&parts), expected, "{headers}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_called_model_stays() {
+        for headers in [
+            "Content-Disposition: form-data; name=\"file\"; filename=\"model\"",
+            "Content-Disposition: form-data; name=\"models_of\"",
+            "Content-Disposition: form-data; name=\"file\"; filename*=UTF-8''model",
+            "X-Name: name=model\r\nContent-Disposition: form-data; name=x",
+        ] {
+            let parts = [MODEL.to_owned(), format!("{headers}\r\n\r\nx--XX\0\r\n--X")];
+            assert_eq!(rewritten(&parts), form("XX", &parts), "{headers}");
+        }
+    }
+
+    #[test]
+    fn a_missing_model_is_put_in_first() {
+        let parts = [field("file", "x")];
+        let expected = form("XX", &[MODEL.to_owned(), field("file", "x")]);
+        assert_eq!(rewritten(&parts), expected);
+        // What stands before the first delimiter is nobody's.
+        let body = Bytes::from(format!("preamble\r\n{}", form("XX", &parts)));
+        let envelope = scanned(std::str::from_utf8(&body).unwrap()).unwrap();
+        let sent = rewrite(&body, &envelope).concat();
+        assert_eq!(sent, format!("preamble\r\n{expected}").into_bytes());
+    }
+
+    #[test]
+    fn a_part_that_could_cost_money_is_left_out_and_named() {
+        let parts = [
+            field("route", "1"),
+            field("a", "1"),
+            field("Models[]", "x"),
+            field("models[1]", "y"),
+            field("b", "2"),
+            field("web_search_options", "{}"),
+        ];
+        let kept = [MODEL.to_owned(), field("a", "1"), field("b", "2")];
+        assert_eq!(rewritten(&parts), form("XX", &kept));
+        let dropped = scanned(&form("XX", &parts)).unwrap().dropped;
+        assert_eq!(dropped, ["models", "route", "web_search_options"]);
+    }
+
+    #[test]
+    fn model_and_stream_are_read() {
+        for (parts, requested, stream) in [
+            (
+                vec![field("model", "whisper-1"), field("stream", "true")],
+                Some("whisper-1"),
+                true,
+            ),
+            (
+                vec![
+                    field("model", "a"),
+                    field("Model", " b\r\n"),
+                    field("stream", "True"),
+                ],
+                Some("b"),
+                true,
+            ),
+            (
+                vec![field("model", ""), field("stream", "false")],
+                Some(""),
+                false,
+            ),
+            (vec![field("model", &"x".repeat(1000))], None, false),
+            (vec![field("file", "stream=true")], None, false),
+        ] {
+            let envelope = scanned(&form("XX", &parts)).unwrap();
+            assert_eq!(envelope.requested.as_deref(), requested);
+            assert_eq!(envelope.needs.stream, stream);
+        }
+    }
+
+    #[test]
+    fn each_endpoint_needs_its_own_output() {
+        let needs = |endpoint| {
+            let body = form("XX", &[field("prompt", "x")]);
+            let envelope = scan_form(body.as_bytes(), endpoint, TYPE.as_bytes()).unwrap();
+            envelope.needs.hard.iter().collect::<Vec<_>>()
+        };
+        let transcription = [Capability::Transcription];
+        assert_eq!(needs(Endpoint::AudioTranscriptions), transcription);
+        assert_eq!(needs(Endpoint::AudioTranslations), transcription);
+        let edit = [Capability::ImageOutput, Capability::ImageInput];
+        assert_eq!(needs(Endpoint::ImageEdits), edit);
+    }
+
+    #[test]
+    fn a_broken_form_is_refused_and_says_why() {
+        let good = form("XX", &[field("a", "1")]);
+        for (body, why) in [
+            (String::new(), "closing delimiter"),
+            ("--XX\r\n".to_owned(), "closing delimiter"),
+            (good.replace("--XX--", "--XX"), "closing delimiter"),
+            (good.replace("--XX--", "--XX-"), "like a delimiter"),
+            (good.replace("--XX\r\n", "--XXX\r\n"), "like a delimiter"),
+            (good.replace("\r\n", "\n"), "no CRLF"),
+            (good.replace("1\r\n--XX", "1\n--XX"), "no CRLF"),
+            (format!("{good}{good}"), "after its end"),
+            (form("XX", &["no header\r\n\r\n".to_owned()]), "without a name"),
+            (form("XX", &["\r\n1".to_owned()]), "do not end"),
+            (form("XX", &["Content-Type: text/plain\r\n\r\n1".to_owned()]), "no name"),
+            (form("XX", &[String::new()]), "do not end"),
+            ("--XX\r\n--XX--".to_owned(), "no headers"),
+            (form("XX", &["Content-Disposition: form-data; name*=utf-8''model\r\n\r\n1".to_owned()]), "encoded"),
+            (form("XX", &["Content-Disposition: form-data; name*0=mo; name*1=del\r\n\r\n1".to_owned()]), "encoded"),
+            (form("XX", &["Content-Disposition: form-data; name==?utf-8?B?bW9kZWw=?=\r\n\r\n1".to_owned()]), "encoded"),
+            (form("XX", &["Content-Disposition: x; name=a\r\nContent-Disposition: x; name=model\r\n\r\n1".to_owned()]), "two names"),
+            (form("XX", &["X: y\nContent-Disposition: x; name=model\r\nContent-Disposition: x; name=a\r\n\r\n1".to_owned()]), "no CRLF"),
+            (form("XX", &[format!("X: {}\r\n{}", "y".repeat(MAX_PART_HEADERS), field("a", "1"))]), "too long"),
+            (form("XX", &vec![field("a", "1"); MAX_PARTS + 1]), "256 parts"),
+        ] {
+            assert_refused(&body, why);
+        }
+        assert!(scanned(&form("XX", &vec![field("a", "1"); MAX_PARTS])).is_ok());
+    }
+
+    #[test]
+    fn a_boundary_is_stated_once_and_well() {
+        let stated = |kind: &str| boundary(kind.as_bytes()).ok();
+        for (kind, expected) in [
+            ("multipart/form-data; boundary=a", Some("a")),
+            (
+                "multipart/form-data;charset=utf-8; Boundary = \"a=;b\" ",
+                None,
+            ),
+            (
+                "multipart/form-data; boundary=----WebKitFormBoundary7MA4",
+                Some("----WebKitFormBoundary7MA4"),
+            ),
+            ("multipart/form-data; Boundary = \"a=b\" ; x=y", Some("a=b")),
+            ("multipart/form-data; boundary=a b", None),
+            ("multipart/form-data", None),
+            ("multipart/form-data; boundary=", None),
+            ("multipart/form-data; boundary=a; boundary=b", None),
+            ("multipart/form-data; boundary=\"a\\\"b\"", None),
+            ("multipart/form-data; boundary=\"a \"", None),
+        ] {
+            assert_eq!(stated(kind).as_deref(), expected, "{kind}");
+        }
+        let long = |n| format!("multipart/form-data; boundary={}", "x".repeat(n));
+        assert!(stated(&long(70)).is_some());
+        assert!(stated(&long(71)).is_none());
+    }
+
+    /// Content that looks much like a delimiter, and is none.
+    fn content(boundary: String) -> impl Strategy<Value = Vec<u8>> {
+        let cut = boundary[..boundary.len() - 1].to_owned();
+        let pieces = vec![
+            format!("--{boundary}"),
+            format!("\r\n--{cut}"),
+            format!("\r\n-{boundary}"),
+            format!("--{boundary}--"),
+            "\r\n".to_owned(),
+            "\r".to_owned(),
+            "\n".to_owned(),
+            "Content-Disposition: form-data; name=\"model\"\r\n\r\n".to_owned(),
+        ];
+        let piece = prop_oneof![
+            select(pieces).prop_map(String::into_bytes),
+            vec(any::<u8>(), 0..8),
+        ];
+        vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    fn any_form() -> impl Strategy<Value = (String, Vec<(&'static str, Vec<u8>)>)> {
+        let name = select(
+            &[
+                "model", "model", "Model", "models", "route", "file", "stream",
+            ][..],
+        );
+        "[0-9A-Za-z'()+_,./:=?-]{1,70}".prop_flat_map(move |boundary| {
+            let part = (name.clone(), content(boundary.clone()));
+            (Just(boundary), vec(part, 0..5))
+        })
+    }
+
+    fn written(boundary: &str, parts: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for (name, content) in parts {
+            let head =
+                format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
+            body.extend_from_slice(head.as_bytes());
+            body.extend_from_slice(content);
+            body.extend_from_slice(b"\r\n");
+        }
+        [&body[..], b"--", boundary.as_bytes(), b"--\r\n"].concat()
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_changes_but_what_must((boundary, parts) in any_form()) {
+            let parts: Vec<_> = parts.iter().map(|(name, content)| (*name, &content[..])).collect();
+            let body = Bytes::from(written(&boundary, &parts));
+            let needle = format!("\n--{boundary}");
+            let lines = memmem::find_iter(&body, needle.as_bytes()).count();
+            let kind = format!("multipart/form-data; boundary=\"{boundary}\"");
+            let scanned = scan_form(&body, Endpoint::AudioTranscriptions, kind.as_bytes());
+            if lines > parts.len() {
+                // A content holds a line that begins with the boundary: whatever this is, it is no form of these parts.
+                let read = scanned.is_err_and(|error| matches!(error, ScanError::Form(_)));
+                prop_assert!(read);
+                return Ok(());
+            }
+            let segments = rewrite(&body, &scanned.unwrap());
+
+            let model: (&str, &[u8]) = ("model", b"new/model");
+            let has_model = parts.iter().any(|(name, _)| name.eq_ignore_ascii_case("model"));
+            let kept = parts.iter().filter_map(|&(name, content)| match name {
+                "model" | "Model" => Some(model),
+                "models" | "route" => None,
+                _ => Some((name, content)),
+            });
+            let inserted = (!has_model).then_some(model);
+            let expected: Vec<_> = inserted.into_iter().chain(kept).collect();
+            prop_assert_eq!(segments.concat(), written(&boundary, &expected));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(body in vec(select(&b"--XX\r\n:; =\"\\name*model%6"[..]), 0..200)) {
+            let body = [b"--XX\r\nContent-Disposition: x; name=", &body[..], b"\r\n--XX--"].concat();
+            if let Ok(envelope) = scan_form(&body, Endpoint::ImageEdits, TYPE.as_bytes()) {
+                let sent = rewrite(&body.into(), &envelope).concat();
+                let again = scan_form(&sent, Endpoint::ImageEdits, TYPE.as_bytes()).unwrap();
+                let twice = rewrite(&sent.clone().into(), &again).concat();
+                prop_assert_eq!(sent, twice);
+                prop_assert_eq!(again.requested.as_deref(), Some("new/model"));
+            }
+        }
+    }
+}

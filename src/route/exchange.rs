@@ -1,0 +1,277 @@
+//! A request for images that its provider wants in another form: several calls that come to one answer.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower_service::Service;
+
+use super::{
+    call::{Call, Unread},
+    forward,
+};
+use crate::{
+    body::Body,
+    catalog::Target,
+    dialect::images::{Ask, Step, Translation, Turn, Waiting, read_progress},
+    error::Refusal,
+    health::HealthMap,
+    memory::Held,
+    readied::Readied,
+};
+
+/// The largest answer that is read: ten images of a megabyte or two, in base64, and as much again.
+const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
+/// The largest report of a server's progress: it is a few numbers.
+const LARGEST_REPORT: usize = 64 * 1024;
+/// How often a server is asked how far it is.
+const BETWEEN_REPORTS: Duration = Duration::from_secs(1);
+
+/// A request that has to be translated.
+pub(super) struct Job {
+    pub(super) translation: Translation,
+    /// Addressed to the target, but for the path and the body.
+    pub(super) parts: Parts,
+    pub(super) target: Target,
+    pub(super) health: HealthMap,
+    /// Its place in the memory that all bodies may take: the translation holds what was in the body.
+    pub(super) _held: Held,
+}
+
+impl Job {
+    /// The request that asks this.
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        query: Option<&str>,
+        body: Bytes,
+    ) -> Request<Body> {
+        let mut parts = self.parts.clone();
+        parts.method = method;
+        if let Some(base) = self.target.provider().base() {
+            parts.uri = base.uri(path, query);
+        }
+        let headers = &mut parts.headers;
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        if body.is_empty() {
+            headers.remove(header::CONTENT_TYPE);
+            headers.remove(header::CONTENT_LENGTH);
+        } else {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        Request::from_parts(parts, Body::from(body))
+    }
+
+    fn created(&self) -> u64 {
+        let since = self.health.wall().duration_since(UNIX_EPOCH);
+        since.map(|since| since.as_secs()).unwrap_or_default()
+    }
+}
+
+pin_project! {
+    /// Drives a translation. Dropping it drops the call that is under way and leaves the queue.
+    pub(super) struct Exchange<S, F, R> {
+        job: Job,
+        // For the calls after the first one.
+        spare: S,
+        #[pin]
+        stage: Stage<S, F, R>,
+        // Asks how far the server is, while that is at it.
+        #[pin]
+        watch: Option<Watch<S, F, R>>,
+        turn: Option<Turn>,
+    }
+}
+
+pin_project! {
+    #[project = StageProj]
+    enum Stage<S, F, R> {
+        Waiting { waiting: Waiting, ask: Option<Ask> },
+        Asking { #[pin] call: Call<S, F, R> },
+    }
+}
+
+impl<S, F, R> Exchange<S, F, R>
+where
+    S: Clone,
+{
+    /// The first call is made by the instance that is ready.
+    pub(super) fn new(job: Job, service: S) -> Self {
+        let ask = job.translation.first();
+        let spare = service.clone();
+        let stage = stage(&job, Readied::ready(service), ask);
+        Self {
+            job,
+            spare,
+            stage,
+            watch: None,
+            turn: None,
+        }
+    }
+}
+
+/// Asks, or waits for the turn to. Readiness is not held that long.
+fn stage<S, F, R>(job: &Job, service: Readied<S>, ask: Ask) -> Stage<S, F, R> {
+    match job.target.provider().queue().filter(|_| ask.in_turn) {
+        Some(queue) => Stage::Waiting {
+            waiting: queue.wait(),
+            ask: Some(ask),
+        },
+        None => asking(job, service, ask),
+    }
+}
+
+fn asking<S, F, R>(job: &Job, service: Readied<S>, ask: Ask) -> Stage<S, F, R> {
+    let request = job.request(ask.method, ask.path, None, ask.body);
+    Stage::Asking {
+        call: Call::new(service, request, LARGEST_ANSWER),
+    }
+}
+
+impl<S, R> Future for Exchange<S, S::Future, R>
+where
+    S: Service<Request<Body>, Response = Response<R>> + Clone,
+    R: http_body::Body<Data = Bytes>,
+{
+    type Output = Result<Response<Bytes>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let next = match this.stage.as_mut().project() {
+                StageProj::Waiting { waiting, ask } => {
+                    let turn = ready!(Pin::new(waiting).poll(cx));
+                    let Some(ask) = ask.take() else {
+                        return Poll::Pending;
+                    };
+                    *this.turn = Some(turn);
+                    if let Some(progress) = this.job.translation.progress() {
+                        this.watch
+                            .set(Some(Watch::new(progress, this.spare.clone())));
+                    }
+                    asking(this.job, Readied::unready(this.spare.clone()), ask)
+                }
+                StageProj::Asking { call } => {
+                    let Poll::Ready(answer) = call.poll(cx) else {
+                        if let (Some(watch), Some(turn)) =
+                            (this.watch.as_mut().as_pin_mut(), &this.turn)
+                        {
+                            watch.poll(this.job, turn, cx);
+                        }
+                        return Poll::Pending;
+                    };
+                    this.watch.set(None);
+                    *this.turn = None;
+                    match follow(this.job, answer?) {
+                        Ok(ask) => stage(this.job, Readied::unready(this.spare.clone()), ask),
+                        Err(answer) => return Poll::Ready(Ok(answer)),
+                    }
+                }
+            };
+            this.stage.set(next);
+        }
+    }
+}
+
+/// What follows from an answer: another question, or the caller's answer.
+fn follow(job: &mut Job, answer: Result<Response<Bytes>, Unread>) -> Result<Ask, Response<Bytes>> {
+    let answer = answer.map_err(|unread| {
+        let why = match unread {
+            Unread::TooLarge => format!("is larger than {LARGEST_ANSWER} bytes"),
+            Unread::BrokeOff => "broke off before its end".to_owned(),
+        };
+        let message = format!("The provider's answer {why}.");
+        Refusal::new(StatusCode::BAD_GATEWAY, "invalid_answer", message).into_response()
+    })?;
+    if !answer.status().is_success() {
+        return Err(answer);
+    }
+    let created = job.created();
+    match job.translation.next(answer.body(), created) {
+        Ok(Step::Ask(ask)) => Ok(ask),
+        Ok(Step::Pass) => Err(answer),
+        Ok(Step::Answer(body)) => Err(translated(answer.map(|_| body))),
+        Err(refusal) => Err(refusal.into_response()),
+    }
+}
+
+/// The head of the last answer, which may tell of limits, with a body that is no longer the one it describes.
+fn translated(mut answer: Response<Bytes>) -> Response<Bytes> {
+    *answer.status_mut() = StatusCode::OK;
+    let length = answer.body().len();
+    let headers = answer.headers_mut();
+    for name in forward::OF_THE_BODY {
+        headers.remove(*name);
+    }
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    answer
+}
+
+pin_project! {
+    /// Asks a server from time to time how far it is. What goes wrong with that says nothing.
+    struct Watch<S, F, R> {
+        path: &'static str,
+        query: &'static str,
+        spare: S,
+        #[pin]
+        next: Sleep,
+        #[pin]
+        call: Option<Call<S, F, R>>,
+    }
+}
+
+impl<S, F, R> Watch<S, F, R> {
+    fn new((path, query): (&'static str, &'static str), spare: S) -> Self {
+        Self {
+            path,
+            query,
+            spare,
+            next: sleep_until(Instant::now() + BETWEEN_REPORTS),
+            call: None,
+        }
+    }
+}
+
+impl<S, R> Watch<S, S::Future, R>
+where
+    S: Service<Request<Body>, Response = Response<R>> + Clone,
+    R: http_body::Body<Data = Bytes>,
+{
+    /// Goes on until there is something to wait for.
+    fn poll(self: Pin<&mut Self>, job: &Job, turn: &Turn, cx: &mut Context<'_>) {
+        let mut this = self.project();
+        loop {
+            if let Some(call) = this.call.as_mut().as_pin_mut() {
+                let Poll::Ready(report) = call.poll(cx) else {
+                    return;
+                };
+                this.call.set(None);
+                if let Ok(Ok(report)) = report {
+                    if let Some((fraction, eta)) = read_progress(report.body()) {
+                        turn.report(fraction, eta);
+                    }
+                }
+                this.next.as_mut().reset(Instant::now() + BETWEEN_REPORTS);
+            }
+            if this.next.as_mut().poll(cx).is_pending() {
+                return;
+            }
+            let request = job.request(Method::GET, this.path, Some(this.query), Bytes::new());
+            let service = Readied::unready(this.spare.clone());
+            this.call
+                .set(Some(Call::new(service, request, LARGEST_REPORT)));
+        }
+    }
+}

@@ -1,0 +1,1224 @@
+//! What holds for every provider of the table, shown on a fixture of its answers: see `fixtures/providers/README.md`.
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use http::{Request, Uri};
+use http_body_util::Full;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use support::*;
+use tower_free_models::{
+    Auth, Capability, CapabilitySet, Day, Endpoint, FreeRule, HealthMap, ImageApi, KnownProvider,
+    Limit, Model, Period, Provider, Quantity, Rule, Scope, Target,
+};
+
+/// The tests' key: `user:password`, so that it can be sent in any form.
+const KEY: &str = "someone:sk-never-to-be-seen";
+/// The tests' account, where a base URL has a place for one.
+const ACCOUNT: &str = "account-0";
+/// What the caller brings along, and no upstream may see.
+const CALLERS_OWN: [(&str, &str); 6] = [
+    ("authorization", "Bearer callers-own"),
+    ("cookie", "session=callers-own"),
+    ("x-api-key", "callers-own"),
+    ("api-key", "callers-own"),
+    ("proxy-authorization", "Basic callers-own"),
+    ("openai-organization", "callers-own"),
+];
+const DAY_IN_S: f64 = 86_400.0;
+
+/// 2026-09-21, when the fixtures' listings were read.
+fn today() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000)
+}
+
+/// What a provider was seen, or is documented, to answer.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fixture {
+    seen: Seen,
+    listing: ListingCase,
+    #[serde(default)]
+    requests: Vec<RequestCase>,
+    success: Option<Value>,
+    answer: Option<Value>,
+    stream: Option<Vec<String>>,
+    errors: Vec<ErrorCase>,
+}
+
+/// Where each shape is from.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    listing: Source,
+    success: Option<Source>,
+    stream: Option<Source>,
+    errors: Source,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Source {
+    Recorded,
+    Documented,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListingCase {
+    body: Value,
+    /// The free ones, in order.
+    free: Vec<String>,
+    /// What is stated of them; of one that is not named here, nothing is.
+    models: BTreeMap<String, Facts>,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+struct Facts {
+    context_length: Option<u64>,
+    max_output: Option<u64>,
+    yes: Vec<String>,
+    no: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestCase {
+    /// Under `/v1`; that of a chat if it is missing.
+    endpoint: Option<String>,
+    body: Map<String, Value>,
+    sent: Map<String, Value>,
+    #[serde(default)]
+    dropped: Vec<String>,
+    #[serde(default)]
+    adjusted: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ErrorCase {
+    what: String,
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    body: Value,
+    /// What a caller must find of it.
+    says: Option<String>,
+    outcome: String,
+    scope: String,
+    recovers_in_s: Recovers,
+}
+
+/// When the cooldown ends. Nothing is known of it where it is a guess, or where there is none.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Recovers {
+    After(f64),
+    /// `"day"`: when the account's day does.
+    Day(String),
+    Unstated(()),
+}
+
+impl ErrorCase {
+    fn reply(&self) -> Reply {
+        let mut reply = match &self.body {
+            Value::String(text) => Reply::new(self.status, "text/plain", text.clone()),
+            json => Reply::json(self.status, json.clone()),
+        };
+        for (name, value) in &self.headers {
+            reply = reply.header(name, value);
+        }
+        reply
+    }
+
+    /// Whether it comes in a stream that began well.
+    fn is_streamed(&self) -> bool {
+        self.headers.get("content-type").map(String::as_str) == Some("text/event-stream")
+    }
+}
+
+impl RequestCase {
+    fn path(&self) -> &str {
+        self.endpoint.as_deref().unwrap_or("/v1/chat/completions")
+    }
+}
+
+// ---- The entries, and pools of them.
+
+fn in_repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// An entry of the table with its fixture.
+struct Entry {
+    known: &'static KnownProvider,
+    fixture: Fixture,
+}
+
+fn entries() -> Vec<Entry> {
+    KnownProvider::all().iter().map(Entry::of).collect()
+}
+
+/// Shows a law on every entry. Each is a task of its own, so that one that fails hides no other.
+async fn for_every_entry<F>(law: impl Fn(Entry) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut failed = Vec::new();
+    for entry in entries() {
+        let name = entry.known.name;
+        if tokio::spawn(law(entry)).await.is_err() {
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "failed: {failed:?}");
+}
+
+/// Shows a law on every error of every entry.
+async fn for_every_error<F>(law: fn(Arc<Entry>, usize) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    for_every_entry(|entry| async move {
+        let entry = Arc::new(entry);
+        let mut failed = Vec::new();
+        for index in 0..entry.fixture.errors.len() {
+            if tokio::spawn(law(Arc::clone(&entry), index)).await.is_err() {
+                failed.push(&entry.fixture.errors[index].what);
+            }
+        }
+        assert!(failed.is_empty(), "{}: {failed:?}", entry.known.name);
+    })
+    .await;
+}
+
+impl Entry {
+    fn of(known: &'static KnownProvider) -> Self {
+        let path = in_repository(&format!("tests/fixtures/providers/{}.json", known.name));
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let fixture = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", known.name));
+        Self { known, fixture }
+    }
+
+    /// Whether a key can be sent there, and the entry's models remain free.
+    fn takes_a_key(&self) -> bool {
+        self.known.free != FreeRule::Keyless
+    }
+
+    fn provider(&self) -> Provider {
+        self.provider_with(self.takes_a_key().then_some(KEY))
+    }
+
+    fn provider_with(&self, key: Option<&str>) -> Provider {
+        let mut builder = self.known.builder();
+        if self.known.account_env.is_some() {
+            builder = builder.account(ACCOUNT);
+        }
+        if let Some(key) = key {
+            builder = builder.key(key);
+        }
+        builder.build().expect(self.known.name)
+    }
+
+    /// The credential, as the upstream has to get it.
+    fn credential(&self) -> String {
+        match self.known.auth {
+            Auth::Bearer => format!("Bearer {KEY}"),
+            Auth::Basic => format!("Basic {}", BASE64.encode(KEY)),
+            other => panic!("{}: how is {other:?} sent?", self.known.name),
+        }
+    }
+
+    fn base(&self) -> String {
+        self.known.base_url.replace("{account_id}", ACCOUNT)
+    }
+
+    /// Whether this was sent to the entry's own server.
+    fn is_at(&self, uri: &Uri) -> bool {
+        let base: Uri = self.base().parse().expect("a base URL");
+        (uri.scheme(), uri.authority()) == (base.scheme(), base.authority())
+    }
+
+    fn listed(&self, provider: &Provider) -> Vec<Target> {
+        let body = self.fixture.listing.body.to_string();
+        let listing = provider.read_listing(body.as_bytes(), today());
+        let listing = listing.unwrap_or_else(|e| panic!("{}: {e}", self.known.name));
+        listing.into_targets()
+    }
+
+    fn serves_chats(&self) -> bool {
+        self.known.endpoints.contains(&Endpoint::ChatCompletions)
+    }
+
+    /// The first of the listing's models that can answer the request of [`ask`](Self::ask).
+    fn asked(&self, provider: &Provider) -> Target {
+        let fits = |target: &Target| target.model().is_for(self.output());
+        let asked = self.listed(provider).into_iter().find(fits);
+        asked.unwrap_or_else(|| panic!("{}: nobody to ask", self.known.name))
+    }
+
+    fn output(&self) -> Capability {
+        match self.serves_chats() {
+            true => Capability::TextOutput,
+            false => Capability::ImageOutput,
+        }
+    }
+
+    /// Another provider's target that can answer too.
+    fn another(&self) -> Target {
+        let output = match self.serves_chats() {
+            true => "text",
+            false => "image",
+        };
+        let model = Model::new("other").output([output]);
+        provider("second").target(model).expect("a free model")
+    }
+
+    /// How that answers.
+    fn another_answer(&self) -> Reply {
+        match self.serves_chats() {
+            true => Reply::answer("hello"),
+            false => Reply::json(
+                200,
+                json!({ "created": 1, "data": [{ "b64_json": "aGVsbG8=" }] }),
+            ),
+        }
+    }
+
+    /// What is asked of the entry: a chat, or an image where it has no chats.
+    fn ask(&self, target: &Target, streamed: bool) -> Request<Full<Bytes>> {
+        let model = target.id().to_string();
+        match self.serves_chats() {
+            true => chat_with(json!({
+                "model": model, "stream": streamed, "messages": [{ "role": "user", "content": "hi" }],
+            })),
+            false => post(
+                "/v1/images/generations",
+                json!({ "model": model, "prompt": "a tree" }).to_string(),
+            ),
+        }
+    }
+
+    /// An upstream that answers a question with `reply`; a question about its checkpoints is answered well.
+    fn upstream(&self, reply: Reply) -> impl Fn(&Seen_) -> Reply + Send + Sync + 'static {
+        let listing = self.fixture.listing.body.clone();
+        move |seen| match seen.parts.method == http::Method::GET {
+            true => Reply::json(200, listing.clone()),
+            false => reply.clone(),
+        }
+    }
+
+    /// Asks the entry, which answers with `reply`; `another` is there to go on with.
+    async fn meet(&self, reply: Reply, streamed: bool, another: Option<Target>) -> Met {
+        let asked = self.asked(&self.provider());
+        let (stack, health) = seeded([asked.clone()].into_iter().chain(another));
+        let (first, then) = (self.upstream(reply), self.another_answer());
+        let upstream = Upstream::new(move |seen| match seen.parts.uri.host() {
+            Some("second.test") => then.clone(),
+            _ => first(seen),
+        });
+        let request = with_callers_own(self.ask(&asked, streamed));
+        let response = send(&stack, &upstream, request).await;
+        Met {
+            asked,
+            health,
+            upstream,
+            response,
+        }
+    }
+}
+
+/// The request with the caller's own credentials.
+fn with_callers_own(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+    for (name, value) in CALLERS_OWN {
+        let value = value.parse().expect("a header");
+        request.headers_mut().insert(name, value);
+    }
+    request
+}
+
+/// What came of asking an entry.
+struct Met {
+    asked: Target,
+    health: HealthMap,
+    upstream: Upstream,
+    response: Whole,
+}
+
+type Seen_ = support::Seen;
+
+fn names(set: CapabilitySet) -> Vec<String> {
+    let mut names: Vec<_> = Capability::ALL
+        .iter()
+        .filter(|capability| set.contains(**capability))
+        .map(|capability| capability.name().to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// What is stated of a model: what is only assumed is left out.
+fn stated(model: &Model) -> Facts {
+    let capabilities = model.capabilities();
+    let yes = names(capabilities.yes);
+    let assumed = names(model.assumed());
+    Facts {
+        context_length: model
+            .context_length()
+            .filter(|_| !model.context_is_assumed()),
+        max_output: model.max_output(),
+        yes: yes
+            .into_iter()
+            .filter(|name| !assumed.contains(name))
+            .collect(),
+        no: names(capabilities.no),
+    }
+}
+
+fn text_of(value: &http::HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+/// All strings of a JSON value.
+fn strings(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(items) => items.iter().flat_map(strings).collect(),
+        Value::Object(members) => members.values().flat_map(strings).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn words(header: Option<&str>) -> Vec<&str> {
+    header
+        .into_iter()
+        .flat_map(|list| list.split(", "))
+        .collect()
+}
+
+// ---- The table.
+
+#[test]
+fn every_fixture_belongs_to_an_entry() {
+    for file in fs::read_dir(in_repository("tests/fixtures/providers")).expect("the fixtures") {
+        let file = file
+            .expect("a file")
+            .file_name()
+            .into_string()
+            .expect("a name");
+        if let Some(name) = file.strip_suffix(".json") {
+            assert!(Provider::known(name).is_some(), "no entry for {file}");
+        }
+    }
+}
+
+#[test]
+fn every_entry_says_what_it_serves_and_where_and_when_that_was_read() {
+    for Entry { known, .. } in entries() {
+        let name = known.name;
+        assert!(!known.endpoints.is_empty(), "{name}");
+        let years = (2024..2100).map(|year: u16| year.to_string());
+        assert!(
+            years.into_iter().any(|year| known.source.contains(&year)),
+            "{name}: no date in {:?}",
+            known.source
+        );
+        assert!(
+            known.keyless || !known.key_env.is_empty(),
+            "{name} needs a key, and has no variable for it"
+        );
+        assert!(
+            !known.local || known.base_url.starts_with("http://127.0.0.1:"),
+            "{name}"
+        );
+        assert!(
+            known.local || known.base_url.starts_with("https://"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn every_limit_can_be_kept() {
+    for Entry { known, .. } in entries() {
+        for (index, limit) in known.limits.iter().enumerate() {
+            assert!(limit.amount > 0, "{}: {limit:?}", known.name);
+            let same = |other: &Limit| {
+                (other.of, other.per, other.scope) == (limit.of, limit.per, limit.scope)
+            };
+            assert!(
+                !known.limits[..index].iter().any(same),
+                "{}: two limits in one: {limit:?}",
+                known.name
+            );
+        }
+    }
+}
+
+#[test]
+fn every_shape_says_whether_it_was_seen() {
+    for Entry { known, fixture } in entries() {
+        let Seen {
+            success, stream, ..
+        } = fixture.seen;
+        assert_eq!(
+            fixture.success.is_some(),
+            success.is_some(),
+            "{}",
+            known.name
+        );
+        assert_eq!(fixture.stream.is_some(), stream.is_some(), "{}", known.name);
+        let chats = known.endpoints.contains(&Endpoint::ChatCompletions);
+        assert_eq!(
+            chats,
+            fixture.success.is_some() && fixture.stream.is_some(),
+            "{}",
+            known.name
+        );
+        assert!(!fixture.errors.is_empty(), "{}", known.name);
+    }
+}
+
+// ---- The listing.
+
+#[tokio::test]
+async fn a_listing_reads_to_what_is_free_and_to_what_is_stated() {
+    for_every_entry(|entry| async move {
+        let name = entry.known.name;
+        let targets = entry.listed(&entry.provider());
+        let ids: Vec<_> = targets.iter().map(|target| target.model().id()).collect();
+        assert_eq!(ids, entry.fixture.listing.free, "{name}");
+        for target in &targets {
+            let mut found = stated(target.model());
+            let id = target.model().id();
+            let nothing = Facts::default();
+            let expected = entry.fixture.listing.models.get(id).unwrap_or(&nothing);
+            let sorted = |names: &[String]| {
+                let mut names = names.to_vec();
+                names.sort();
+                names
+            };
+            let expected = Facts {
+                yes: sorted(&expected.yes),
+                no: sorted(&expected.no),
+                ..*expected
+            };
+            found.yes.sort();
+            assert_eq!(found, expected, "{name}: {id}");
+        }
+        for id in entry.fixture.listing.models.keys() {
+            assert!(ids.contains(&id.as_str()), "{name}: {id} is not free");
+        }
+    })
+    .await;
+}
+
+// ---- The key.
+
+#[tokio::test(start_paused = true)]
+async fn a_key_goes_to_its_own_server_in_its_own_form_and_nowhere_else() {
+    for_every_entry(|entry| async move {
+        if !entry.takes_a_key() {
+            return;
+        }
+        let name = entry.known.name;
+        let met = entry
+            .meet(Reply::error(401), false, Some(entry.another()))
+            .await;
+        assert_eq!(met.response.status(), 200, "{name}");
+        let seen = met.upstream.seen.lock().unwrap();
+        assert!(
+            seen.iter().any(|seen| entry.is_at(&seen.parts.uri)),
+            "{name}"
+        );
+        assert!(
+            seen.iter().any(|seen| !entry.is_at(&seen.parts.uri)),
+            "{name}"
+        );
+        for seen in seen.iter() {
+            let credential = match entry.is_at(&seen.parts.uri) {
+                true => entry.credential(),
+                false => "Bearer key-of-second".to_owned(),
+            };
+            let headers: Vec<_> = seen.parts.headers.iter().collect();
+            let sent: Vec<_> = headers
+                .iter()
+                .filter(|(name, _)| *name == "authorization")
+                .map(|(_, value)| text_of(value))
+                .collect();
+            assert_eq!(sent, [credential.clone()], "{name}");
+            for (header, value) in headers {
+                let value = text_of(value);
+                assert!(!value.contains("callers-own"), "{name}: {header}");
+                assert!(
+                    header == "authorization" || !value.contains(KEY),
+                    "{name}: {header}"
+                );
+            }
+            assert!(!seen.parts.uri.to_string().contains(KEY), "{name}");
+            assert!(!String::from_utf8_lossy(&seen.body).contains(KEY), "{name}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_key_no_credential_is_sent() {
+    for_every_entry(|entry| async move {
+        if !entry.known.keyless {
+            return;
+        }
+        let provider = entry.provider_with(None);
+        let asked = entry.asked(&provider);
+        let request = provider.listing_request().expect("a listing");
+        assert!(
+            !request.headers().contains_key("authorization"),
+            "{}",
+            entry.known.name
+        );
+        let (stack, _) = seeded([asked.clone()]);
+        let upstream = Upstream::new(entry.upstream(Reply::answer("hello")));
+        let mut request = entry.ask(&asked, false);
+        for (name, value) in CALLERS_OWN {
+            request
+                .headers_mut()
+                .insert(name, value.parse().expect("a header"));
+        }
+        send(&stack, &upstream, request).await;
+        let seen = upstream.seen.lock().unwrap();
+        assert!(!seen.is_empty(), "{}", entry.known.name);
+        for (name, _) in CALLERS_OWN {
+            let arrived = seen
+                .iter()
+                .any(|seen| seen.parts.headers.contains_key(name));
+            assert!(!arrived, "{}: {name}", entry.known.name);
+        }
+    })
+    .await;
+}
+
+#[test]
+fn the_listing_is_asked_for_with_the_key() {
+    for entry in entries().iter().filter(|entry| entry.takes_a_key()) {
+        let name = entry.known.name;
+        let request = entry.provider().listing_request().expect(name);
+        assert_eq!(
+            text_of(&request.headers()["authorization"]),
+            entry.credential(),
+            "{name}"
+        );
+        assert!(!request.uri().to_string().contains(KEY), "{name}");
+        // Another host of the same provider is named by its entry; nobody else's is.
+        let other = entry.known.listing.starts_with("http");
+        assert!(
+            other || entry.is_at(request.uri()),
+            "{name}: {}",
+            request.uri()
+        );
+        assert!(
+            !request.uri().path().contains("/v1/v1"),
+            "{name}: {}",
+            request.uri()
+        );
+    }
+}
+
+// ---- The way there.
+
+/// Where a request for an endpoint has to arrive.
+fn address(entry: &Entry, endpoint: Endpoint) -> String {
+    let base = entry.base();
+    let path = match (endpoint, entry.known.dialect.images) {
+        (Endpoint::ImageGenerations, ImageApi::OpenRouter) => "/images",
+        (Endpoint::ImageGenerations, ImageApi::Chat) => "/chat/completions",
+        (Endpoint::ImageGenerations, ImageApi::Sdapi) => "/sdapi/v1/txt2img",
+        _ => endpoint.path(),
+    };
+    format!("{base}{path}")
+}
+
+/// A request for an endpoint that asks for this model.
+fn request_for(endpoint: Endpoint, model: &str) -> Request<Full<Bytes>> {
+    let path = format!("/v1{}", endpoint.path());
+    let body = match endpoint {
+        Endpoint::ChatCompletions => {
+            json!({ "model": model, "messages": [{ "role": "user", "content": "hi" }] })
+        }
+        Endpoint::Responses | Endpoint::Embeddings => json!({ "model": model, "input": "hi" }),
+        Endpoint::AudioTranscriptions | Endpoint::AudioTranslations => {
+            let form = format!(
+                "--b\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n\
+                 --b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n--b--\r\n"
+            );
+            return Request::post(path)
+                .header("content-type", "multipart/form-data; boundary=b")
+                .body(Full::from(form))
+                .expect("a valid request");
+        }
+        _ => json!({ "model": model, "prompt": "hi" }),
+    };
+    post(&path, body.to_string())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_goes_to_the_base_url_and_the_endpoint() {
+    for_every_entry(|entry| async move {
+        let name = entry.known.name;
+        let provider = entry.provider();
+        for &endpoint in entry.known.endpoints {
+            // A model of which nothing is stated can be asked for anything.
+            let model = match entry.known.free {
+                FreeRule::Suffix(suffix) => format!("acme/any{suffix}"),
+                FreeRule::OpenRouter => "acme/any:free".to_owned(),
+                _ => "acme/any".to_owned(),
+            };
+            let model = match entry.known.dialect.images {
+                // An unknown checkpoint is not asked for.
+                ImageApi::Sdapi => entry.fixture.listing.free[0].clone(),
+                _ => model,
+            };
+            let target = provider.target(Model::new(model.as_str())).expect(name);
+            let (stack, _) = seeded([target.clone()]);
+            let upstream = Upstream::new(entry.upstream(Reply::error(503)));
+            send(
+                &stack,
+                &upstream,
+                request_for(endpoint, &target.id().to_string()),
+            )
+            .await;
+            let seen = upstream.seen.lock().unwrap();
+            let sent = seen
+                .iter()
+                .rfind(|seen| seen.parts.method == http::Method::POST);
+            let sent = sent.unwrap_or_else(|| panic!("{name}: nothing for {endpoint}"));
+            assert_eq!(
+                sent.parts.uri.to_string(),
+                address(&entry, endpoint),
+                "{name}"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_arrives_as_the_provider_takes_it() {
+    for_every_entry(|entry| async move {
+        let name = entry.known.name;
+        let provider = entry.provider();
+        for case in &entry.fixture.requests {
+            let asked = entry.asked(&provider);
+            let (stack, _) = seeded([asked.clone()]);
+            let upstream = Upstream::new(|_| Reply::answer("hello"));
+            let mut body = case.body.clone();
+            body.insert("model".into(), asked.id().to_string().into());
+            let request = post(case.path(), Value::from(body).to_string());
+            let response = send(&stack, &upstream, request).await;
+            assert_eq!(response.status(), 200, "{name}: {response:?}");
+            let mut sent = case.sent.clone();
+            sent.insert("model".into(), asked.model().id().into());
+            let seen = upstream.seen.lock().unwrap();
+            assert_eq!(seen[0].json(), Value::from(sent), "{name}");
+            for (header, expected) in [
+                ("x-free-dropped", &case.dropped),
+                ("x-free-adjusted", &case.adjusted),
+            ] {
+                let mut found = words(response.header(header));
+                found.sort_unstable();
+                assert_eq!(found, *expected, "{name}: {header}");
+            }
+        }
+    })
+    .await;
+}
+
+/// So that no quirk of the table is without a case that shows it.
+#[test]
+fn every_quirk_of_an_entry_has_a_request_that_meets_it() {
+    for Entry { known, fixture } in entries() {
+        let asked = |name: &str| {
+            fixture
+                .requests
+                .iter()
+                .any(|case| case.body.contains_key(name))
+        };
+        let dialect = known.dialect;
+        for (field, rule) in dialect.fields {
+            let by_absence = matches!(rule, Rule::Default(_));
+            assert!(by_absence || asked(field), "{}: {field}", known.name);
+        }
+        assert!(
+            dialect.fields.is_empty()
+                && dialect.only.is_empty()
+                && dialect.message_fields.is_empty()
+                || !fixture.requests.is_empty(),
+            "{}",
+            known.name
+        );
+    }
+}
+
+// ---- What comes back.
+
+#[tokio::test(start_paused = true)]
+async fn a_success_reaches_the_caller() {
+    for_every_entry(|entry| async move {
+        let (name, Some(success)) = (entry.known.name, &entry.fixture.success) else {
+            return;
+        };
+        let met = entry
+            .meet(Reply::json(200, success.clone()), false, None)
+            .await;
+        assert_eq!(met.response.status(), 200, "{name}: {:?}", met.response);
+        assert_eq!(met.response.header("x-free-provider"), Some(name));
+        match &entry.fixture.answer {
+            Some(answer) => assert_eq!(met.response.json(), *answer, "{name}"),
+            None => assert_eq!(met.response.text(), success.to_string(), "{name}"),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_reaches_the_caller_byte_for_byte() {
+    for_every_entry(|entry| async move {
+        let (name, Some(events)) = (entry.known.name, &entry.fixture.stream) else {
+            return;
+        };
+        let whole: String = events.iter().map(|event| format!("{event}\n\n")).collect();
+        let steps = events
+            .iter()
+            .map(|event| Step::Data(format!("{event}\n\n").into()));
+        let met = entry.meet(Reply::stream(steps), true, None).await;
+        assert_eq!(met.response.status(), 200, "{name}: {:?}", met.response);
+        assert_eq!(met.response.text(), whole, "{name}");
+        assert_eq!(met.response.broken, None, "{name}");
+        let snapshot = met.health.snapshot();
+        let id = met.asked.id();
+        let health = snapshot.target(id.provider(), id.model()).expect(name);
+        assert_eq!(health.tally.succeeded, 1, "{name}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_is_what_its_words_say_and_the_request_goes_on_elsewhere() {
+    for_every_error(goes_on_elsewhere).await;
+}
+
+async fn goes_on_elsewhere(entry: Arc<Entry>, index: usize) {
+    let case = &entry.fixture.errors[index];
+    let what = format!("{}: {}", entry.known.name, case.what);
+    let met = entry
+        .meet(case.reply(), case.is_streamed(), Some(entry.another()))
+        .await;
+    assert_eq!(met.response.status(), 200, "{what}: {:?}", met.response);
+    let trail = format!("{}={}, ", met.asked.id(), case.outcome);
+    let found = met.response.header("x-free-trail").unwrap_or_default();
+    assert!(found.starts_with(&trail), "{what}: {found}");
+    assert_cooling(&met, case, &what);
+}
+
+fn assert_cooling(met: &Met, case: &ErrorCase, what: &str) {
+    let snapshot = met.health.snapshot();
+    let of = |target: &Target| {
+        let id = target.id();
+        snapshot
+            .target(id.provider(), id.model())
+            .and_then(|health| health.cooling)
+    };
+    let cooling = of(&met.asked);
+    let scope = match case.scope.as_str() {
+        "target" => Scope::Target,
+        "provider" => Scope::Provider,
+        other => panic!("{what}: no scope is called {other}"),
+    };
+    let expected = match &case.recovers_in_s {
+        Recovers::After(seconds) => Some(seconds - 1.0..=seconds + 1.0),
+        // A day on which the clocks change has 25 hours.
+        Recovers::Day(day) => {
+            assert_eq!(day, "day", "{what}");
+            Some(0.0..=DAY_IN_S + 3601.0)
+        }
+        Recovers::Unstated(()) => None,
+    };
+    let no_cooldown = ["unfit", "refused", "empty"].contains(&case.outcome.as_str());
+    match (expected, cooling) {
+        (None, None) if no_cooldown => {}
+        (None, Some(cooling)) if !no_cooldown => {
+            assert!(!cooling.stated, "{what}: {cooling:?}");
+            assert_eq!(
+                (cooling.scope, cooling.reason.name()),
+                (scope, &*case.outcome),
+                "{what}"
+            );
+        }
+        (Some(seconds), Some(cooling)) => {
+            assert!(cooling.stated, "{what}: {cooling:?}");
+            assert!(
+                seconds.contains(&cooling.remaining.as_secs_f64()),
+                "{what}: {cooling:?}"
+            );
+            assert_eq!(
+                (cooling.scope, cooling.reason.name()),
+                (scope, &*case.outcome),
+                "{what}"
+            );
+        }
+        (_, cooling) => panic!("{what}: {cooling:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_nobody_can_mend_is_one_openai_error_in_the_providers_words() {
+    for_every_error(is_one_openai_error).await;
+}
+
+async fn is_one_openai_error(entry: Arc<Entry>, index: usize) {
+    let case = &entry.fixture.errors[index];
+    let what = format!("{}: {}", entry.known.name, case.what);
+    let met = entry.meet(case.reply(), case.is_streamed(), None).await;
+    let response = &met.response;
+    assert!(response.status() >= 400, "{what}: {response:?}");
+    let content_type = response.header("content-type").unwrap_or_default();
+    assert!(
+        content_type.starts_with("application/json"),
+        "{what}: {content_type}"
+    );
+    let body = response.json();
+    let error = &body["error"];
+    let message = error["message"].as_str().unwrap_or_default();
+    assert!(!message.is_empty(), "{what}: {body}");
+    // As `ErrorResponse` of OpenAI's specification has it: clients in typed languages read nothing else.
+    for field in ["type", "param", "code"] {
+        let readable = error[field].is_string() || error[field].is_null();
+        assert!(readable, "{what}: {field} in {body}");
+    }
+    if let Some(says) = &case.says {
+        let found = strings(&body);
+        assert!(
+            found.iter().any(|text| text.contains(says)),
+            "{what}: {body}"
+        );
+    }
+    // A failure of the pool's own credential is not the caller's.
+    if case.outcome == "unauthorised" || case.outcome == "out_of_quota" {
+        assert!(
+            ![401, 402, 403].contains(&response.status()),
+            "{what}: {response:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_error_gives_a_key_away() {
+    for_every_entry(|entry| async move {
+        if !entry.takes_a_key() {
+            return;
+        }
+        let name = entry.known.name;
+        let echo = format!("Who is {KEY}? You sent {}.", entry.credential());
+        for status in [400, 401, 403, 404, 429, 500] {
+            for another in [None, Some(entry.another())] {
+                let body = json!({ "error": { "message": echo, "code": status } });
+                let met = entry.meet(Reply::json(status, body), false, another).await;
+                let mut said = met.response.text().to_owned();
+                for (header, value) in &met.response.parts.headers {
+                    said.push_str(&format!("{header}: {}\n", text_of(value)));
+                }
+                said.push_str(&format!("{:?}", met.health.snapshot()));
+                assert!(!said.contains(KEY), "{name}: {said}");
+                let credential = entry.credential();
+                let (_, secret) = credential.split_once(' ').expect("a form and a secret");
+                assert!(!said.contains(secret), "{name}: {said}");
+            }
+        }
+    })
+    .await;
+}
+
+// ---- The page for people.
+
+/// Set to anything, this writes `PROVIDERS.md` anew instead of comparing it.
+const REWRITE: &str = "REWRITE_PROVIDERS_MD";
+
+#[test]
+fn the_page_of_providers_is_what_the_table_says() {
+    let path = in_repository("PROVIDERS.md");
+    let page = page();
+    if std::env::var_os(REWRITE).is_some() {
+        fs::write(&path, &page).expect("PROVIDERS.md can be written");
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == page,
+        "PROVIDERS.md is out of date: run this test with {REWRITE}=1"
+    );
+}
+
+const OPENING: &str = "\
+# Providers
+
+Who offers models for free, as this crate knows it. The page is made from the table in
+`src/catalog/known/table.rs` and the fixtures in `tests/fixtures/providers`: a test compares it, and
+`REWRITE_PROVIDERS_MD=1 cargo test --test providers` writes it anew.
+
+Free plans change without notice: what is stated here is as old as its source. A limit is counted for the
+whole account, or for each model by itself. Sources that are cited often: freellmapi is
+tashfeenahmed/freellmapi at 291556df (2026-08-22), survey a probe of the rate limits of 13 providers
+(2026-07-26), list cheahjs/free-llm-api-resources at e6765bc9 (2026-07-18), peers what the sources of other
+free gateways state (read 2026-11-21).
+";
+
+const CLOSING: &str = "
+## How to add a provider
+
+1. Add an entry to `src/catalog/known/table.rs`: what it does not say is as `USUAL` has it. State only what you
+   have read, and where and when, in `source`. What decides whether a model is free has to be certain.
+2. Add `tests/fixtures/providers/NAME.json`: its listing, an answer, a stream and its errors, in words of your own.
+   `tests/fixtures/providers/README.md` says how.
+3. Run `cargo test --test providers`. It shows every law on the new entry: what is free, where the key goes, what
+   arrives, and what each error means.
+4. Run it once more with `REWRITE_PROVIDERS_MD=1` for this page.
+
+No other code is needed. If an error is taken for what it is not, its sign belongs into `src/fallback/signs.rs`.
+";
+
+fn page() -> String {
+    let entries = entries();
+    let (local, remote): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.known.local);
+    let mut page = OPENING.to_owned();
+    for (title, entries) in [("Services", remote), ("Servers of one's own", local)] {
+        page.push_str(&format!(
+            "\n## {title}\n\n| name | free | key | endpoints | limits |\n|---|---|---|---|---|\n"
+        ));
+        for Entry { known, .. } in &entries {
+            row(
+                &mut page,
+                [
+                    format!("[{}](#{})", known.name, known.name),
+                    free(known),
+                    key(known),
+                    endpoints(known),
+                    limits(known),
+                ],
+            );
+        }
+    }
+    page.push_str("\n## One by one\n");
+    for entry in &entries {
+        page.push_str(&section(entry));
+    }
+    page.push_str(CLOSING);
+    page
+}
+
+fn row(page: &mut String, cells: [String; 5]) {
+    page.push_str(&format!(
+        "| {} |\n",
+        cells.map(|cell| cell.replace('|', "\\|")).join(" | ")
+    ));
+}
+
+fn free(known: &KnownProvider) -> String {
+    match known.free {
+        FreeRule::OpenRouter => "ids that end in `:free`, listed at zero".into(),
+        FreeRule::Priced => "what is listed at a price of zero".into(),
+        FreeRule::Suffix(suffix) => format!("ids that end in `{suffix}`"),
+        FreeRule::Ids(ids) => format!("only {}", quoted(ids)),
+        FreeRule::Keyless => "everything, without a key".into(),
+        FreeRule::Plan => "everything in the free plan".into(),
+        FreeRule::All => "everything".into(),
+        other => panic!("how is {other:?} said?"),
+    }
+}
+
+fn key(known: &KnownProvider) -> String {
+    let mut names: Vec<_> = known
+        .key_env
+        .iter()
+        .chain(&known.account_env)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    if known.account_env.is_some() {
+        let account = names.pop().unwrap_or_default();
+        names = vec![format!("{} and {account}", names.join(" or "))];
+    }
+    match (names.is_empty(), known.keyless) {
+        (true, _) => "none".into(),
+        (false, true) => format!("none, or {}", names.join(" or ")),
+        (false, false) => names.join(" or "),
+    }
+}
+
+fn endpoints(known: &KnownProvider) -> String {
+    let words = known.endpoints.iter().map(|endpoint| match endpoint {
+        Endpoint::ChatCompletions => "chat",
+        Endpoint::Completions => "completions",
+        Endpoint::Responses => "responses",
+        Endpoint::Embeddings => "embeddings",
+        Endpoint::ImageGenerations => "images",
+        Endpoint::ImageEdits => "image edits",
+        Endpoint::AudioTranscriptions => "transcriptions",
+        Endpoint::AudioTranslations => "translations",
+        other => panic!("how is {other} said?"),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn limits(known: &KnownProvider) -> String {
+    let of = |scope| {
+        let limits = known
+            .limits
+            .iter()
+            .filter(move |limit| limit.scope == scope);
+        limits.map(in_words).collect::<Vec<_>>().join(", ")
+    };
+    let both = [
+        (of(Scope::Provider), "the account"),
+        (of(Scope::Target), "each model"),
+    ];
+    let said: Vec<_> = both
+        .into_iter()
+        .filter(|(limits, _)| !limits.is_empty())
+        .map(|(limits, whose)| format!("{whose}: {limits}"))
+        .collect();
+    match (said.is_empty(), known.local) {
+        (true, true) => "none".into(),
+        (true, false) => "not known".into(),
+        (false, _) => said.join("; "),
+    }
+}
+
+fn in_words(limit: &Limit) -> String {
+    let of = match limit.of {
+        Quantity::Requests => "requests",
+        Quantity::Tokens => "tokens",
+        other => panic!("how is {other:?} said?"),
+    };
+    let per = match limit.per {
+        Period::Second => "second",
+        Period::Minute => "minute",
+        Period::Hour => "hour",
+        Period::Day => "day",
+        Period::Month => "month",
+        other => panic!("how is {other:?} said?"),
+    };
+    format!("{} {of}/{per}", grouped(limit.amount))
+}
+
+/// `1,000,000`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+fn section(Entry { known, fixture }: &Entry) -> String {
+    let mut lines = vec![format!("base URL: `{}`", known.base_url)];
+    let by_day = known.limits.iter().any(|limit| limit.per == Period::Day);
+    if by_day || known.day != Day::Unknown {
+        lines.push(format!("its day {}", day(known.day)));
+    }
+    lines.extend(quirks(known));
+    if !known.note.is_empty() {
+        lines.push(known.note.to_owned());
+    }
+    lines.push(seen(fixture.seen));
+    lines.push(format!("source: {}", known.source));
+    let lines: String = lines.iter().map(|line| format!("- {line}\n")).collect();
+    format!("\n### {}\n\n{lines}", known.name)
+}
+
+fn day(day: Day) -> &'static str {
+    match day {
+        Day::Unknown => "ends at a time that is not known: what is used up rests for 24 hours",
+        Day::Utc => "ends at midnight UTC",
+        Day::Pacific => "ends at midnight in California",
+        other => panic!("how is {other:?} said?"),
+    }
+}
+
+fn quirks(known: &KnownProvider) -> Vec<String> {
+    let dialect = known.dialect;
+    let mut quirks = Vec::new();
+    let of = |wanted: fn(&Rule) -> bool| {
+        let fields = dialect.fields.iter().filter(move |(_, rule)| wanted(rule));
+        fields.map(|(name, _)| *name).collect::<Vec<_>>()
+    };
+    let dropped = of(|rule| *rule == Rule::Drop);
+    if !dropped.is_empty() {
+        quirks.push(format!("left out: {}", quoted(&dropped)));
+    }
+    for (name, rule) in dialect.fields {
+        quirks.push(match rule {
+            Rule::Drop => continue,
+            Rule::Rename(to) => format!("`{name}` is sent as `{to}`"),
+            Rule::AtMost(most) => format!("`{name}` is at most {most}"),
+            Rule::Default(json) => format!("`{name}` is {json} where it is missing"),
+            other => panic!("how is {other:?} said?"),
+        });
+    }
+    if !dialect.only.is_empty() {
+        quirks.push(format!("let through: {}", quoted(dialect.only)));
+    }
+    if !dialect.message_fields.is_empty() {
+        quirks.push(format!(
+            "left out of messages: {}",
+            quoted(dialect.message_fields)
+        ));
+    }
+    if !dialect.lacks.is_empty() {
+        let lacks: Vec<_> = dialect.lacks.iter().map(|lack| lack.name()).collect();
+        quirks.push(format!("no model has: {}", lacks.join(", ")));
+    }
+    quirks
+}
+
+fn quoted(names: &[&str]) -> String {
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn seen(seen: Seen) -> String {
+    let shapes = [
+        ("listing", Some(seen.listing)),
+        ("success", seen.success),
+        ("stream", seen.stream),
+        ("errors", Some(seen.errors)),
+    ];
+    let of = |wanted: Source| {
+        let shapes = shapes.iter().filter(|(_, source)| *source == Some(wanted));
+        shapes.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    };
+    let both = [
+        ("from recordings", of(Source::Recorded)),
+        ("from documentation", of(Source::Documented)),
+    ];
+    let said: Vec<_> = both
+        .into_iter()
+        .filter(|(_, shapes)| !shapes.is_empty())
+        .map(|(how, shapes)| format!("{how}: {shapes}"))
+        .collect();
+    said.join("; ")
+}

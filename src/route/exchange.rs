@@ -171,8 +171,10 @@ where
                     this.watch.set(None);
                     *this.turn = None;
                     match follow(this.job, answer?) {
-                        Ok(ask) => stage(this.job, Readied::unready(this.spare.clone()), ask),
-                        Err(answer) => return Poll::Ready(Ok(answer)),
+                        Next::Ask(ask) => {
+                            stage(this.job, Readied::unready(this.spare.clone()), ask)
+                        }
+                        Next::Answer(answer) => return Poll::Ready(Ok(answer)),
                     }
                 }
             };
@@ -181,26 +183,36 @@ where
     }
 }
 
+enum Next {
+    Ask(Ask),
+    Answer(Response<Bytes>),
+}
+
 /// What follows from an answer: another question, or the caller's answer.
-fn follow(job: &mut Job, answer: Result<Response<Bytes>, Unread>) -> Result<Ask, Response<Bytes>> {
-    let answer = answer.map_err(|unread| {
-        let why = match unread {
-            Unread::TooLarge => format!("is larger than {LARGEST_ANSWER} bytes"),
-            Unread::BrokeOff => "broke off before its end".to_owned(),
-        };
-        let message = format!("The provider's answer {why}.");
-        Refusal::new(StatusCode::BAD_GATEWAY, "invalid_answer", message).into_response()
-    })?;
+fn follow(job: &mut Job, answer: Result<Response<Bytes>, Unread>) -> Next {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(unread) => return Next::Answer(refusal(unread).into_response()),
+    };
     if !answer.status().is_success() {
-        return Err(answer);
+        return Next::Answer(answer);
     }
     let created = job.created();
     match job.translation.next(answer.body(), created) {
-        Ok(Step::Ask(ask)) => Ok(ask),
-        Ok(Step::Pass) => Err(answer),
-        Ok(Step::Answer(body)) => Err(translated(answer.map(|_| body))),
-        Err(refusal) => Err(refusal.into_response()),
+        Ok(Step::Ask(ask)) => Next::Ask(ask),
+        Ok(Step::Pass) => Next::Answer(answer),
+        Ok(Step::Answer(body)) => Next::Answer(translated(answer.map(|_| body))),
+        Err(refusal) => Next::Answer(refusal.into_response()),
     }
+}
+
+fn refusal(unread: Unread) -> Refusal {
+    let why = match unread {
+        Unread::TooLarge => format!("is larger than {LARGEST_ANSWER} bytes"),
+        Unread::BrokeOff => "broke off before its end".to_owned(),
+    };
+    let message = format!("The provider's answer {why}.");
+    Refusal::new(StatusCode::BAD_GATEWAY, "invalid_answer", message)
 }
 
 /// The head of the last answer, which may tell of limits, with a body that is no longer the one it describes.

@@ -172,6 +172,7 @@ mod tests {
 
     const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x01\x2c\0\0\0\xc8\x08\x02";
 
+    #[allow(clippy::needless_pass_by_value)]
     fn chat(request: Value) -> Chat {
         let model = Model::new("m").build();
         let request = ImageRequest::read(request.to_string().as_bytes(), &model);
@@ -182,6 +183,7 @@ mod tests {
         format!("data:image/png;base64,{}", BASE64.encode(PNG))
     }
 
+    #[allow(clippy::needless_pass_by_value)]
     fn said(message: Value, usage: Value) -> Bytes {
         let choices = json!([{ "message": message, "finish_reason": "stop" }]);
         json!({ "choices": choices, "usage": usage })

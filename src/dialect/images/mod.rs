@@ -118,8 +118,8 @@ impl Translation {
         Ok(Some(match api {
             ImageApi::OpenAi => return Ok(None),
             ImageApi::Chat => Self::Chat(Chat::new(model.id(), &request()?)),
-            ImageApi::OpenRouter => Self::OpenRouter(OpenRouter::new(model.id(), request()?)),
-            ImageApi::Sdapi => Self::Sdapi(Sdapi::new(model.id(), request()?)?),
+            ImageApi::OpenRouter => Self::OpenRouter(OpenRouter::new(model.id(), &request()?)),
+            ImageApi::Sdapi => Self::Sdapi(Sdapi::new(model.id(), &request()?)?),
         }))
     }
 

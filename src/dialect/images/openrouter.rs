@@ -51,7 +51,7 @@ struct Entry<'a> {
 }
 
 impl OpenRouter {
-    pub(super) fn new(model: &str, request: ImageRequest) -> Self {
+    pub(super) fn new(model: &str, request: &ImageRequest) -> Self {
         let mut body = Map::new();
         body.insert("model".to_owned(), model.into());
         let fields = FIELDS
@@ -74,8 +74,7 @@ impl OpenRouter {
         Ask::post("/v1/images", &self.body)
     }
 
-    #[expect(clippy::unused_self, reason = "as its siblings")]
-    pub(super) fn next(&mut self, body: &Bytes, created: u64) -> Result<Step, Refusal> {
+    pub(super) fn next(&self, body: &Bytes, created: u64) -> Result<Step, Refusal> {
         let Ok(Images { data, usage }) = serde_json::from_slice(body) else {
             return Ok(Step::Pass);
         };
@@ -111,10 +110,11 @@ mod tests {
     use super::*;
     use crate::catalog::Model;
 
+    #[allow(clippy::needless_pass_by_value)]
     fn openrouter(request: Value) -> OpenRouter {
         let model = Model::new("a/m:free").build();
         let request = ImageRequest::read(request.to_string().as_bytes(), &model);
-        OpenRouter::new("a/m:free", request.expect("a request"))
+        OpenRouter::new("a/m:free", &request.expect("a request"))
     }
 
     #[test]

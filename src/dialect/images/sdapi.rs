@@ -52,7 +52,7 @@ struct Generated<'a> {
 }
 
 impl Sdapi {
-    pub(super) fn new(checkpoint: &str, request: ImageRequest) -> Result<Self, Refusal> {
+    pub(super) fn new(checkpoint: &str, request: &ImageRequest) -> Result<Self, Refusal> {
         let batch = batch(request.n);
         let mut fields = Map::new();
         let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
@@ -235,10 +235,11 @@ mod tests {
         {"title":"me.safetensors","model_name":"me","filename":"/models/me.safetensors","type":"Stable Diffusion"}
     ]"#;
 
+    #[allow(clippy::needless_pass_by_value)]
     fn begin(checkpoint: &str, request: Value) -> Result<Sdapi, Refusal> {
         let model = Model::new(checkpoint).build();
         let request = ImageRequest::read(request.to_string().as_bytes(), &model)?;
-        Sdapi::new(checkpoint, request)
+        Sdapi::new(checkpoint, &request)
     }
 
     fn asked(checkpoint: &str, request: Value) -> Value {
@@ -255,6 +256,7 @@ mod tests {
         }
     }
 
+    #[allow(clippy::needless_pass_by_value)]
     fn answered(body: Value) -> Result<Step, Refusal> {
         let mut sdapi = begin("me", json!({ "prompt": "a fox" })).expect("a request");
         sdapi.next(&Bytes::from(MODELS), 7).expect("a step");

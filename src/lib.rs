@@ -12,7 +12,8 @@
 //! at random among those that can serve this request and are healthy now. [`FallbackLayer`] sees what comes
 //! back: on a rate limit, an overload, an error hidden in a 200, an empty answer or a stall before the first
 //! token it records the outcome in the [`HealthMap`], and sends the same request to another model, before the
-//! caller has seen a byte. [`stack()`] gives both in the right order.
+//! caller has seen a byte. [`stack()`] gives both in the right order, and [`Refresh`] keeps the catalog in step with the
+//! listings of its providers.
 //!
 //! ```
 //! use std::sync::{Arc, atomic::{AtomicU32, Ordering}};

@@ -80,7 +80,6 @@ impl Image {
 }
 
 /// An image in the answer, with what only some servers tell of it.
-#[derive(Debug)]
 pub(super) struct Picture {
     pub(super) image: Image,
     pub(super) seed: Option<Value>,
@@ -98,7 +97,6 @@ impl From<Image> for Picture {
 }
 
 /// The answer of `/images/generations`.
-#[derive(Debug)]
 pub(super) struct Answer<'a> {
     /// Seconds since 1970.
     pub(super) created: u64,

@@ -32,7 +32,6 @@ const RATIOS: [(u32, u32); 10] = [
 
 /// A chat makes one image, so it is held as often as images are asked for, one after the other. Then there are all of
 /// them, or there is no answer.
-#[derive(Debug)]
 pub(crate) struct Chat {
     body: Value,
     wanted: usize,

@@ -12,6 +12,8 @@ mod queue;
 mod request;
 mod sdapi;
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::Method;
 
@@ -52,7 +54,6 @@ pub(crate) fn api_of(target: &Target) -> Option<ImageApi> {
 }
 
 /// A question to the provider.
-#[derive(Debug)]
 pub(crate) struct Ask {
     pub(crate) method: Method,
     /// Under the base URL.
@@ -83,8 +84,14 @@ impl Ask {
     }
 }
 
+/// Without the body, which holds the prompt.
+impl fmt::Debug for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}
+
 /// What comes after an answer.
-#[derive(Debug)]
 pub(crate) enum Step {
     /// Another question.
     Ask(Ask),
@@ -94,8 +101,18 @@ pub(crate) enum Step {
     Pass,
 }
 
+/// Without the answer, in which a server may repeat the prompt.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ask(ask) => write!(f, "Ask({ask:?})"),
+            Self::Answer(_) => f.write_str("Answer"),
+            Self::Pass => f.write_str("Pass"),
+        }
+    }
+}
+
 /// A request for images on its way through another API.
-#[derive(Debug)]
 pub(crate) enum Translation {
     Chat(Chat),
     OpenRouter(OpenRouter),

@@ -28,7 +28,6 @@ const FIELDS: &[&str] = &[
     "seed",
 ];
 
-#[derive(Debug)]
 pub(crate) struct OpenRouter {
     body: Value,
     as_url: bool,

@@ -1,5 +1,7 @@
 //! What is read of a request to `/images/generations`.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 use crate::{catalog::Model, error::Refusal};
@@ -33,7 +35,6 @@ impl Size {
 }
 
 /// A request for images.
-#[derive(Debug)]
 pub(super) struct ImageRequest {
     pub(super) n: usize,
     /// As asked for, else the model's own, if it has one.
@@ -41,6 +42,16 @@ pub(super) struct ImageRequest {
     /// How an image comes back: as a data URL, or in base64 alone.
     pub(super) as_url: bool,
     fields: Map<String, Value>,
+}
+
+/// Without the fields, of which one is the prompt.
+impl fmt::Debug for ImageRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImageRequest")
+            .field("n", &self.n)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ImageRequest {

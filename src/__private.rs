@@ -1,5 +1,7 @@
 //! For the benchmarks and fuzz targets of this crate. Not API: it changes without notice.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 
 use crate::{
@@ -51,6 +53,14 @@ pub fn events(chunks: &[&[u8]]) -> Vec<[bool; 4]> {
 #[must_use]
 pub fn answer(body: &[u8]) -> bool {
     answer::tail_is_billed(body) | answer::read(body).billed
+}
+
+/// Makes an answer such that strict clients can read it; what was made of it, if anything.
+#[must_use]
+pub fn normal(body: &[u8]) -> Option<Bytes> {
+    let endpoint = Endpoint::ChatCompletions;
+    let normal = answer::normal::normalise(endpoint, body, "model", SystemTime::UNIX_EPOCH)?;
+    Some(normal.body)
 }
 
 /// Scans a chat request and rewrites it once, for a model whose answers have this limit.

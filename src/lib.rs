@@ -12,7 +12,8 @@
 //! at random among those that can serve this request and are healthy now. [`FallbackLayer`] sees what comes
 //! back: on a rate limit, an overload, an error hidden in a 200, an empty answer or a stall before the first
 //! token it records the outcome in the [`HealthMap`], and sends the same request to another model, before the
-//! caller has seen a byte. [`stack()`] gives both in the right order.
+//! caller has seen a byte. [`stack()`] gives both in the right order, and [`Refresh`] keeps the catalog in step with the
+//! listings of its providers.
 //!
 //! ```
 //! use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
@@ -84,6 +85,10 @@
 //! another. A response that goes on from a `previous_response_id` stays at the provider that made that one; what else
 //! only one provider keeps (`conversation`, `background`, references to items, stored prompts) is refused.
 //!
+//! `…/audio/transcriptions` and `…/audio/translations` take forms (`multipart/form-data`), `…/images/edits` forms and JSON.
+//! A form keeps its parts byte for byte, but for `model` and what could cost money; it has at most 256 of them, and what
+//! two upstreams could read in two ways (a bare line feed for a CRLF, an encoded name) is answered with a 400.
+//!
 //! # Images
 //!
 //! `POST …/images/generations` is sent as it is where a provider serves that. Elsewhere it is translated, as the
@@ -107,15 +112,24 @@
 //! | `x-free-trail` | `provider/model=outcome, …`, at most 2 KiB |
 //! | `x-free-dropped` | fields of the request that were left out: they could cost money, or the provider refuses them |
 //! | `x-free-adjusted` | fields that were renamed, lowered or put in, as the provider or the model needs it |
+//! | `x-free-normalised` | fields of a whole answer that were changed so that strict clients can read it |
 //!
-//! For Rust, the same stands in the extension [`Routed`].
+//! For Rust, the same stands in the extension [`Routed`], but for the last.
+//!
+//! A request that an upstream finds fault with gets that upstream's status and its own words, in OpenAI's error format:
+//! what has that format already is passed on as it is, of anything else `error.metadata.raw` is what was sent (4 KiB at
+//! most). A whole answer to `…/chat/completions` or `…/completions` is changed where OpenAI's clients are known to fail
+//! at it: a missing `id` or `created`, `content` in parts, arguments that are no string, a `finish_reason` or
+//! `service_tier` that is not OpenAI's, counts that are null. Nothing else of it is, and answers that are larger than the
+//! fallback's peek limit pass as they are.
 //!
 //! # What is guaranteed
 //!
 //! - **Free**: what is known to cost cannot be represented as a [`Target`]; see [`FreeRule`]. A target whose answer
 //!   reports a cost is quarantined at once.
 //! - **Whole**: before commit no byte of a losing attempt reaches the caller; after it, the upstream's bytes pass
-//!   unchanged. A stream that breaks off ends with one error event, and never with an invented `[DONE]`.
+//!   unchanged, but for the fields of a whole answer that `x-free-normalised` names. A stream that breaks off ends with
+//!   one error event, and never with an invented `[DONE]`.
 //! - **Separate**: where a provider has a base URL, its own credential is set and the caller's headers pass by an
 //!   allow-list, so a credential goes to its own provider only.
 //! - **Bounded**: every buffer has a limit and every wait of the fallback a deadline; dropping a response drops its upstream.
@@ -126,6 +140,7 @@
 //! that says so. Timeouts around both must be longer than the fallback's own deadline. A layer that decompresses
 //! responses may stand inside or outside: upstreams are asked not to compress.
 
+mod accessors;
 mod answer;
 mod body;
 mod capability;

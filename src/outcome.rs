@@ -59,9 +59,7 @@ impl OutcomeKind {
             Self::Abandoned => "abandoned",
         }
     }
-}
 
-impl OutcomeKind {
     /// Whether a stated cooldown for this ends by the clock, so that a caller can come back then. That a key is
     /// refused, or a model gone, has an end by rule, but it is no rate that a caller could keep to.
     pub(crate) const fn is_limit(self) -> bool {

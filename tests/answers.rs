@@ -72,8 +72,12 @@ async fn assert_passes(first: Reply) {
 
 #[allow(clippy::needless_pass_by_value)]
 fn message(message: Value) -> Value {
-    json!({ "id": "1", "object": "chat.completion", "model": "m",
-        "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }],
+    let calls = message["tool_calls"]
+        .as_array()
+        .is_some_and(|calls| !calls.is_empty());
+    let reason = if calls { "tool_calls" } else { "stop" };
+    json!({ "id": "1", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{ "index": 0, "message": message, "finish_reason": reason }],
         "usage": { "prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3 } })
 }
 
@@ -128,7 +132,6 @@ async fn text_is_not_the_only_answer() {
         json!({ "role": "assistant", "content": "", "reasoning_content": "hm" }),
         json!({ "role": "assistant", "content": null, "audio": { "id": "a", "data": "UklG" } }),
         json!({ "role": "assistant", "content": "", "images": [{ "type": "image_url", "image_url": { "url": "data:," } }] }),
-        json!({ "role": "assistant", "content": [{ "type": "text", "text": "a" }] }),
     ] {
         assert_passes(Reply::json(200, message(said))).await;
     }
@@ -426,4 +429,88 @@ async fn an_answer_that_costs_is_passed_on_and_its_target_quarantined() {
         .iter()
         .filter(|t| t.state == TargetState::Quarantined);
     assert_eq!(quarantined.count(), 1);
+}
+
+// ---- What is not quite OpenAI's.
+
+/// An answer that Mistral could give: parts, a call without a type, a string for a number.
+fn odd() -> Value {
+    json!({ "id": "1", "object": "chat.completion", "created": "1700000000", "model": "m", "choices": [{
+        "index": 0, "finish_reason": "stop", "message": {
+            "role": "assistant",
+            "content": [{ "type": "thinking", "thinking": [{ "type": "text", "text": "Hm." }] }, { "type": "text", "text": "Hi" }],
+            "tool_calls": [{ "id": "gSIMJiOkT", "function": { "name": "f", "arguments": { "x": 1 } } }],
+        } }] })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_quite_openai_s_is_made_right_and_says_so() {
+    let reply = Reply::json(200, odd())
+        .header("etag", "\"1\"")
+        .header("content-length", "1")
+        .header("x-free-normalised", "nothing, says the upstream");
+    let (whole, _, upstream) = asked(reply).await;
+    assert_eq!((whole.status(), upstream.calls()), (200, 1));
+    let choice = &whole.json()["choices"][0];
+    assert_eq!(choice["finish_reason"], "tool_calls");
+    assert_eq!(choice["message"]["content"], "Hi");
+    assert_eq!(choice["message"]["reasoning_content"], "Hm.");
+    assert_eq!(
+        choice["message"]["tool_calls"],
+        json!([{ "id": "gSIMJiOkT", "type": "function", "function": { "name": "f", "arguments": "{\"x\":1}" } }])
+    );
+    assert_eq!(whole.json()["created"], 1_700_000_000);
+    assert_eq!(
+        whole.header("x-free-normalised").map(|names| {
+            let mut names: Vec<_> = names.split(", ").collect();
+            names.sort_unstable();
+            names
+        }),
+        Some(vec!["content", "created", "finish_reason", "tool_calls"])
+    );
+    let len = whole.body.len().to_string();
+    assert_eq!(whole.header("content-length"), Some(&*len));
+    assert_eq!(whole.header("etag"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_answer_keeps_its_bytes_and_its_head() {
+    let reply = Reply::answer("hi").header("etag", "\"1\"");
+    let (whole, ..) = asked(reply.clone()).await;
+    assert_eq!(whole.header("etag"), Some("\"1\""));
+    assert_eq!(whole.header("x-free-normalised"), None);
+    assert_passes(reply).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_upstream_says_it_made_right_is_not_passed_on_as_our_word() {
+    let reply = Reply::answer("hi").header("x-free-normalised", "content");
+    let (whole, ..) = asked(reply).await;
+    assert_eq!(whole.header("x-free-normalised"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_odd_answer_in_many_pieces_is_made_right_and_one_too_large_to_hold_passes() {
+    let body = odd().to_string();
+    let pieces = body.as_bytes().chunks(7).map(Bytes::copy_from_slice);
+    let reply = Reply {
+        steps: pieces.map(Step::Data).collect(),
+        ..Reply::json(200, json!(null))
+    };
+    let (whole, ..) = asked(reply.clone()).await;
+    assert_eq!(whole.json()["choices"][0]["message"]["content"], "Hi");
+
+    let (stack, _) = two();
+    let stack = stack.fallback(|fallback| fallback.peek_limit(100));
+    let whole = send(&stack, &Upstream::script([reply]), chat()).await;
+    assert_eq!(whole.text(), body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_keeps_its_bytes_however_odd_they_are() {
+    let odd = event(
+        &json!({ "created": 1.5, "choices": [{ "delta": { "content": [{ "type": "text", "text": "Hi" }] } }] }),
+    );
+    let reply = Reply::stream([odd, finish(), done()]);
+    assert_passes(reply).await;
 }

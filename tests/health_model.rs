@@ -121,6 +121,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// What is known of a guess: chance decides its length, within bounds.
 #[derive(Clone, Copy, Debug)]
 struct Guess {
+    made: Instant,
     earliest: Instant,
     latest: Instant,
     kind: OutcomeKind,
@@ -182,6 +183,7 @@ impl Held {
         let most =
             Duration::from_secs(2_u64.saturating_pow(doublings)).min(Duration::from_secs(120));
         self.guess = Some(Guess {
+            made: now,
             earliest: now,
             latest: now + most,
             kind,
@@ -394,9 +396,9 @@ impl Simple {
             let targets = self.targets.iter_mut().map(|t| &mut t.held);
             let providers = self.providers.iter_mut().map(|p| &mut p.held);
             for held in targets.chain(providers) {
-                held.guess = held
-                    .guess
-                    .filter(|guess| guess.kind != OutcomeKind::Unreachable);
+                held.guess = held.guess.filter(|guess| {
+                    guess.kind != OutcomeKind::Unreachable || now - guess.made > WINDOW
+                });
             }
             return;
         }

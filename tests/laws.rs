@@ -1468,6 +1468,33 @@ async fn if_every_provider_is_unreachable_nobody_suffers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn our_own_outage_says_nothing_of_who_was_out_of_reach_before() {
+    let pool = targets(&["a", "b"], &["m", "n"]);
+    let health = HealthMap::seeded(1);
+    health.observe(&Catalog::from_targets(pool.clone()).snapshot());
+    let unreachable = Outcome::of(OutcomeKind::Unreachable);
+    // For some minutes this one is out of reach, and the others are not.
+    for _ in 0..8 {
+        fail(&health, &pool[0], &unreachable);
+        tokio::time::advance(Duration::from_secs(20)).await;
+    }
+    for target in &pool[1..] {
+        fail(&health, target, &unreachable);
+    }
+    fail(&health, &pool[3], &unreachable);
+    fail(&health, &pool[1], &unreachable);
+    let cooling = |i: usize| {
+        let shown = health.snapshot().targets;
+        let target = shown.iter().find(|shown| shown.id == *pool[i].id());
+        target.is_some_and(|shown| shown.state != TargetState::Healthy)
+    };
+    assert_eq!(
+        [cooling(0), cooling(1), cooling(2), cooling(3)],
+        [true, false, false, false]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn three_targets_of_a_provider_out_of_reach_within_ten_seconds_are_the_provider() {
     let cooled = |pauses: [u64; 2]| async move {
         let pool = targets(&["a", "b"], &["m", "n", "o", "p"]);

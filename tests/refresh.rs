@@ -1,5 +1,7 @@
 //! The live catalog: when providers are asked, what their answers change, and what stays.
 
+#[path = "support/server.rs"]
+mod server;
 mod support;
 
 use std::{
@@ -16,7 +18,10 @@ use futures_util::FutureExt;
 use http::{Request, Response, StatusCode, header::HeaderMap};
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
+use server::{Received, Server};
 use support::*;
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -157,7 +162,7 @@ async fn a_report_says_what_changed() {
     assert!(
         third
             .to_string()
-            .starts_with("p: 2 free models as before: "),
+            .starts_with("p: 2 free models; not refreshed: "),
         "{third}"
     );
     let kept = reports.of("p").expect("a report");
@@ -323,6 +328,49 @@ async fn a_model_that_leaves_lets_requests_in_flight_finish_and_gets_no_more() {
 
     let whole = send(&stack, &upstream, chat()).await;
     assert_eq!(whole.header("x-free-model"), Some("new"));
+}
+
+/// A free model whose last day is tomorrow, and one without an end.
+fn ending() -> Reply {
+    let now = Timestamp::now().to_zoned(TimeZone::UTC);
+    let last = now.date().tomorrow().expect("a day").to_string();
+    let price = json!({ "prompt": "0", "completion": "0" });
+    let rows = json!([{ "id": "ends", "pricing": price, "expiration_date": last }, { "id": "m", "pricing": price }]);
+    Reply::json(200, rows).header("cache-control", "max-age=86400")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_model_leaves_when_its_day_is_over_whatever_its_provider_answers() {
+    for later in [Reply::error(500), Reply::hang()] {
+        let upstream = Upstream::script([ending(), later.clone(), later]);
+        let (catalog, told) = (Catalog::new(), Arc::new(Mutex::new(Vec::new())));
+        let refresh = refresh(&catalog, &[priced("p")]).on_report({
+            let told = Arc::clone(&told);
+            move |report| told.lock().unwrap().push(report.to_string())
+        });
+        let running = tokio::spawn(refresh.run(upstream));
+        sleep(secs(1)).await;
+        assert_eq!(pool(&catalog), ["p/ends", "p/m"]);
+        sleep(secs(2 * 86_400)).await;
+        assert_eq!(pool(&catalog), ["p/m"]);
+        let told = told.lock().unwrap();
+        let of_end = told.iter().filter(|line| line.contains("0 new, 1 gone"));
+        assert_eq!(of_end.count(), 1, "{told:?}");
+        running.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_model_leaves_at_a_304_too() {
+    let same = Reply::new(304, "application/json", "");
+    let upstream = Upstream::script([ending().header("etag", "\"one\""), same]);
+    let catalog = Catalog::new();
+    let mut refresh = refresh(&catalog, &[priced("p")]);
+    refresh.once(upstream.clone()).await;
+    advance(secs(2 * 86_400)).await;
+    let report = one(refresh.once(upstream).await);
+    assert_eq!((pool(&catalog), report.free), (vec!["p/m".to_owned()], 1));
+    assert!(report.error.is_none());
 }
 
 // When.
@@ -711,6 +759,31 @@ async fn the_instance_that_is_called_is_the_one_that_was_ready() {
         .once(Strict::default())
         .await;
     assert_eq!(catalog.snapshot().len(), 2);
+}
+
+#[tokio::test]
+async fn a_real_client_and_a_real_server_agree_on_what_has_not_changed() {
+    let server = Server::start(|received: &Received| {
+        match received.header("if-none-match") == Some("\"v1\"") {
+            true => Reply::new(304, "application/json", ""),
+            false => listing(&["m"]).header("etag", "\"v1\""),
+        }
+    })
+    .await;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+    let catalog = Catalog::new();
+    let mut refresh = refresh(&catalog, &[server.provider("p")]);
+    let first = one(refresh.once(client.clone()).await);
+    let second = one(refresh.once(client).await);
+    assert_eq!((first.swap.is_some(), first.error), (true, None));
+    assert_eq!((second.swap, second.error), (None, None));
+    assert_eq!(pool(&catalog), ["p/m"]);
+    let seen = server.seen();
+    let sent = seen
+        .iter()
+        .map(|seen| (seen.parts.uri.path(), seen.header("authorization")));
+    let expected = ("/v1/models", Some("Bearer key-of-p"));
+    assert_eq!(sent.collect::<Vec<_>>(), [expected; 2]);
 }
 
 #[tokio::test(start_paused = true)]

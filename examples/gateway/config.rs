@@ -114,9 +114,6 @@ pub(crate) struct Model {
     /// Width and height in pixels of the images it makes where a request does not say.
     #[serde(default, deserialize_with = "image_size")]
     pub(crate) size: Option<(u32, u32)>,
-    /// Whether it is picked for requests that do not name it; if not, those that do get no other.
-    #[serde(default = "yes")]
-    pub(crate) random: bool,
 }
 
 /// A kind of content. A closed list, because a misspelt one would silently exclude a model.
@@ -416,14 +413,6 @@ fn image_size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<(u32, u32)>, 
             Some(Some((pixels(width)?, pixels(height)?)))
         },
     )
-}
-
-fn some_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    id(from).map(Some)
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn parsed<'de, D: Deserializer<'de>, T>(

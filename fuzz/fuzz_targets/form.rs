@@ -21,12 +21,16 @@ fuzz_target!(|body: &[u8]| {
 
     // As a simple upstream reads it, there is a model, and it is ours.
     let text = format!("\r\n{}", String::from_utf8_lossy(&sent));
+    let is_model = |headers: &str| {
+        let line = "content-disposition: form-data; name=\"model\"";
+        headers.split("\r\n").any(|header| header.eq_ignore_ascii_case(line))
+    };
     let models: Vec<_> = text
         .split("\r\n--XX")
         .skip(1)
+        .filter(|part| !part.starts_with("--"))
         .filter_map(|part| part.split_once("\r\n\r\n"))
-        .filter(|(headers, _)| headers.to_ascii_lowercase().contains("; name=\"model\"\r\n")
-            || headers.to_ascii_lowercase().ends_with("; name=\"model\""))
+        .filter(|(headers, _)| is_model(headers))
         .map(|(_, content)| content)
         .collect();
     assert!(!models.is_empty());

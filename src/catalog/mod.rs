@@ -16,6 +16,7 @@ use std::{
     error::Error,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
 };
 
 pub use self::{
@@ -123,11 +124,36 @@ impl Catalog {
         self.swap(provider_name, Vec::new());
     }
 
+    /// Takes out the targets of a provider whose time was over at `now`, if there are any.
+    fn expire(&self, name: &str, now: SystemTime) -> Option<Swap> {
+        let is_over = |target: &Target| target.model().expires().is_some_and(|end| end <= now);
+        let snapshot = self.snapshot();
+        let mut own = snapshot
+            .targets()
+            .iter()
+            .filter(|target| target.id().provider() == name);
+        own.any(is_over).then(|| {
+            self.change(name, |own| {
+                own.filter(|target| !is_over(target)).cloned().collect()
+            })
+        })
+    }
+
     fn swap(&self, name: &str, targets: Vec<Target>) -> Swap {
+        self.change(name, |_| targets)
+    }
+
+    /// Makes of the targets of a provider new ones.
+    fn change(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut dyn Iterator<Item = &Target>) -> Vec<Target>,
+    ) -> Swap {
         let _writing = lock(&self.0.writing);
         let old = self.snapshot();
         // The provider keeps its place, so that the order of the others does not move.
         let is_own = |target: &&Target| target.provider().name() == name;
+        let targets = change(&mut old.targets().iter().filter(is_own));
         let before = old.targets().iter().take_while(|target| !is_own(target));
         let after = old.targets().iter().skip_while(|target| !is_own(target));
         let after = after.filter(|target| !is_own(target));

@@ -109,6 +109,12 @@ impl Provider {
         self.0.base.as_ref()
     }
 
+    /// Whether the caller's own credential goes to it: where no base URL is applied, the request keeps the one it came
+    /// with, and what that is refused concerns nobody else.
+    pub(crate) fn takes_callers_credential(&self) -> bool {
+        self.0.base.is_none()
+    }
+
     /// Where its listing is, if it has a base URL.
     #[must_use]
     pub fn listing_uri(&self) -> Option<Uri> {

@@ -47,18 +47,23 @@ pub(super) fn openai_error(
     };
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
     let mut tree = serde_json::from_slice::<Value>(body).unwrap_or_default();
-    if matches!(sent, Sent::Whole(_)) && is_openai_error(&tree) {
+    // A reader of JSON undoes every spelling of a credential, also those that the body was not searched for.
+    let as_sent = tree.clone();
+    redact_tree(&mut tree, provider);
+    if matches!(sent, Sent::Whole(_)) && is_openai_error(&tree) && tree == as_sent {
         return None;
     }
-    // A reader of JSON undoes every spelling of a credential, also those that the body was not searched for.
-    redact_tree(&mut tree, provider);
     let read = ErrorBody::of(body);
-    let message = match (read.html, words(&tree)) {
-        (true, _) => None,
-        (false, Some(words)) => Some(words),
-        (false, None) => Some(redact_text(read.text.trim(), provider)),
+    let prose = || {
+        let text = read.text.trim();
+        // JSON that was cut before its words is not for people.
+        let is_prose = !text.is_empty() && !text.starts_with(['{', '[']);
+        is_prose.then(|| redact_text(text, provider))
     };
-    let message = message.filter(|message| !message.is_empty());
+    let message = match read.html {
+        true => None,
+        false => words(&tree).or_else(prose),
+    };
     let message = message.unwrap_or_else(|| without_words(status, provider, sent, read.html));
     let mut metadata = Map::new();
     metadata.insert("provider".to_owned(), provider.name().into());
@@ -201,7 +206,11 @@ fn code(body: &Value, status: StatusCode) -> Option<String> {
         word.starts_with(|c: char| c.is_ascii_alphabetic())
             && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
-    let class = || body["detail"].as_str().and(body["error"].as_str());
+    let class = || {
+        body["error"]
+            .as_str()
+            .filter(|_| body["detail"].is_string())
+    };
     scalar(body, "status")
         .filter(is_name)
         .or_else(|| scalar(body, "name").filter(is_name))
@@ -481,6 +490,15 @@ mod tests {
         let body = openai_error(StatusCode::BAD_REQUEST, &acme(), &sent).unwrap();
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["error"]["message"], "too long");
+        let sent = Sent::Cut(br#"{"echo":"xxxxxxxxx"#);
+        let body = openai_error(StatusCode::BAD_REQUEST, &acme(), &sent).unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("acme answered with status 400"),
+            "{message}"
+        );
+        assert_eq!(body["error"]["metadata"]["raw"], r#"{"echo":"xxxxxxxxx"#);
     }
 
     #[test]
@@ -497,10 +515,14 @@ mod tests {
 
     #[test]
     fn no_spelling_brings_a_credential_back() {
-        let body = r#"{"detail":"bad key \u0073k-acme","sk\u002dacme":{"code":"s\u006b-acme"}}"#;
-        let made = made(body.as_bytes()).unwrap().to_string();
-        assert!(!made.contains("sk-acme"), "{made}");
-        assert!(made.contains("bad key [redacted]"), "{made}");
+        for body in [
+            r#"{"detail":"bad key \u0073k-acme","sk\u002dacme":{"code":"s\u006b-acme"}}"#,
+            r#"{"error":{"message":"bad key \u0073k-acme","type":"t"}}"#,
+        ] {
+            let made = made(body.as_bytes()).unwrap().to_string();
+            assert!(!made.contains("sk-acme"), "{made}");
+            assert!(made.contains("bad key [redacted]"), "{made}");
+        }
     }
 
     fn tree() -> impl Strategy<Value = Value> {
@@ -517,8 +539,7 @@ mod tests {
             ]);
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-                prop::collection::vec((key, inner), 0..5)
-                    .prop_map(|fields| Value::from_iter(fields)),
+                prop::collection::vec((key, inner), 0..5).prop_map(Value::from_iter),
             ]
         })
     }

@@ -378,13 +378,12 @@ impl<S: Clone, E> Job<S, E> {
     }
 }
 
-/// Where no base URL is applied, the credential is the caller's own, and what it is refused goes back to the
-/// caller and is nobody else's business.
+/// Whether the caller's own credential was refused: that goes back to the caller, and is nobody else's business.
 fn is_callers_own(target: &Target, outcome: &Outcome, failed: Option<&Failed>) -> bool {
     let by_status = failed.is_some_and(|failed| matches!(failed.head.status.as_u16(), 401..=403));
     let by_kind = matches!(
         outcome.kind,
         OutcomeKind::Unauthorised | OutcomeKind::OutOfQuota | OutcomeKind::Gated
     );
-    target.provider().base().is_none() && (by_status || by_kind && failed.is_some())
+    target.provider().takes_callers_credential() && (by_status || by_kind && failed.is_some())
 }

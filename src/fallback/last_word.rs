@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, response};
+use http::{Response, StatusCode, header, response};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -47,6 +47,8 @@ impl Failed {
         let error = openai_error(self.head.status, self.target.provider(), &sent);
         let body = error.unwrap_or(self.body);
         relabel(&mut self.head.headers, body.len());
+        // What comes after a failure's body is not read.
+        self.head.headers.remove(header::TRAILER);
         Response::from_parts(self.head, body)
     }
 }

@@ -9,7 +9,9 @@ use http_body::Frame;
 use super::{frames::Frames, gate::Gate};
 use crate::{
     answer::{self, Verdict},
+    capability::Capability,
     intake::is_json,
+    request::Endpoint,
 };
 
 /// An error body is read for its evidence up to here ...
@@ -29,7 +31,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn of(headers: &HeaderMap, endpoint: Option<Endpoint>) -> Self {
         if is_encoded(headers) {
             return Self::Opaque;
         }
@@ -42,11 +44,13 @@ impl Kind {
             .next()
             .unwrap_or_default()
             .trim_ascii();
+        let is_text = essence.len() >= 5 && essence[..5].eq_ignore_ascii_case(b"text/");
+        // What was said can be asked for as bare text or subtitles, which hold anything (`response_format`).
+        let transcript = endpoint.is_some_and(|to| to.output() == Capability::Transcription)
+            && !essence.eq_ignore_ascii_case(b"text/html");
         if essence.eq_ignore_ascii_case(b"text/event-stream") {
             Self::Events
-        } else if is_json(essence)
-            || essence.len() >= 5 && essence[..5].eq_ignore_ascii_case(b"text/")
-        {
+        } else if is_json(essence) || is_text && !transcript {
             Self::Answer
         } else {
             Self::Opaque

@@ -18,7 +18,6 @@ const DESCRIBING: &[&str] = &[
     "etag",
     "last-modified",
     "repr-digest",
-    "trailer",
     "transfer-encoding",
 ];
 

@@ -10,6 +10,7 @@ use tower_service::Service;
 
 use super::{body::ResponseBody, config::Config, future::ResponseFuture};
 use crate::{
+    accessors::accessors,
     body::{Body, BoxError},
     error::Refusal,
     intake,
@@ -19,7 +20,8 @@ use crate::{
 /// Sends a request again, to another target, until one answers; and finishes each attempt with what it came to.
 ///
 /// It stands around a [`FreeModelRoute`](crate::FreeModelRoute). Before the first byte of an answer has been passed on, any failure
-/// leads to another attempt; from then on the upstream's bytes pass unchanged. What is not a POST to a routed endpoint passes through untouched.
+/// leads to another attempt; from then on the upstream's bytes pass unchanged, but for the
+/// fields of a whole answer that `x-free-normalised` names. What is not a POST to a routed endpoint passes through untouched.
 ///
 /// # Errors
 ///
@@ -45,20 +47,7 @@ pub struct Fallback<S> {
 }
 
 impl<S> Fallback<S> {
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service, to change it.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Gives the inner service back.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    accessors!();
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Fallback<S>

@@ -23,8 +23,8 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    answer::normal, body::Body, headers::NORMALISED, limits, outcome::OutcomeKind,
-    readied::Readied, request::Endpoint, slot::AttemptSlot,
+    answer::normal, body::Body, capability::Capability, headers::NORMALISED, limits,
+    outcome::OutcomeKind, readied::Readied, request::Endpoint, slot::AttemptSlot,
 };
 
 /// The steps between the stages.
@@ -150,7 +150,7 @@ where
             response.attempt.exhausted(reset);
         }
         let (began, limit) = (response.attempt.began(), job.config.peek_limit);
-        let (peek, end) = match Kind::of(&response.head.headers) {
+        let (peek, end) = match Kind::of(&response.head.headers, job.endpoint()) {
             Kind::Events => (
                 Peek::events(limit),
                 job.within(began, job.config.first_token_timeout),
@@ -183,6 +183,9 @@ where
             Some(Peeked::Error(error)) => {
                 self.then(|job| job.hidden_error(response.attempt, response.head, error))
             }
+            Some(Peeked::Empty) if self.is_silence(&peek) => {
+                self.commit(response, peek, Peeked::Whole)
+            }
             Some(Peeked::Empty) => {
                 self.then(|job| job.no_answer(response.attempt, OutcomeKind::Empty))
             }
@@ -191,6 +194,13 @@ where
             }
             None => self.then(|job| job.too_slow(response.attempt)),
         }
+    }
+
+    /// Whether an answer without content says that nobody spoke in a recording. An empty body says nothing.
+    fn is_silence(&self, peek: &Peek) -> bool {
+        let endpoint = self.job.as_ref().and_then(|job| job.endpoint());
+        endpoint.is_some_and(|endpoint| endpoint.output() == Capability::Transcription)
+            && matches!(peek, Peek::Answer { frames, .. } if frames.len() > 0)
     }
 
     /// From here on bytes reach the caller.
@@ -223,6 +233,10 @@ where
                 if let Some(endpoint) = job.endpoint() {
                     let now = attempt.map().wall();
                     normalise(endpoint, &mut head.headers, &mut frames, id.model(), now);
+                    if trailers.is_some() {
+                        // HTTP/1 has trailers only where the length is not said.
+                        head.headers.remove(header::CONTENT_LENGTH);
+                    }
                 }
                 attempt.succeed();
                 (ResponseBody::whole(frames, trailers), false)

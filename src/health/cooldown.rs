@@ -45,7 +45,10 @@ pub(crate) enum Phase {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cooldown {
+    /// The fact that ends last.
     stated: Option<(Instant, OutcomeKind)>,
+    /// Of the facts that no new row of a listing can lift, the one that ends last: it holds where the other is lifted.
+    lasting: Option<(Instant, OutcomeKind)>,
     guess: Option<Guess>,
     lease: Option<(Sequence, Instant)>,
     /// How often in a row a fixed rule that doubles has been applied, and its last begin.
@@ -54,6 +57,7 @@ pub(crate) struct Cooldown {
 
 #[derive(Clone, Copy, Debug)]
 struct Guess {
+    made: Instant,
     until: Instant,
     kind: OutcomeKind,
     /// How often it has been doubled.
@@ -94,8 +98,11 @@ impl Cooldown {
     /// A fact: not before `now + wait`. Of two facts the later end holds.
     pub(crate) fn state(&mut self, wait: Duration, kind: OutcomeKind, now: Instant) {
         let until = now + wait.min(LONGEST_STATED);
-        if self.stated.is_none_or(|(old, _)| old < until) {
-            self.stated = Some((until, kind));
+        let lasting = (!is_of_row(kind)).then_some(&mut self.lasting);
+        for slot in [Some(&mut self.stated), lasting].into_iter().flatten() {
+            if slot.is_none_or(|(old, _)| old < until) {
+                *slot = Some((until, kind));
+            }
         }
     }
 
@@ -142,6 +149,7 @@ impl Cooldown {
         // "Equal jitter": half is certain, so that it does grow; half is chance, so that callers spread out.
         let until = now + full.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0));
         self.guess = Some(Guess {
+            made: now,
             until,
             kind,
             level,
@@ -178,26 +186,35 @@ impl Cooldown {
         held
     }
 
-    /// Lifts a guess of this kind, as if it had never been made.
-    pub(crate) fn forgive(&mut self, kind: OutcomeKind) {
-        if self.guess.is_some_and(|guess| guess.kind == kind) {
+    /// Lifts a guess of this kind, as if it had never been made, if `is_recent` of when it was.
+    pub(crate) fn forgive(&mut self, kind: OutcomeKind, is_recent: impl Fn(Instant) -> bool) {
+        if self
+            .guess
+            .is_some_and(|guess| guess.kind == kind && is_recent(guess.made))
+        {
             self.guess = None;
         }
     }
 
-    /// Lifts a stated cooldown of this kind: the fact has changed.
-    pub(crate) fn lift(&mut self, is: impl Fn(OutcomeKind) -> bool) {
-        if self.stated.is_some_and(|(_, kind)| is(kind)) {
-            self.stated = None;
+    /// The listing says something else of the model than it did: what followed from the old row no longer holds.
+    pub(crate) fn row_changed(&mut self) {
+        if self.stated.is_some_and(|(_, kind)| is_of_row(kind)) {
+            self.stated = self.lasting;
         }
     }
 
     /// The clock has jumped: what is stated in wall-clock time ends that much sooner on tokio's.
     pub(crate) fn jump(&mut self, ahead: Duration, now: Instant) {
-        if let Some((until, _)) = &mut self.stated {
+        let facts = [&mut self.stated, &mut self.lasting];
+        for (until, _) in facts.into_iter().flatten() {
             *until = until.checked_sub(ahead).unwrap_or(now).max(now);
         }
     }
+}
+
+/// Whether it is a fact only as long as the listing says the same of the model.
+const fn is_of_row(kind: OutcomeKind) -> bool {
+    matches!(kind, OutcomeKind::Gone | OutcomeKind::Gated)
 }
 
 #[cfg(test)]
@@ -219,6 +236,25 @@ mod tests {
         c.success(2);
         assert_eq!(c.phase(now + secs(59)), Phase::Stated(now + secs(60), KIND));
         assert_eq!(c.phase(now + secs(60)), Phase::Healthy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_row_ends_what_was_said_of_the_old_one_and_no_limit() {
+        use OutcomeKind::{Gated, Gone, RateLimited};
+        for (first, second) in [(Gone, RateLimited), (RateLimited, Gated)] {
+            let (now, mut c) = (Instant::now(), Cooldown::default());
+            for kind in [first, second] {
+                c.state(
+                    secs(if kind == RateLimited { 60 } else { 86_400 }),
+                    kind,
+                    now,
+                );
+            }
+            c.row_changed();
+            let limited = Phase::Stated(now + secs(60), RateLimited);
+            assert_eq!(c.phase(now), limited, "{first} {second}");
+            assert_eq!(c.phase(now + secs(60)), Phase::Healthy);
+        }
     }
 
     #[tokio::test(start_paused = true)]

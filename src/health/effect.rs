@@ -50,9 +50,7 @@ impl State {
         if !matches!(outcome.kind, Kind::Unreachable | Kind::TooSlow) {
             self.was_reached(event.target);
         }
-        // Without a base URL the credential is the caller's own, and what that one is refused says nothing to others.
-        let callers_own = event.target.provider().base().is_none();
-        if callers_own
+        if event.target.provider().takes_callers_credential()
             && matches!(
                 outcome.kind,
                 Kind::Unauthorised | Kind::OutOfQuota | Kind::Gated
@@ -197,10 +195,10 @@ impl State {
         if all {
             self.targets
                 .values_mut()
-                .for_each(|entry| entry.cooldown.forgive(KIND));
+                .for_each(|entry| entry.cooldown.forgive(KIND, recent));
             self.providers
                 .values_mut()
-                .for_each(|entry| entry.cooldown.forgive(KIND));
+                .for_each(|entry| entry.cooldown.forgive(KIND, recent));
         } else {
             self.guess(Scope::Target, KIND, event);
             if many {

@@ -17,7 +17,6 @@ use crate::{
     capability::{Capability, CapabilitySet},
     catalog::{Provider, Snapshot, Target, TargetId},
     clock::Clock,
-    outcome::OutcomeKind,
 };
 
 /// What a failure taught about a target is believed for this long.
@@ -172,9 +171,7 @@ impl State {
         let is_back = entry.vanished.take().is_some();
         if entry.row != row || is_back {
             entry.row = row;
-            entry
-                .cooldown
-                .lift(|kind| matches!(kind, OutcomeKind::Gone | OutcomeKind::Gated));
+            entry.cooldown.row_changed();
         }
     }
 

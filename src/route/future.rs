@@ -262,7 +262,7 @@ fn finish<B, E>(result: Result<Response<B>, E>, info: Option<Info>) -> Result<Re
 }
 
 fn finish_by_head<B>(attempt: Attempt, response: &Response<B>) {
-    let callers_own = attempt.target().provider().base().is_none()
+    let callers_own = attempt.target().provider().takes_callers_credential()
         && matches!(response.status().as_u16(), 401..=403);
     if response.status().is_success() {
         attempt.succeed();

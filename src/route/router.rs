@@ -108,8 +108,7 @@ impl Router {
         let recipient = Recipient {
             model: target.model().id(),
             dialect: target.provider().dialect(),
-            // One of zero is a listing's way to say nothing.
-            max_output: target.model().max_output().filter(|&most| most > 0),
+            max_output: target.model().max_output(),
         };
         let Rewritten {
             body,

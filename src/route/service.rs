@@ -9,7 +9,10 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::{body::ResponseBody, future::ResponseFuture, router::Router};
-use crate::body::{Body, BoxError};
+use crate::{
+    accessors::accessors,
+    body::{Body, BoxError},
+};
 
 /// Rewrites the `model` of outgoing OpenAI-format requests to a free model that can serve them and is healthy now.
 ///
@@ -32,20 +35,7 @@ pub struct FreeModelRoute<S> {
 }
 
 impl<S> FreeModelRoute<S> {
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service, to change it.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Gives the inner service back.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    accessors!();
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for FreeModelRoute<S>

@@ -282,7 +282,9 @@ impl<'a> Walk<'a> {
                 let Some(parts) = parts(field.raw) else {
                     return Some(String::new());
                 };
-                let text = parts.text.map_or("null".to_owned(), |text| quoted(&text));
+                let text = parts
+                    .text
+                    .map_or_else(|| "null".to_owned(), |text| quoted(&text));
                 self.replace("content", field.span, text)?;
                 return Some(parts.thinking);
             }

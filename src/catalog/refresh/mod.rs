@@ -22,7 +22,7 @@ use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
     header::{ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER},
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tower_service::Service;
 
 pub use self::{
@@ -34,7 +34,7 @@ use self::{
     report::Fault,
     schedule::{LONGEST, Pace, Schedule, freshness},
 };
-use super::{Catalog, Listing, Provider, SkipReason, Skipped, Target};
+use super::{Catalog, Listing, Provider, SkipReason, Skipped, Swap, Target};
 use crate::{
     body::{Body, BoxError},
     health::HealthMap,
@@ -63,12 +63,13 @@ const LONGEST_VALIDATOR: usize = 1024;
 ///
 /// What is known of a provider stays when it cannot be refreshed: on any status but success, a redirect, a timeout, a
 /// body that is too large or no listing, an empty listing. A listing with entries of which none is free any more
-/// takes all of its models out. Requests that are under way at a swap end as they would have. After each
-/// round the health map is [swept](HealthMap::sweep).
+/// takes all of its models out, and a model whose last day is over leaves even where no listing comes. Requests that
+/// are under way at a swap end as they would have. After each swap the health map is [swept](HealthMap::sweep).
 ///
 /// Any service can be the client; it is made ready for each request, and redirects are not followed. A
 /// provider's credential goes to its own listing, and to its own account of that key, only. Of each listing that is
-/// being read, [`max_listing`](Self::max_listing) bytes are held at most, and nothing of it afterwards but the models.
+/// being read, [`max_listing`](Self::max_listing) bytes are held at most; afterwards its models, its validators, and
+/// at most 100 of the entries that were left out.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -84,8 +85,9 @@ const LONGEST_VALIDATOR: usize = 1024;
 /// let (catalog, health) = (Catalog::new(), HealthMap::new());
 ///
 /// // Any client.
-/// let client = service_fn(async |_: Request<Body>| {
-///     Ok::<_, Infallible>(Response::new(Full::from(r#"{"data": [{"id": "small"}, {"id": "large"}]}"#)))
+/// let client = service_fn(|_: Request<Body>| async {
+///     let listing = r#"{"data": [{"id": "small"}, {"id": "large"}]}"#;
+///     Ok::<_, Infallible>(Response::new(Full::from(listing)))
 /// });
 ///
 /// let mut refresh = Refresh::new(catalog.clone(), health).provider(acme);
@@ -109,8 +111,10 @@ pub struct Refresh {
     bounds: Bounds,
     rng: Rng,
     reports: Reports,
-    on_report: Option<Box<dyn FnMut(&Report) + Send>>,
+    on_report: Option<Listener>,
 }
+
+type Listener = Box<dyn FnMut(&Report) + Send>;
 
 /// A provider, and what is kept from one time to the next.
 #[derive(Debug)]
@@ -121,6 +125,8 @@ struct Source {
     validators: Validators,
     /// When its listing was last read, or found unchanged.
     read_at: Option<SystemTime>,
+    /// Why it could not be read the last time.
+    error: Option<RefreshError>,
     account: Option<AccountStatus>,
 }
 
@@ -151,6 +157,7 @@ impl Refresh {
             schedule: Schedule::due_at(Instant::now()),
             validators: Validators::default(),
             read_at: None,
+            error: None,
             account: None,
             provider,
         };
@@ -228,6 +235,7 @@ impl Refresh {
             asks[index] = None;
             answers[index] = Some(answer);
         }
+        self.expire();
         let answers = answers.into_iter().flatten().enumerate();
         answers
             .map(|(index, answer)| self.settle(index, answer))
@@ -250,13 +258,15 @@ impl Refresh {
             |source: &Source| Some(Box::pin(Ask::when_due(source, bounds).send(client.clone())));
         let mut asks: Vec<_> = self.sources.iter().map(ask).collect();
         loop {
-            let (index, answer) = first(&mut asks).await;
-            self.settle(index, answer);
-            asks[index] = ask(&self.sources[index]);
+            self.expire();
+            if let Ok((index, answer)) = timeout(self.next_expiry(), first(&mut asks)).await {
+                self.settle(index, answer);
+                asks[index] = ask(&self.sources[index]);
+            }
         }
     }
 
-    /// Takes what a provider answered: into the catalog, its schedule, the health map and a report.
+    /// Takes what a provider answered: into its schedule, the catalog, the health map and a report.
     fn settle(&mut self, index: usize, answered: Answered) -> Report {
         let (now, wall) = (Instant::now(), self.health.wall());
         let chance = self.rng.unit();
@@ -265,14 +275,13 @@ impl Refresh {
         source.account = answered
             .account
             .and_then(|answer| AccountStatus::read(&answer, wall));
-        let judged = judge(provider, &source.validators, answered.listing, wall);
-        let (mut swap, mut listing, mut error) = (None, Listing::default(), None);
-        match judged {
+        let (mut swap, mut listing) = (None, Listing::default());
+        match judge(provider, &source.validators, answered.listing, wall) {
             Ok(good) => {
-                source
-                    .schedule
-                    .succeeded(self.pace, freshness(&good.headers), now, chance);
+                let fresh = freshness(&good.headers);
+                source.schedule.succeeded(self.pace, fresh, now, chance);
                 source.read_at = Some(wall);
+                source.error = None;
                 match good.listing {
                     Some(new) => {
                         source.validators = Validators::of(&good.headers);
@@ -284,14 +293,47 @@ impl Refresh {
             }
             Err(bad) => {
                 source.schedule.failed(self.pace, bad.pause, now, chance);
-                error = Some(RefreshError::new(bad.fault, provider));
+                source.error = Some(RefreshError::new(bad.fault, provider));
             }
         }
+        self.report(index, swap, &listing)
+    }
+
+    /// Takes out what has expired, whether its listing can be read or not.
+    fn expire(&mut self) {
+        let wall = self.health.wall();
+        for index in 0..self.sources.len() {
+            let name = self.sources[index].provider.name();
+            if let Some(swap) = self.catalog.expire(name, wall) {
+                self.report(index, Some(swap), &Listing::default());
+            }
+        }
+    }
+
+    /// How long it is until a target expires.
+    fn next_expiry(&self) -> Duration {
+        let (wall, snapshot) = (self.health.wall(), self.catalog.snapshot());
+        let ends = snapshot
+            .targets()
+            .iter()
+            .filter_map(|target| target.model().expires());
+        // Another one's that is over already is not ours to wait for.
+        let waits = ends.filter_map(|end| end.duration_since(wall).ok());
+        waits
+            .filter(|wait| !wait.is_zero())
+            .min()
+            .unwrap_or(Duration::MAX)
+    }
+
+    fn report(&mut self, index: usize, swap: Option<Swap>, listing: &Listing) -> Report {
+        let (now, wall) = (Instant::now(), self.health.wall());
+        let source = &self.sources[index];
+        let name = source.provider.name();
         let snapshot = self.catalog.snapshot();
         self.health.sweep(&snapshot);
-        let own = |target: &&Target| target.provider().name() == provider.name();
+        let own = |target: &&Target| target.id().provider() == name;
         let report = Report {
-            provider: provider.name().to_owned(),
+            provider: name.to_owned(),
             swap,
             free: snapshot.targets().iter().filter(own).count(),
             not_free: listing.not_free(),
@@ -302,9 +344,9 @@ impl Refresh {
                 .take(MOST_SKIPPED)
                 .cloned()
                 .collect(),
-            error,
+            error: source.error.clone(),
             read_at: source.read_at,
-            next: wall + (source.schedule.due - now),
+            next: wall + source.schedule.due.saturating_duration_since(now),
             account: source.account,
         };
         self.reports.keep(&report);

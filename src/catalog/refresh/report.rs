@@ -21,7 +21,7 @@ pub struct Report {
     /// The provider's name.
     pub provider: String,
     /// What changed in the catalog; `None` where its targets were left as they are: after a failure, or where the
-    /// provider says that nothing has changed.
+    /// provider says that nothing has changed. Models that have expired are reported by themselves.
     pub swap: Option<Swap>,
     /// How many free models of it are in the catalog now.
     pub free: usize,
@@ -31,7 +31,7 @@ pub struct Report {
     pub unpriced: usize,
     /// The entries that were left out for other reasons: the first 100 of them.
     pub skipped: Vec<Skipped>,
-    /// Why it could not be refreshed.
+    /// Why it could not be refreshed the last time that it was tried.
     pub error: Option<RefreshError>,
     /// When its listing was last read, or found unchanged; `None` if that never was.
     pub read_at: Option<SystemTime>,
@@ -43,28 +43,21 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { provider, free, .. } = self;
-        match (&self.error, self.swap) {
-            (Some(error), _) if *free == 0 => return write!(f, "{provider}: no models: {error}"),
-            (Some(error), _) => {
-                return write!(f, "{provider}: {free} free models as before: {error}");
-            }
-            (None, None) => return write!(f, "{provider}: {free} free models, unchanged"),
-            (None, Some(swap)) => {
-                write!(f, "{provider}: {free} free models")?;
-                if swap.added + swap.removed > 0 {
-                    write!(f, ", {} new, {} gone", swap.added, swap.removed)?;
-                }
-            }
+        write!(f, "{}: {} free models", self.provider, self.free)?;
+        if let Some(swap) = self.swap.filter(|swap| swap.added + swap.removed > 0) {
+            write!(f, ", {} new, {} gone", swap.added, swap.removed)?;
         }
         if self.free == 0 && self.not_free > 0 {
             let (not_free, unpriced) = (self.not_free, self.unpriced);
             write!(
                 f,
-                " ({not_free} not free, {unpriced} of them without a price)"
+                ", {not_free} not free ({unpriced} of them without a price)"
             )?;
         }
-        Ok(())
+        match &self.error {
+            Some(error) => write!(f, "; not refreshed: {error}"),
+            None => Ok(()),
+        }
     }
 }
 

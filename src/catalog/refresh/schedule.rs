@@ -72,7 +72,9 @@ pub(super) fn freshness(headers: &HeaderMap) -> Duration {
         let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
         match name.trim().to_ascii_lowercase().as_str() {
             "no-cache" | "no-store" => return Duration::ZERO,
-            "max-age" => granted = granted.or(Some(seconds(value.trim().trim_matches('"')))),
+            "max-age" => {
+                granted = Some(granted.unwrap_or_else(|| seconds(value.trim().trim_matches('"'))))
+            }
             _ => {}
         }
     }

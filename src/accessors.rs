@@ -1,0 +1,23 @@
+//! The way to the service inside a middleware, under the names that tower's own have.
+
+/// `get_ref`, `get_mut` and `into_inner`, for a type with an `inner: S`.
+macro_rules! accessors {
+    () => {
+        /// The inner service.
+        pub const fn get_ref(&self) -> &S {
+            &self.inner
+        }
+
+        /// The inner service, to change it.
+        pub const fn get_mut(&mut self) -> &mut S {
+            &mut self.inner
+        }
+
+        /// Gives the inner service back.
+        pub fn into_inner(self) -> S {
+            self.inner
+        }
+    };
+}
+
+pub(crate) use accessors;

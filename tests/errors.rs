@@ -1,0 +1,305 @@
+//! What a caller reads where the request itself was at fault: one OpenAI error, whoever found the fault.
+
+mod support;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use support::*;
+use tower_free_models::{FreeRule, Provider, Stack};
+
+fn alone() -> Stack {
+    seeded(targets(&["acme"], &["m"])).0
+}
+
+/// What the caller gets when the only provider answers so.
+async fn answer_to(reply: Reply) -> Whole {
+    let upstream = Upstream::script([reply]);
+    send(&alone(), &upstream, chat()).await
+}
+
+/// Checks that it is an OpenAI error, with a head that fits it, and gives the error.
+fn openai_error(whole: &Whole) -> Value {
+    assert_eq!(whole.header("content-type"), Some("application/json"));
+    if let Some(len) = whole.header("content-length") {
+        assert_eq!(len, whole.body.len().to_string());
+    }
+    let error = whole.json()["error"].clone();
+    assert!(
+        error["message"].is_string() && error["type"].is_string(),
+        "{error}"
+    );
+    for field in ["param", "code"] {
+        assert!(
+            error[field].is_null() || error[field].is_string(),
+            "{error}"
+        );
+    }
+    error
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_openai_error_goes_back_byte_for_byte() {
+    for body in [
+        r#"{ "error": { "message": "Unsupported value", "type": "invalid_request_error", "param": "n", "code": null } }"#,
+        r#"{"error":{"message":"bad","type":"x","code":"c","more":1.0},"user_id":"u"}"#,
+    ] {
+        let reply = Reply::new(400, "application/json", body).header("x-request-id", "r");
+        let whole = answer_to(reply).await;
+        assert_eq!((whole.status(), whole.text()), (400, body));
+        assert_eq!(
+            whole.header("content-length"),
+            Some(&*body.len().to_string())
+        );
+        assert_eq!(whole.header("x-request-id"), Some("r"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_envelope_comes_out_as_openai_s_with_the_provider_s_words() {
+    for (status, body, kind, message, param, code) in [
+        (
+            400,
+            r#"{"error":"prompt is odd"}"#,
+            "invalid_request_error",
+            "prompt is odd",
+            None,
+            None,
+        ),
+        (
+            422,
+            r#"{"message":"prompt is odd","type":"t","param":"prompt","code":"wrong_value"}"#,
+            "invalid_request_error",
+            "prompt is odd",
+            Some("prompt"),
+            Some("wrong_value"),
+        ),
+        (
+            422,
+            r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","top_q"],"msg":"Extra inputs are not permitted"}]},"type":"invalid_request_error","param":null,"code":null}"#,
+            "invalid_request_error",
+            "top_q: Extra inputs are not permitted",
+            Some("top_q"),
+            None,
+        ),
+        (
+            422,
+            r#"{"detail":[{"loc":["body","messages",2,"role"],"msg":"Field required"}]}"#,
+            "invalid_request_error",
+            "messages[2].role: Field required",
+            Some("messages[2].role"),
+            None,
+        ),
+        (
+            400,
+            r#"{"status":400,"title":"Bad Request","detail":"prompt is odd"}"#,
+            "invalid_request_error",
+            "Bad Request: prompt is odd",
+            None,
+            None,
+        ),
+        (
+            400,
+            r#"{"id":"5","message":"prompt is odd"}"#,
+            "invalid_request_error",
+            "prompt is odd",
+            None,
+            None,
+        ),
+        (
+            400,
+            r#"[{"error":{"code":400,"message":"prompt is odd","status":"INVALID_ARGUMENT"}}]"#,
+            "invalid_request_error",
+            "prompt is odd",
+            None,
+            Some("INVALID_ARGUMENT"),
+        ),
+        (
+            400,
+            r#"{"success":false,"errors":[{"code":7003,"message":"prompt is odd"}],"messages":[],"result":null}"#,
+            "invalid_request_error",
+            "prompt is odd",
+            None,
+            Some("7003"),
+        ),
+        (
+            418,
+            "prompt is odd",
+            "invalid_request_error",
+            "prompt is odd",
+            None,
+            None,
+        ),
+    ] {
+        let whole = answer_to(Reply::new(status, "text/plain", body)).await;
+        assert_eq!(whole.status(), status, "{body}");
+        let error = openai_error(&whole);
+        assert_eq!(error["type"], kind, "{body}");
+        assert_eq!(error["message"], message, "{body}");
+        assert_eq!(error["param"].as_str(), param, "{body}");
+        assert_eq!(error["code"].as_str(), code, "{body}");
+        let raw = serde_json::from_str(body).unwrap_or_else(|_| Value::from(body));
+        assert_eq!(
+            error["metadata"],
+            json!({ "provider": "acme", "raw": raw }),
+            "{body}"
+        );
+        assert_eq!(whole.header("x-free-attempts"), Some("1"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_web_page_is_not_shown_to_the_caller() {
+    let page = "<!DOCTYPE html><html><h1>I am a teapot</h1></html>";
+    let whole = answer_to(Reply::new(418, "text/html; charset=utf-8", page)).await;
+    assert_eq!(whole.status(), 418);
+    let message = openai_error(&whole)["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("acme") && message.contains("web page") && message.contains("418"));
+    assert!(!whole.text().contains("<h1>"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_that_described_the_old_body_do_not_stay() {
+    let reply = Reply::new(422, "text/plain", r#"{"detail":"odd"}"#)
+        .header("etag", "\"1\"")
+        .header("digest", "sha-256=x")
+        .header("content-encoding", "identity")
+        .header("x-request-id", "r");
+    let whole = answer_to(reply).await;
+    assert_eq!(openai_error(&whole)["message"], "odd");
+    for name in ["etag", "digest", "content-encoding"] {
+        assert_eq!(whole.header(name), None, "{name}");
+    }
+    assert_eq!(whole.header("x-request-id"), Some("r"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compressed_error_is_told_as_an_error_of_its_status() {
+    let reply = Reply::new(422, "application/json", vec![0x1F, 0x8B, 8, 0]);
+    let whole = answer_to(reply.header("content-encoding", "gzip")).await;
+    assert_eq!(whole.status(), 422);
+    let error = openai_error(&whole);
+    assert!(
+        error["message"].as_str().unwrap().contains("acme"),
+        "{error}"
+    );
+    assert_eq!(whole.header("content-encoding"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_inside_a_success_comes_out_the_same() {
+    for (body, status) in [
+        (r#"{"error":{"message":"odd prompt","code":422}}"#, 422),
+        (
+            r#"{"success":false,"errors":[{"code":400,"message":"odd prompt"}]}"#,
+            400,
+        ),
+        (
+            r#"{"choices":[{"message":{"content":"ha"},"finish_reason":"error","error":{"code":400,"message":"odd prompt"}}]}"#,
+            400,
+        ),
+    ] {
+        let whole = answer_to(Reply::new(200, "application/json", body).header("etag", "1")).await;
+        assert_eq!(whole.status(), status, "{body}");
+        assert_eq!(openai_error(&whole)["message"], "odd prompt", "{body}");
+        assert_eq!(whole.header("etag"), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_is_a_stream_s_first_event_comes_out_the_same() {
+    let failed = event(&json!({ "error": { "message": "odd prompt", "code": 400 } }));
+    let upstream = Upstream::script([Reply::stream([failed])]);
+    let whole = send(&alone(), &upstream, streamed_chat()).await;
+    assert_eq!(whole.status(), 400);
+    assert_eq!(openai_error(&whole)["message"], "odd prompt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_request_lacks_everywhere_comes_out_the_same() {
+    let body = r#"{"message":"This model does not support image input","code":"3051"}"#;
+    let (stack, _) = seeded(targets(&["a", "b", "c"], &["m"]));
+    let upstream = Upstream::script([Reply::new(400, "application/json", body)]);
+    let whole = send(&stack, &upstream, chat()).await;
+    assert_eq!(whole.status(), 400);
+    let error = openai_error(&whole);
+    assert_eq!(error["message"], "This model does not support image input");
+    assert_eq!(error["code"], "3051");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_caller_s_own_credential_comes_out_the_same() {
+    for (status, kind) in [(401, "authentication_error"), (403, "permission_error")] {
+        let (stack, _) = seeded([target(&bare_provider("own"), "m")]);
+        let reply = Reply::json(status, json!({ "detail": "Invalid API Key" }));
+        let whole = send(&stack, &Upstream::script([reply]), chat()).await;
+        assert_eq!(whole.status(), status);
+        let error = openai_error(&whole);
+        assert_eq!(
+            (&error["type"], &error["message"]),
+            (&json!(kind), &json!("Invalid API Key"))
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_spelling_of_a_credential_reaches_the_caller() {
+    let provider = Provider::new("acme")
+        .base_url("http://acme.test/v1")
+        .key("sk-12/3")
+        .free(FreeRule::All)
+        .build()
+        .expect("a valid provider");
+    for body in [
+        r#"{"detail":"odd key sk-12/3"}"#,
+        r#"{"detail":"odd key \u0073k-12\/3"}"#,
+        r#"{"detail":[{"loc":["body","sk-12\/3"],"msg":"odd"}],"sk\u002d12/3":1}"#,
+        "odd key sk-12/3",
+    ] {
+        let (stack, _) = seeded([target(&provider, "m")]);
+        let whole = send(
+            &stack,
+            &Upstream::script([Reply::new(422, "application/json", body)]),
+            chat(),
+        )
+        .await;
+        assert_eq!(whole.status(), 422, "{body}");
+        openai_error(&whole);
+        assert!(!whole.text().contains("sk-12/3"), "{}", whole.text());
+        assert!(whole.text().contains("[redacted]"), "{}", whole.text());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_body_is_cut_and_its_words_are_kept() {
+    let body = format!(
+        r#"{{"message":"odd prompt","echo":"{}"}}"#,
+        "x".repeat(100_000)
+    );
+    for steps in [
+        vec![Step::Data(Bytes::from(body))],
+        vec![
+            Step::Data(Bytes::from_static(br#"{"message":"odd prompt","#)),
+            Step::Break,
+        ],
+    ] {
+        let reply = Reply {
+            steps,
+            ..Reply::error(422)
+        };
+        let whole = answer_to(reply).await;
+        assert_eq!(openai_error(&whole)["message"], "odd prompt");
+        assert!(whole.body.len() < 10_000, "{}", whole.body.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pool_s_own_refusal_keeps_the_last_error_beside_it() {
+    let reply = Reply::json(503, json!({ "detail": "out of order" }));
+    let whole = answer_to(reply).await;
+    assert_eq!(whole.status(), 503);
+    let error = openai_error(&whole);
+    assert_eq!(
+        error["metadata"]["last_error"],
+        json!({ "provider": "acme", "model": "m", "status": 503, "message": "out of order" })
+    );
+}

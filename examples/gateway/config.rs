@@ -101,6 +101,9 @@ pub(crate) struct Model {
     /// The id that is sent to the provider.
     #[serde(deserialize_with = "id")]
     pub(crate) id: String,
+    /// Whether it is picked for requests that do not name it; if not, those that do get no other.
+    #[serde(default = "yes")]
+    pub(crate) random: bool,
     /// How many tokens fit, prompt and answer together.
     pub(crate) context_length: Option<u64>,
     /// How many tokens an answer may have.
@@ -311,6 +314,10 @@ impl Modality {
     }
 }
 
+fn yes() -> bool {
+    true
+}
+
 // Values that are written as text. What is expected is part of every error, whether the text makes
 // no sense or something else stands in its place.
 
@@ -370,6 +377,10 @@ fn base_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Uri>, D::Error>
             (usable && plain).then_some(Some(uri))
         },
     )
+}
+
+fn some_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    id(from).map(Some)
 }
 
 /// Names stand in headers, in logs and before the `/` of `provider/model`.

@@ -73,8 +73,9 @@
 //!
 //! # What is routed
 //!
-//! POST requests to `…/chat/completions`, `…/completions`, `…/responses`, `…/embeddings`, `…/images/generations` and
-//! `…/images/edits` with a JSON body: see [`Endpoint`]. Everything else passes through untouched and unbuffered.
+//! POST requests to `…/chat/completions`, `…/completions`, `…/responses`, `…/embeddings` and `…/images/generations`
+//! with a JSON body, to `…/images/edits` with JSON or a form, to `…/audio/transcriptions` and `…/audio/translations`
+//! with a form: see [`Endpoint`]. Everything else passes through untouched and unbuffered.
 //! `free`, `auto`, `openrouter/free`, an empty or a missing `model` mean any model; the id of a model means that one
 //! first, at any provider; `provider/id` means that model there; any other name means any. A request header
 //! `x-free-pin: true` forbids any model but the one that is named; so does a model with

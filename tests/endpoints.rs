@@ -271,6 +271,13 @@ async fn embeddings_stay_at_the_model_they_name_wherever_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_model_that_is_listed_for_text_embeds_where_it_is_asked_by_name() {
+    let (stack, _) = seeded([of("a", Model::new("m").output(["text"]))]);
+    let named = || embed(json!({ "model": "m", "input": "hi" }));
+    assert_eq!(only(&stack, named).await, ["a/m"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn embeddings_that_name_no_model_get_the_configured_one() {
     let pool = || targets(&["a", "b"], &["embed-1", "embed-2"]);
     let route = |route: FreeModelRouteLayer| route.embedding_model("b/embed-2");

@@ -199,6 +199,9 @@ fn lacks(target: &Target, named: bool, needs: &Needs) -> CapabilitySet {
     if !named && needs.hard.contains(output) && !target.model().is_for(output) {
         lacks.insert(output);
     }
+    // llama.cpp's server lists every model as one for text, also one that it embeds with. Vectors are asked for by name
+    // only, so nobody gets them from a model that was not meant.
+    lacks = lacks.difference(CapabilitySet::EMPTY.with(Capability::Embeddings));
     // OpenRouter reads files for a model that cannot, and bills that, also on a free model
     // (https://openrouter.ai/docs/features/multimodal/pdfs): here unknown is not good enough.
     let file = CapabilitySet::EMPTY.with(Capability::FileInput);

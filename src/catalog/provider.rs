@@ -411,7 +411,11 @@ impl ProviderBuilder {
                 .filter(|listing| !is_whole(listing) || at.is_some())
                 .unwrap_or(DEFAULT_LISTING),
             listing_format: known.map(|known| known.listing_format).unwrap_or_default(),
-            unlisted: known.map(|known| known.unlisted).unwrap_or_default(),
+            // They are free by the known rule, and by no other.
+            unlisted: known
+                .filter(|known| known.free == free)
+                .map(|known| known.unlisted)
+                .unwrap_or_default(),
             day: self.day.unwrap_or(known_day),
             endpoints: known.map(|known| known.endpoints),
             image_queue: (dialect.images == ImageApi::Sdapi).then(Queue::new),

@@ -76,7 +76,9 @@ impl Provider {
             match seen.entry(&*row.id) {
                 Entry::Vacant(first) => {
                     first.insert(row.raw);
-                    match Target::listed(self, row.model(), fingerprint(row.raw)) {
+                    let model = row.model();
+                    let said = fingerprint(&model, row.prices);
+                    match Target::listed(self, model, said) {
                         Ok(target) => listing.targets.push(target),
                         Err(BadId) => listing.skip(row.index, Some(&row.id), SkipReason::BadId),
                     }
@@ -290,27 +292,66 @@ impl From<serde_json::Error> for ListingError {
     }
 }
 
-fn fingerprint(raw: &str) -> u64 {
+/// A fingerprint of what was read of a row. Not of its text, in which many services write what they measure, or the time.
+fn fingerprint(model: &Model, prices: Prices) -> u64 {
     let mut hasher = DefaultHasher::new();
-    raw.hash(&mut hasher);
+    (model.fingerprint(), prices).hash(&mut hasher);
     hasher.finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::{FreeRule, KnownProvider};
 
     fn row(body: &str) -> u64 {
-        let provider = Provider::new("p").build().expect("a provider");
+        let provider = Provider::new("p").free(FreeRule::Plan).build();
+        let provider = provider.expect("a provider");
         let listing = provider.read_listing(body.as_bytes(), SystemTime::UNIX_EPOCH);
         listing.expect("a listing").targets()[0].row()
     }
 
     #[test]
-    fn the_fingerprint_of_a_row_changes_with_the_row_and_not_with_its_neighbours() {
-        let a = r#"{"id":"a","pricing":{"prompt":"0","completion":"0"}}"#;
-        let b = r#"{"id":"a","pricing":{"prompt":"0","completion":"0"},"created":1}"#;
-        assert_eq!(row(&format!("[{a}]")), row(&format!("[{a}, {{}}]")));
-        assert_ne!(row(&format!("[{a}]")), row(&format!("[{b}]")));
+    fn the_fingerprint_of_a_row_changes_with_what_is_read_of_it_and_with_nothing_else() {
+        let entry = |more: &str| {
+            row(&format!(
+                r#"[{{"id":"a","pricing":{{"prompt":"0","completion":"0"}}{more}}}, {{}}]"#
+            ))
+        };
+        let before = entry("");
+        let costs = row(r#"[{"id":"a","pricing":{"prompt":"1","completion":"0"}}]"#);
+        assert_ne!(costs, before);
+        // A server's clock, and what it measures all the time.
+        for same in [
+            r#","created":1"#,
+            r#","created":2"#,
+            r#","throughput":12.5,"first_token_latency_ms":80"#,
+            r#","providers":[{"pricing":{"input":0,"output":0},"first_token_latency_ms":80}]"#,
+        ] {
+            assert_eq!(entry(same), before, "{same}");
+        }
+        for other in [
+            r#","context_length":1000"#,
+            r#","supported_parameters":["tools"]"#,
+            r#","architecture":{"output_modalities":["image"]}"#,
+            r#","expiration_date":"2030-01-01""#,
+        ] {
+            assert_ne!(entry(other), before, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_a_listing_leaves_out_is_free_only_by_the_rule_that_says_so() {
+        let count = |rule| {
+            let other = Provider::new("zai").base_url("https://proxy.test/v1");
+            let provider = other.free(rule).build().expect("a provider");
+            let listing = provider.read_listing(br#"{"data": []}"#, SystemTime::UNIX_EPOCH);
+            listing.expect("a listing").targets().len()
+        };
+        let zai = KnownProvider::named("zai").expect("known");
+        assert_eq!(count(zai.free), zai.unlisted.len());
+        for other in [FreeRule::Priced, FreeRule::All, FreeRule::Ids(&["other"])] {
+            assert_eq!(count(other), 0, "{other:?}");
+        }
     }
 }

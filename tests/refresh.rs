@@ -544,6 +544,28 @@ async fn a_listing_that_has_validators_is_asked_for_with_them_and_a_304_keeps_it
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_out_of_the_catalog_comes_back_although_its_listing_has_not_changed() {
+    let answer = |seen: &Seen, _| match seen.parts.headers.get("if-none-match") {
+        Some(_) => Reply::new(304, "application/json", ""),
+        None => listing(&["m"]).header("etag", "\"one\""),
+    };
+    let (upstream, calls) = noted(answer);
+    let catalog = Catalog::new();
+    let running = tokio::spawn(refresh(&catalog, &[priced("p")]).run(upstream));
+    sleep(secs(700)).await;
+    catalog.remove("p");
+    sleep(secs(1200)).await;
+    assert_eq!(pool(&catalog), ["p/m"]);
+    let calls = calls.lock().unwrap();
+    let conditional = calls
+        .iter()
+        .map(|(_, _, headers)| headers.contains_key("if-none-match"));
+    let conditional: Vec<_> = conditional.collect();
+    assert_eq!(conditional, [false, true, false, true]);
+    running.abort();
+}
+
 // Health.
 
 #[tokio::test(start_paused = true)]
@@ -566,8 +588,7 @@ async fn health_survives_a_refresh() {
 
 #[tokio::test(start_paused = true)]
 async fn a_model_that_was_gone_is_tried_again_when_its_row_changes_or_comes_back() {
-    let changed =
-        json!([{ "id": "m", "pricing": { "prompt": "0", "completion": "0" }, "created": 1 }]);
+    let changed = json!([{ "id": "m", "pricing": { "prompt": "0", "completion": "0" }, "context_length": 9 }]);
     for answers in [
         vec![listing(&["m"]), Reply::json(200, changed)],
         vec![listing(&["m"]), listing(&["n"]), listing(&["m"])],
@@ -715,6 +736,28 @@ async fn an_account_that_says_nothing_is_unknown_and_no_error() {
         );
         assert_eq!(pool(&catalog), ["openrouter/a/m:free"]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_key_said_is_known_until_it_says_something_else() {
+    let told = Arc::new(Mutex::new(0));
+    let upstream = Upstream::new(move |seen| {
+        if !is_about_the_key(seen) {
+            return listing(&["a/m:free"]);
+        }
+        let mut told = told.lock().unwrap();
+        *told += 1;
+        match *told {
+            1 => Reply::json(200, json!({ "data": { "is_free_tier": true } })),
+            _ => Reply::error(500),
+        }
+    });
+    let mut refresh = refresh(&Catalog::new(), &[openrouter("openrouter")]);
+    let first = one(refresh.once(upstream.clone()).await).account;
+    advance(secs(60)).await;
+    let second = one(refresh.once(upstream).await).account;
+    assert!(first.is_some_and(|account| account.free_tier == Some(true)));
+    assert_eq!(second, first);
 }
 
 // Any client.

@@ -59,7 +59,7 @@ const LONGEST_VALIDATOR: usize = 1024;
 /// Each provider is asked on its own schedule: every [`interval`](Self::interval), but not while its last listing is
 /// fresh by its own word (`Cache-Control: max-age`, RFC 9111, up to a day), and sooner after a failure: after 30 s, then
 /// 60 s, and so on up to the interval, or when its `Retry-After` says (up to a day). It is asked only whether anything
-/// has changed, where it gave a validator (`ETag`, `Last-Modified`; RFC 9110 13).
+/// has changed, where it gave a validator (`ETag`, `Last-Modified`; RFC 9110 13) and the catalog still has models of it.
 ///
 /// What is known of a provider stays when it cannot be refreshed: on any status but success, a redirect, a timeout, a
 /// body that is too large or no listing, an empty listing. A listing with entries of which none is free any more
@@ -226,8 +226,11 @@ impl Refresh {
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let bounds = self.bounds;
-        let ask = |source: &Source| Some(Box::pin(Ask::now(source, bounds).send(client.clone())));
+        let (catalog, bounds) = (self.catalog.clone(), self.bounds);
+        let ask = |source: &Source| {
+            let ask = Ask::now(source, catalog.clone(), bounds);
+            Some(Box::pin(ask.send(client.clone())))
+        };
         let mut asks: Vec<_> = self.sources.iter().map(ask).collect();
         let mut answers: Vec<_> = asks.iter().map(|_| None).collect();
         while asks.iter().any(Option::is_some) {
@@ -253,9 +256,11 @@ impl Refresh {
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let bounds = self.bounds;
-        let ask =
-            |source: &Source| Some(Box::pin(Ask::when_due(source, bounds).send(client.clone())));
+        let (catalog, bounds) = (self.catalog.clone(), self.bounds);
+        let ask = |source: &Source| {
+            let ask = Ask::when_due(source, catalog.clone(), bounds);
+            Some(Box::pin(ask.send(client.clone())))
+        };
         let mut asks: Vec<_> = self.sources.iter().map(ask).collect();
         loop {
             self.expire();
@@ -272,11 +277,12 @@ impl Refresh {
         let chance = self.rng.unit();
         let source = &mut self.sources[index];
         let provider = &source.provider;
-        source.account = answered
-            .account
-            .and_then(|answer| AccountStatus::read(&answer, wall));
+        let account = answered.account;
+        source.account = account
+            .and_then(|answer| AccountStatus::read(&answer, wall))
+            .or(source.account);
         let (mut swap, mut listing) = (None, Listing::default());
-        match judge(provider, &source.validators, answered.listing, wall) {
+        match judge(provider, answered.conditional, answered.listing, wall) {
             Ok(good) => {
                 let fresh = freshness(&good.headers);
                 source.schedule.succeeded(self.pace, fresh, now, chance);
@@ -370,6 +376,7 @@ impl fmt::Debug for Refresh {
 /// All that it takes to ask one provider, apart from the client.
 struct Ask {
     provider: Provider,
+    catalog: Catalog,
     validators: Validators,
     bounds: Bounds,
     due: Option<Instant>,
@@ -377,24 +384,27 @@ struct Ask {
 
 /// What a provider answered.
 struct Answered {
+    /// It was only asked whether anything has changed.
+    conditional: bool,
     listing: Result<Answer, Fault>,
     account: Option<Answer>,
 }
 
 impl Ask {
-    fn now(source: &Source, bounds: Bounds) -> Self {
+    fn now(source: &Source, catalog: Catalog, bounds: Bounds) -> Self {
         Self {
             provider: source.provider.clone(),
+            catalog,
             validators: source.validators.clone(),
             bounds,
             due: None,
         }
     }
 
-    fn when_due(source: &Source, bounds: Bounds) -> Self {
+    fn when_due(source: &Source, catalog: Catalog, bounds: Bounds) -> Self {
         Self {
             due: Some(source.schedule.due),
-            ..Self::now(source, bounds)
+            ..Self::now(source, catalog, bounds)
         }
     }
 
@@ -408,9 +418,14 @@ impl Ask {
         if let Some(due) = self.due {
             sleep_until(due).await;
         }
+        // Somebody else may have taken its models out: then "nothing has changed" would never bring them back.
+        let is_there = self.catalog.snapshot().providers().contains(&self.provider);
+        let conditional = is_there && !self.validators.is_none();
         let listing = match self.provider.listing_request() {
             Some(mut request) => {
-                self.validators.ask(request.headers_mut());
+                if conditional {
+                    self.validators.ask(request.headers_mut());
+                }
                 get(client.clone(), request, self.bounds).await
             }
             None => Err(Fault::NoAddress),
@@ -419,7 +434,11 @@ impl Ask {
             Some(request) => get(client, request, ACCOUNT).await.ok(),
             None => None,
         };
-        Answered { listing, account }
+        Answered {
+            conditional,
+            listing,
+            account,
+        }
     }
 }
 
@@ -489,7 +508,7 @@ impl From<Fault> for Bad {
 
 fn judge(
     provider: &Provider,
-    validators: &Validators,
+    conditional: bool,
     answer: Result<Answer, Fault>,
     now: SystemTime,
 ) -> Result<Good, Bad> {
@@ -498,7 +517,7 @@ fn judge(
         headers,
         body,
     } = answer?;
-    if status == StatusCode::NOT_MODIFIED && !validators.is_none() {
+    if status == StatusCode::NOT_MODIFIED && conditional {
         return Ok(Good {
             listing: None,
             headers,

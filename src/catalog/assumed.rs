@@ -128,13 +128,12 @@ const FAMILIES: &[(&str, u64, u64, CapabilitySet)] = &[
     ("qwq", 32_000, 0, THINKS),
 ];
 
-/// What models like this one usually have at this provider.
-pub(super) fn of(provider: &str, model: &Model) -> Likeness {
+/// What models like this one usually have at the known service of this name.
+pub(super) fn of(service: &str, model: &Model) -> Likeness {
     // A model that is for something else takes part in nothing that is assumed of those for text.
     if model.is_guard() || !model.is_for(Capability::TextOutput) {
         return Likeness::default();
     }
-    let (service, _) = provider.split_once('#').unwrap_or((provider, ""));
     let service = SERVICES.iter().find(|(name, ..)| *name == service);
     let &(_, cut, served) = service.unwrap_or(&("", 0, NOTHING));
     let id = model

@@ -48,15 +48,15 @@ pub struct Provider(Arc<Inner>);
 
 struct Inner {
     name: Arc<str>,
+    /// The service that it is, or stands in for.
+    known: Option<&'static KnownProvider>,
     base: Option<BaseUrl>,
     key: Option<Key>,
     headers: HeaderMap,
     free: FreeRule,
     listing: &'static str,
-    listing_format: ListingFormat,
     unlisted: &'static [&'static str],
     day: Day,
-    endpoints: Option<&'static [Endpoint]>,
     dialect: Dialect,
     /// There where the server makes one image at a time.
     image_queue: Option<Arc<Queue>>,
@@ -76,6 +76,7 @@ impl Provider {
     pub fn new(name: impl Into<String>) -> ProviderBuilder {
         ProviderBuilder {
             name: name.into(),
+            known: None,
             base_url: None,
             key: None,
             account: None,
@@ -130,7 +131,9 @@ impl Provider {
     /// The format of its listing.
     #[must_use]
     pub fn listing_format(&self) -> ListingFormat {
-        self.0.listing_format
+        self.known_as()
+            .map(|known| known.listing_format)
+            .unwrap_or_default()
     }
 
     /// The request that asks for its listing, with its own credential, if it has a base URL.
@@ -154,6 +157,11 @@ impl Provider {
     #[must_use]
     pub fn free_rule(&self) -> FreeRule {
         self.0.free
+    }
+
+    /// The known service that it is, or stands in for.
+    pub(super) fn known_as(&self) -> Option<&'static KnownProvider> {
+        self.0.known
     }
 
     /// Free models that its listing leaves out.
@@ -182,8 +190,7 @@ impl Provider {
     /// Whether it serves an endpoint, if that is known.
     #[must_use]
     pub fn serves(&self, endpoint: Endpoint) -> Option<bool> {
-        let endpoints = self.0.endpoints?;
-        Some(endpoints.contains(&endpoint))
+        Some(self.known_as()?.endpoints.contains(&endpoint))
     }
 
     /// What it is doing for us, if it is a server that makes [one image at a time](ImageApi::Sdapi).
@@ -279,6 +286,7 @@ impl fmt::Debug for Provider {
 #[must_use = "a provider is made by `build`"]
 pub struct ProviderBuilder {
     name: String,
+    known: Option<&'static KnownProvider>,
     base_url: Option<String>,
     account: Option<String>,
     key: Option<String>,
@@ -289,15 +297,16 @@ pub struct ProviderBuilder {
 }
 
 impl ProviderBuilder {
-    pub(super) fn known(known: &KnownProvider) -> Self {
+    pub(super) fn known(known: &'static KnownProvider) -> Self {
         Self {
+            known: Some(known),
             base_url: Some(known.base_url.to_owned()),
             free: Some(known.free),
             ..Provider::new(known.name)
         }
     }
 
-    /// Another name, as for a second key of the same service: `openrouter#2`.
+    /// Another name, as for a second key of the same service: `openrouter#2`. What is known of the service stays.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -354,8 +363,8 @@ impl ProviderBuilder {
     /// # Errors
     ///
     /// If the name or the key cannot stand in a header, the base URL is none, there is a key and no base URL to send
-    /// it to, the rule is weaker than its host demands, a key comes with [`FreeRule::Keyless`], or a header is one that
-    /// the layers set.
+    /// it to, the rule is weaker than its host demands, a key comes with [`FreeRule::Keyless`] or, without a base URL,
+    /// the caller's would, or a header is one that the layers set.
     pub fn build(self) -> Result<Provider, ProviderError> {
         let fault = |fault| ProviderError {
             name: self.name.clone(),
@@ -372,7 +381,9 @@ impl ProviderBuilder {
         let base = url.transpose()?.as_deref().map(BaseUrl::parse);
         let base = base.transpose().map_err(|e| fault(Fault::BaseUrl(e)))?;
         let at = base.as_ref().and_then(KnownProvider::at);
-        let known = at.or_else(|| KnownProvider::named(&self.name));
+        let known = at
+            .or(self.known)
+            .or_else(|| KnownProvider::named(&self.name));
         let auth = known.map(|known| known.auth).unwrap_or_default();
         let key = self.key.as_deref().map(|key| Key::new(key, auth));
         let key = key.transpose().map_err(fault)?;
@@ -391,7 +402,8 @@ impl ProviderBuilder {
         if at.is_some_and(|at| !at.free.allows(free)) {
             return Err(fault(Fault::Rule(free)));
         }
-        if key.is_some() && free == FreeRule::Keyless {
+        // Without a base URL the caller's own key is sent.
+        if free == FreeRule::Keyless && (key.is_some() || base.is_none()) {
             return Err(fault(Fault::KeyCosts));
         }
         let known_day = known.map(|known| known.day).unwrap_or_default();
@@ -401,6 +413,7 @@ impl ProviderBuilder {
             .unwrap_or_default();
         Ok(Provider(Arc::new(Inner {
             name: self.name.into(),
+            known,
             base,
             key,
             headers: self.headers.into_iter().map(sensitive).collect(),
@@ -410,14 +423,12 @@ impl ProviderBuilder {
                 .map(|known| known.listing)
                 .filter(|listing| !is_whole(listing) || at.is_some())
                 .unwrap_or(DEFAULT_LISTING),
-            listing_format: known.map(|known| known.listing_format).unwrap_or_default(),
             // They are free by the known rule, and by no other.
             unlisted: known
                 .filter(|known| known.free == free)
                 .map(|known| known.unlisted)
                 .unwrap_or_default(),
             day: self.day.unwrap_or(known_day),
-            endpoints: known.map(|known| known.endpoints),
             image_queue: (dialect.images == ImageApi::Sdapi).then(Queue::new),
             dialect,
         })))
@@ -562,7 +573,7 @@ impl fmt::Display for ProviderError {
             Fault::Key => f.write_str("the key holds a character that no header can carry"),
             Fault::KeyWithoutBase => f.write_str("a key needs a base URL to be sent to"),
             Fault::KeyCosts => {
-                f.write_str("it is free without a key only, and bills whoever has one")
+                f.write_str("it is free without a key only, and bills whoever sends one")
             }
             Fault::Header(name) => write!(f, "the header {name} is not one to be added"),
             Fault::Rule(rule) => write!(
@@ -675,6 +686,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_of_a_service_stays_under_any_name() {
+        let known = |name| Provider::known(name).expect("a known provider");
+        let studio = known("sdnext").name("studio").key("user:password");
+        let studio = studio.build().expect("a provider");
+        assert_eq!(studio.listing_format(), ListingFormat::Checkpoints);
+        assert_eq!(studio.dialect().images, ImageApi::Sdapi);
+        assert_eq!(studio.serves(Endpoint::ChatCompletions), Some(false));
+        let credential = studio.authorization().expect("a credential");
+        assert_eq!(credential, "Basic dXNlcjpwYXNzd29yZA==");
+        let home = known("ollama").name("home").build().expect("a provider");
+        let target = home.target(Model::new("unheard-of")).expect("a target");
+        assert_eq!(target.model().context_length(), Some(4_096));
+    }
+
+    #[test]
     fn what_the_layers_set_cannot_be_added() {
         let builder = Provider::new("p").header(AUTHORIZATION, HeaderValue::from_static("x"));
         assert_eq!(fault(builder), Fault::Header(AUTHORIZATION));
@@ -739,6 +765,7 @@ mod tests {
         let ovh = || Provider::known("ovh").expect("a known provider");
         assert!(ovh().build().is_ok());
         assert_eq!(fault(ovh().key("k")), Fault::KeyCosts);
+        assert_eq!(fault(Provider::new("ovh")), Fault::KeyCosts);
         let vouched = ovh().key("k").free(FreeRule::All);
         assert_eq!(fault(vouched), Fault::Rule(FreeRule::All));
     }

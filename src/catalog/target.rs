@@ -28,7 +28,8 @@ impl Target {
     pub(super) fn listed(provider: &Provider, model: Model, row: u64) -> Result<Self, BadId> {
         BadId::check(model.id())?;
         let model = model.without(provider.dialect().lacks.iter().copied());
-        let mut like = assumed::of(provider.name(), &model);
+        let service = provider.known_as().map_or("", |known| known.name);
+        let mut like = assumed::of(service, &model);
         if provider.dialect().images == ImageApi::Sdapi {
             // Such a server has nothing else.
             like.yes.insert(Capability::ImageOutput);

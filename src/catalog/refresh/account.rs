@@ -10,10 +10,7 @@ use http::Request;
 use serde_json::Value;
 
 use super::fetch::Answer;
-use crate::{
-    body::Body,
-    catalog::{KnownProvider, Provider},
-};
+use crate::{body::Body, catalog::Provider};
 
 /// What a provider said of its key's own quota.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,10 +65,9 @@ impl DailyRequests {
 /// The request for it, where the provider has a key and is known to answer.
 pub(super) fn request(provider: &Provider) -> Option<Request<Body>> {
     let base = provider.base().filter(|_| provider.has_key())?;
-    let known = KnownProvider::at(base).or_else(|| KnownProvider::named(provider.name()))?;
     // The same headers and credential as for the listing, and always under the provider's own base.
     let mut request = provider.listing_request()?;
-    *request.uri_mut() = base.uri(known.account_status?, None);
+    *request.uri_mut() = base.uri(provider.known_as()?.account_status?, None);
     Some(request)
 }
 

@@ -525,7 +525,7 @@ proptest! {
             let _ = provider(rule).read_listing(body.to_string().as_bytes(), day(TODAY));
         }
         for known in KnownProvider::all() {
-            let provider = Provider::new(known.name).build().expect(known.name);
+            let provider = known.builder().account("0").build().expect(known.name);
             let _ = provider.read_listing(body.to_string().as_bytes(), day(TODAY));
         }
     }

@@ -625,6 +625,7 @@ async fn a_vanished_target_is_forgotten_after_a_day() {
         Catalog::from_targets([all[0].clone()]).snapshot(),
     );
     let known = || health.snapshot().targets.len();
+    health.begin(&all[1]).expect("healthy").succeed();
     health.sweep(&both);
     advance(secs(2 * 86_400)).await;
     health.sweep(&left);
@@ -639,6 +640,18 @@ async fn a_vanished_target_is_forgotten_after_a_day() {
     health.sweep(&left);
     assert_eq!(known(), 1);
     assert!(health.snapshot().target("p", "stays").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vanished_target_that_was_never_tried_is_forgotten_at_once() {
+    let health = HealthMap::seeded(7);
+    for round in 0..100 {
+        let ids = [format!("new-{round}"), format!("tried-{}", round / 50)];
+        let now = targets(&["p"], &[&*ids[0], &*ids[1]]);
+        health.sweep(&Catalog::from_targets(now.clone()).snapshot());
+        health.begin(&now[1]).expect("healthy").succeed();
+    }
+    assert_eq!(health.snapshot().targets.len(), 3);
 }
 
 #[tokio::test(start_paused = true)]

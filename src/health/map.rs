@@ -192,7 +192,8 @@ impl HealthMap {
         self.lock(Instant::now()).observe(snapshot);
     }
 
-    /// Makes the targets of a snapshot known, and forgets those that have not been in any for a day.
+    /// Makes the targets of a snapshot known, and forgets those that have not been in any for a day, or that were never
+    /// tried.
     ///
     /// What was seen to cost money stays quarantined for ever, and what has attempts in flight stays until they have
     /// ended. The day begins at the first sweep that misses a target; [`Refresh`](crate::Refresh) sweeps after each

@@ -142,16 +142,18 @@ impl State {
         }
     }
 
-    /// Forgets the targets that have not been listed for long, save those that cost money or are in use.
+    /// Forgets the targets that have not been listed for long, save those that cost money or are in use; those that
+    /// were never tried at once, for nothing is known of them: else a listing of new ids each time would fill the map.
     pub(super) fn sweep(&mut self, listed: &HashSet<&TargetId>, now: Instant) {
         self.targets.retain(|id, entry| {
             if listed.contains(id) {
                 return true;
             }
             let since = *entry.vanished.get_or_insert(now);
+            let is_remembered = now.saturating_duration_since(since) < REMEMBERED;
             entry.quarantined
                 || entry.tally.in_flight() > 0
-                || now.saturating_duration_since(since) < REMEMBERED
+                || entry.tally.started > 0 && is_remembered
         });
     }
 

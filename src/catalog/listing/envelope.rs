@@ -1,9 +1,14 @@
 //! What a listing's entries come in.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::{
+    Deserialize,
+    de::{Deserializer, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
-use super::{Fault, ListingError};
+use super::{Fault, ListingError, MOST_ENTRIES};
 
 /// The entries of a listing, whatever else it holds.
 pub(super) struct Envelope<'a> {
@@ -50,9 +55,42 @@ impl<'a> Envelope<'a> {
             // A struct can be read from an array, and a scalar is neither.
             _ => return Err(no_list()),
         };
-        Ok(Self {
-            entries: serde_json::from_str(list.get())?,
-            id_in,
-        })
+        let Entries(entries) = serde_json::from_str(list.get())?;
+        match entries.len() > MOST_ENTRIES {
+            true => Err(ListingError {
+                fault: Fault::TooMany,
+            }),
+            false => Ok(Self { entries, id_in }),
+        }
+    }
+}
+
+/// The entries of a list, of a list that is too long only so many that this is seen: what is read of an entry can be a
+/// hundred times as large as its text.
+struct Entries<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Walk;
+
+        impl<'de> Visitor<'de> for Walk {
+            type Value = Vec<&'de RawValue>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of models")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = list.next_element()? {
+                    if entries.len() <= MOST_ENTRIES {
+                        entries.push(entry);
+                    }
+                }
+                Ok(entries)
+            }
+        }
+
+        deserializer.deserialize_seq(Walk).map(Entries)
     }
 }

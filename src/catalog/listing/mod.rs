@@ -22,6 +22,9 @@ use self::{
 };
 use super::{ListingFormat, Model, Provider, Target, price::Prices, target::BadId};
 
+/// A listing with more entries than this is none. The largest known has about 650.
+const MOST_ENTRIES: usize = 20_000;
+
 impl Provider {
     /// Reads this provider's listing: the body of `GET /models`, as it was at `now`.
     ///
@@ -29,7 +32,7 @@ impl Provider {
     ///
     /// # Errors
     ///
-    /// If the body is no JSON, or holds no list of models.
+    /// If the body is no JSON, or holds no list of models, or one of more than 20,000 entries.
     ///
     /// ```
     /// use std::time::SystemTime;
@@ -262,6 +265,7 @@ pub struct ListingError {
 enum Fault {
     NotJson { line: usize, column: usize },
     NoList,
+    TooMany,
 }
 
 impl fmt::Display for ListingError {
@@ -273,6 +277,7 @@ impl fmt::Display for ListingError {
             Fault::NoList => {
                 f.write_str("the listing has no list of models: no array, and none in `data`, `models` or `result`")
             }
+            Fault::TooMany => write!(f, "the listing has more than {MOST_ENTRIES} entries"),
         }
     }
 }
@@ -338,6 +343,18 @@ mod tests {
         ] {
             assert_ne!(entry(other), before, "{other}");
         }
+    }
+
+    #[test]
+    fn a_listing_without_end_is_none() {
+        let provider = Provider::new("p").build().expect("a provider");
+        let read = |entries: usize| {
+            let body = format!("[{}]", vec!["1"; entries].join(","));
+            provider.read_listing(body.as_bytes(), SystemTime::UNIX_EPOCH)
+        };
+        assert!(read(MOST_ENTRIES).is_ok());
+        let error = read(MOST_ENTRIES + 1).expect_err("a fault");
+        assert!(error.to_string().contains("20000"), "{error}");
     }
 
     #[test]

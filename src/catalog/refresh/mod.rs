@@ -68,8 +68,8 @@ const LONGEST_VALIDATOR: usize = 1024;
 ///
 /// Any service can be the client; it is made ready for each request, and redirects are not followed. A
 /// provider's credential goes to its own listing, and to its own account of that key, only. Of each listing that is
-/// being read, [`max_listing`](Self::max_listing) bytes are held at most; afterwards its models, its validators, and
-/// at most 100 of the entries that were left out.
+/// being read, [`max_listing`](Self::max_listing) bytes are held at most, and what is read of at most 20,000 entries;
+/// afterwards its models, its validators, and at most 100 of the entries that were left out.
 ///
 /// ```
 /// use std::convert::Infallible;

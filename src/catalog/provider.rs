@@ -297,9 +297,9 @@ pub struct ProviderBuilder {
 }
 
 impl ProviderBuilder {
-    pub(super) fn known(known: &'static KnownProvider) -> Self {
+    pub(super) fn known(known: &KnownProvider) -> Self {
         Self {
-            known: Some(known),
+            known: KnownProvider::named(known.name),
             base_url: Some(known.base_url.to_owned()),
             free: Some(known.free),
             ..Provider::new(known.name)

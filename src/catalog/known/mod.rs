@@ -151,7 +151,7 @@ impl KnownProvider {
     }
 
     /// A builder that is filled in but for the key.
-    pub fn builder(&'static self) -> ProviderBuilder {
+    pub fn builder(&self) -> ProviderBuilder {
         ProviderBuilder::known(self)
     }
 

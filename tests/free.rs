@@ -18,7 +18,7 @@ use support::{
     seeded, send, streamed_chat, target, targets,
 };
 use tower::{Layer, ServiceExt};
-use tower_free_models::{Catalog, HealthMap, Model, TargetState, stack};
+use tower_free_models::{Catalog, HealthMap, Model, Provider, TargetState, stack};
 
 const PATH: &str = "/v1/chat/completions";
 
@@ -441,4 +441,21 @@ async fn a_cost_counts_in_an_answer_that_is_too_large_to_be_held_and_not_asked_f
     let target = &health.snapshot().targets[0];
     assert_eq!(target.state, TargetState::Quarantined);
     assert_eq!((target.tally.succeeded, target.tally.abandoned), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_goes_to_a_model_of_openrouter_that_is_stated_to_read_files_only() {
+    let file =
+        json!({ "type": "file", "file": { "file_data": "data:application/pdf;base64,AA==" } });
+    let body = json!({ "messages": [{ "role": "user", "content": [file] }] });
+    // Gemini is assumed to read files; elsewhere such an assumption would do.
+    let model = || Model::new("google/gemini-9-flash:free");
+    let reads = model().input(["text", "file"]);
+    for (model, status) in [(model(), 404), (reads, 200)] {
+        let openrouter = Provider::openrouter().build().expect("a provider");
+        let (stack, _) = seeded([openrouter.target(model).expect("a target")]);
+        let upstream = Upstream::script([Reply::answer("yes")]);
+        let response = send(&stack, &upstream, chat_with(body.clone())).await;
+        assert_eq!(response.status(), status, "{response:?}");
+    }
 }

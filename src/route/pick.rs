@@ -203,13 +203,13 @@ fn lacks(target: &Target, named: bool, needs: &Needs) -> CapabilitySet {
     // only, so nobody gets them from a model that was not meant.
     lacks = lacks.difference(CapabilitySet::EMPTY.with(Capability::Embeddings));
     // OpenRouter reads files for a model that cannot, and bills that, also on a free model
-    // (https://openrouter.ai/docs/features/multimodal/pdfs): here unknown is not good enough.
-    let file = CapabilitySet::EMPTY.with(Capability::FileInput);
+    // (https://openrouter.ai/docs/features/multimodal/pdfs): here neither unknown nor assumed is good enough.
+    let stated = capabilities.yes.difference(target.model().assumed());
     if target.provider().free_rule() == FreeRule::OpenRouter
         && needs.hard.contains(Capability::FileInput)
-        && !capabilities.certain(file)
+        && !stated.contains(Capability::FileInput)
     {
-        lacks = lacks.union(file);
+        lacks.insert(Capability::FileInput);
     }
     lacks
 }

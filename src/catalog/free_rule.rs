@@ -20,7 +20,8 @@ pub enum FreeRule {
     /// Only these, as far as they are not listed with a price: for a service that lists what it bills and what it does
     /// not alike.
     Ids(&'static [&'static str]),
-    /// Everything, as long as no key is sent: whoever has one is billed. A provider with this rule has no key.
+    /// Everything, as long as no key is sent: whoever has one is billed. A provider with this rule has no key,
+    /// and a base URL: without one the caller's key would be sent.
     Keyless,
     /// Everything that the account's free plan offers: the service does not bill an account that has no payment
     /// method, and refuses what the plan does not include. The prices it lists are those of another plan.

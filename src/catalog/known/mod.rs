@@ -35,9 +35,9 @@ pub struct KnownProvider {
     pub account_env: Option<&'static str>,
     /// The environment variables in which its key is usually found, the most usual first.
     pub key_env: &'static [&'static str],
-    /// Whether it answers without a key too.
+    /// Whether it answers without a key too. With [`FreeRule::Keyless`] it is free only so.
     pub keyless: bool,
-    /// Whether it is a server on one's own machine.
+    /// Whether it is a server on one's own machine: its host says nothing of what is there, so it is known by name only.
     pub local: bool,
     /// How the key is sent.
     pub auth: Auth,
@@ -46,17 +46,19 @@ pub struct KnownProvider {
     pub listing: &'static str,
     /// The format of its listing.
     pub listing_format: ListingFormat,
-    /// Free models that its listing leaves out.
+    /// Free models that its listing leaves out. They are there where its rule is `free`, and no other.
     pub unlisted: &'static [&'static str],
-    /// The endpoint under the base URL that tells of the key's own quota, where there is one.
+    /// The endpoint under the base URL that tells of the key's own quota, where there is one: see
+    /// [`AccountStatus`](crate::AccountStatus).
     pub account_status: Option<&'static str>,
-    /// What is free there.
+    /// What is free there. At its host no rule is accepted that would take more for free, unless the operator can know
+    /// better: see [`ProviderBuilder::free`].
     pub free: FreeRule,
-    /// The limits of its free plan, as far as they are known.
+    /// The limits of its free plan, as far as they are known. They inform; what is enforced is what responses say.
     pub limits: &'static [Limit],
     /// When its day ends.
     pub day: Day,
-    /// What it serves.
+    /// The endpoints that it serves. It is asked on no other one.
     pub endpoints: &'static [Endpoint],
     /// How it differs from OpenAI's API.
     pub dialect: Dialect,

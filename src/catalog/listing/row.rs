@@ -44,7 +44,8 @@ struct Fields<'a> {
     owned_by: Option<&'a RawValue>,
     #[serde(borrow)]
     pricing: Option<&'a RawValue>,
-    #[serde(borrow, rename = "isFree")]
+    // As Kilo writes it, and as others do.
+    #[serde(borrow, rename = "isFree", alias = "is_free")]
     is_free: Option<&'a RawValue>,
     #[serde(borrow)]
     alias_target: Option<&'a RawValue>,
@@ -783,18 +784,20 @@ mod tests {
 
     #[test]
     fn what_says_that_it_is_not_free_is_not() {
-        let row = |is_free: bool| {
-            json!({"data": [{"id": "acme/chat:free", "isFree": is_free,
+        let row = |name: &str, is_free: bool| {
+            json!({"data": [{"id": "acme/chat:free", name: is_free,
                 "pricing": {"prompt": "0", "completion": "0"}}]})
         };
         let kilo = Provider::known("kilo").expect("known").build();
         let kilo = kilo.expect("a provider");
-        let count = |is_free| {
-            let body = row(is_free).to_string();
-            let listing = kilo.read_listing(body.as_bytes(), SystemTime::UNIX_EPOCH);
-            listing.expect("a listing").targets().len()
-        };
-        assert_eq!((count(true), count(false)), (1, 0));
+        for name in ["isFree", "is_free"] {
+            let count = |is_free| {
+                let body = row(name, is_free).to_string();
+                let listing = kilo.read_listing(body.as_bytes(), SystemTime::UNIX_EPOCH);
+                listing.expect("a listing").targets().len()
+            };
+            assert_eq!((count(true), count(false)), (1, 0), "{name}");
+        }
     }
 
     #[test]

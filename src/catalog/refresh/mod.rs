@@ -32,7 +32,7 @@ pub use self::{
 use self::{
     fetch::{Answer, Bounds, get},
     report::Fault,
-    schedule::{LONGEST, Pace, Schedule, freshness},
+    schedule::{LONGEST, Pace, SHORTEST, Schedule, freshness},
 };
 use super::{Catalog, Listing, Provider, SkipReason, Skipped, Swap, Target};
 use crate::{
@@ -42,8 +42,9 @@ use crate::{
     rng::Rng,
 };
 
-/// No provider is asked more often than this, whatever interval is set.
-const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+/// Tokio's clock stands still while the machine is suspended, so the end of a model's last day is looked for at least
+/// this often.
+const LOOK: Duration = Duration::from_secs(600);
 /// What a key says of itself is short, comes soon, or is not worth waiting for.
 const ACCOUNT: Bounds = Bounds {
     timeout: Duration::from_secs(5),
@@ -172,12 +173,12 @@ impl Refresh {
 
     /// How often each provider is asked: 10 minutes by default, a second at least, a day at most.
     pub fn interval(mut self, interval: Duration) -> Self {
-        self.pace.interval = interval.clamp(SHORTEST_INTERVAL, LONGEST);
+        self.pace.interval = interval.clamp(SHORTEST, LONGEST);
         self
     }
 
     /// By what share of itself a wait may be longer or shorter by chance, so that many who started together do not ask
-    /// together: 0.1 by default, 0.5 at most.
+    /// together: 0.1 by default, 0.5 at most. While a listing is fresh by its own word the wait is longer only.
     pub fn jitter(mut self, share: f64) -> Self {
         // Whatever is no number is no jitter.
         self.pace.jitter = if share > 0.0 { share.min(0.5) } else { 0.0 };
@@ -264,7 +265,7 @@ impl Refresh {
         let mut asks: Vec<_> = self.sources.iter().map(ask).collect();
         loop {
             self.expire();
-            if let Ok((index, answer)) = timeout(self.next_expiry(), first(&mut asks)).await {
+            if let Ok((index, answer)) = timeout(self.next_look(), first(&mut asks)).await {
                 self.settle(index, answer);
                 asks[index] = ask(&self.sources[index]);
             }
@@ -316,8 +317,8 @@ impl Refresh {
         }
     }
 
-    /// How long it is until a target expires.
-    fn next_expiry(&self) -> Duration {
+    /// After how long a target may have expired.
+    fn next_look(&self) -> Duration {
         let (wall, snapshot) = (self.health.wall(), self.catalog.snapshot());
         let ends = snapshot
             .targets()
@@ -328,7 +329,7 @@ impl Refresh {
         waits
             .filter(|wait| !wait.is_zero())
             .min()
-            .unwrap_or(Duration::MAX)
+            .map_or(Duration::MAX, |wait| wait.min(LOOK))
     }
 
     fn report(&mut self, index: usize, swap: Option<Swap>, listing: &Listing) -> Report {
@@ -570,4 +571,27 @@ async fn first<F: Future>(futures: &mut [Option<Pin<Box<F>>>]) -> (usize, F::Out
         Poll::Pending
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_is_far_away_is_looked_for_again_and_again() {
+        let provider = Provider::new("p").build().expect("a provider");
+        let look = |row: &str| {
+            let wall = HealthMap::new().wall();
+            let listing = provider.read_listing(row.as_bytes(), wall);
+            let targets = listing.expect("a listing").into_targets();
+            assert_eq!(targets.len(), 1);
+            Refresh::new(Catalog::from_targets(targets), HealthMap::new()).next_look()
+        };
+        let prices = r#""pricing":{"prompt":0,"completion":0}"#;
+        let ends = look(&format!(
+            r#"[{{"id":"m",{prices},"expiration_date":"9998-12-31"}}]"#
+        ));
+        assert_eq!(ends, LOOK);
+        assert_eq!(look(&format!(r#"[{{"id":"m",{prices}}}]"#)), Duration::MAX);
+    }
 }

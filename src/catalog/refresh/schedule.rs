@@ -13,6 +13,8 @@ use tokio::time::Instant;
 /// After a first failure a provider is asked again after so long, then after twice as long, and so on up to its
 /// interval.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
+/// No provider is asked more often than this, whatever interval and jitter are set.
+pub(super) const SHORTEST: Duration = Duration::from_secs(1);
 /// Nothing that a provider says makes it wait for longer.
 pub(super) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -41,7 +43,8 @@ impl Schedule {
     /// The listing could be read, and says that it holds for `fresh`. `chance` is in 0..1.
     pub(super) fn succeeded(&mut self, pace: Pace, fresh: Duration, now: Instant, chance: f64) {
         self.failures = 0;
-        self.due = now + pace.spread(pace.interval, chance).max(fresh.min(LONGEST));
+        let wait = pace.spread(pace.interval, chance);
+        self.due = now + wait.max(pace.stretch(fresh.min(LONGEST), chance).min(LONGEST));
     }
 
     /// It could not, and the provider asks for a `pause`.
@@ -55,7 +58,13 @@ impl Schedule {
 
 impl Pace {
     fn spread(self, wait: Duration, chance: f64) -> Duration {
-        wait.mul_f64(1.0 + self.jitter * (2.0 * chance - 1.0))
+        let spread = wait.mul_f64(1.0 + self.jitter * (2.0 * chance - 1.0));
+        spread.max(SHORTEST)
+    }
+
+    /// The same for what must not be shorter: a listing in a shared cache is stale for all at one moment.
+    fn stretch(self, wait: Duration, chance: f64) -> Duration {
+        wait.mul_f64(1.0 + self.jitter * chance)
     }
 }
 
@@ -150,8 +159,10 @@ mod tests {
     async fn a_fresh_listing_is_left_alone_for_its_age_and_a_day_at_most() {
         let now = Instant::now();
         let mut schedule = Schedule::due_at(now);
-        schedule.succeeded(PACE, secs(3600), now, 0.5);
-        assert_eq!(schedule.due, now + secs(3600));
+        for (chance, wait) in [(0.0, 3600), (0.5, 3780), (1.0, 3960)] {
+            schedule.succeeded(PACE, secs(3600), now, chance);
+            assert_eq!(schedule.due, now + secs(wait));
+        }
         schedule.succeeded(PACE, secs(60), now, 0.5);
         assert_eq!(schedule.due, now + secs(600));
         schedule.succeeded(PACE, Duration::MAX, now, 0.5);
@@ -172,6 +183,20 @@ mod tests {
         schedule.succeeded(PACE, secs(0), now, 0.5);
         schedule.failed(PACE, secs(0), now, 0.5);
         assert_eq!(schedule.due, now + secs(30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_asked_twice_within_a_second() {
+        let now = Instant::now();
+        let pace = Pace {
+            interval: SHORTEST,
+            jitter: 0.5,
+        };
+        let mut schedule = Schedule::due_at(now);
+        schedule.succeeded(pace, secs(0), now, 0.0);
+        assert_eq!(schedule.due, now + secs(1));
+        schedule.failed(pace, secs(0), now, 0.0);
+        assert_eq!(schedule.due, now + secs(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -211,15 +211,14 @@ impl Reads for Scalar {
 }
 
 /// The error in a few words for people: at most 300 characters, none of them a control character. None if the body has
-/// none to say, or is a page for browsers.
-pub(crate) fn message(body: &[u8]) -> Option<String> {
-    let error = ErrorBody::of(body);
+/// none to say, or is a page for browsers. `redact` sees the text before it is cut: half a key is a secret too.
+pub(crate) fn message(body: &[u8], redact: impl Fn(&str) -> String) -> Option<String> {
+    let text = redact(&ErrorBody::of(body).text);
     // A router's own "Provider returned error" says less than what the provider said.
-    let text = error
-        .text
+    let text = text
         .strip_prefix("Provider returned error\n")
         .filter(|raw| !raw.is_empty())
-        .unwrap_or(&error.text);
+        .unwrap_or(&text);
     let message: String = text
         .split(|c: char| c.is_control() || c.is_whitespace())
         .filter(|word| !word.is_empty())
@@ -238,7 +237,16 @@ mod tests {
     use super::*;
 
     fn said(body: &str) -> Option<String> {
-        message(body.as_bytes())
+        message(body.as_bytes(), str::to_owned)
+    }
+
+    #[test]
+    fn a_key_is_not_cut_in_half() {
+        let words = "x".repeat(MAX_MESSAGE - 4);
+        let body = format!(r#"{{"error":"{words} \u0073k-secret"}}"#);
+        let redact = |text: &str| text.replace("sk-secret", "[redacted]");
+        let message = message(body.as_bytes(), redact).expect("a message");
+        assert!(message.ends_with("[re"), "{message}");
     }
 
     #[test]
@@ -313,7 +321,7 @@ mod tests {
         fn no_body_panics_or_grows(body in prop::collection::vec(any::<u8>(), 0..400), text in "\\PC{0,400}") {
             for body in [&body[..], text.as_bytes(), serde_json::json!({ "error": text }).to_string().as_bytes()] {
                 prop_assert!(ErrorBody::of(body).text.len() <= MAX_TEXT + 1);
-                prop_assert!(message(body).is_none_or(|message| message.chars().count() <= MAX_MESSAGE));
+                prop_assert!(message(body, str::to_owned).is_none_or(|message| message.chars().count() <= MAX_MESSAGE));
             }
         }
     }

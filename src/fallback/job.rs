@@ -258,10 +258,9 @@ impl<S: Clone, E> Job<S, E> {
         self.last = Some(LastError {
             target: target.id().clone(),
             status: failed.as_ref().map(|failed| failed.head.status),
-            message: failed
-                .as_ref()
-                .and_then(|failed| error_body::message(&failed.body))
-                .map(|message| redact_text(&message, target.provider())),
+            message: failed.as_ref().and_then(|failed| {
+                error_body::message(&failed.body, |text| redact_text(text, target.provider()))
+            }),
         });
         match outcome.kind {
             OutcomeKind::Refused if self.refused.is_some() => return self.end(OutOf::Budget),

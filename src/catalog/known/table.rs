@@ -31,6 +31,7 @@ pub(super) static KNOWN: &[KnownProvider] = &[
     OVH,
     POLLINATIONS,
     SAMBANOVA,
+    VERCEL,
     ZAI,
     // Servers on one's own machine.
     AUTOMATIC1111,
@@ -501,6 +502,21 @@ const SAMBANOVA: KnownProvider = KnownProvider {
     free: FreeRule::Priced,
     note: "Its free plan has ended: only what the listing prices at zero is used.",
     source: "freellmapi (2026-08-22); peers (402 PAYMENT_METHOD_REQUIRED, 2026-10-16)",
+    ..USUAL
+};
+
+const VERCEL: KnownProvider = KnownProvider {
+    name: "vercel",
+    base_url: "https://ai-gateway.vercel.sh/v1",
+    key_env: &[
+        "AI_GATEWAY_API_KEY",
+        "VERCEL_AI_GATEWAY_API_KEY",
+        "VERCEL_API_KEY",
+    ],
+    free: FreeRule::Suffix("-free"),
+    note: "Other models take from the credit of $5 in 30 days, and then from what was bought: an account has a card on \
+           file. 402 until it is verified.",
+    source: "peers (2026-11-21); freellmapi#296 (the card, 2026-06-16)",
     ..USUAL
 };
 

@@ -90,6 +90,8 @@ pub(crate) struct Provider {
 pub(crate) enum Free {
     /// Those whose listing states zero prices.
     Priced,
+    /// What the account's free plan offers; whoever has a payment method may be billed.
+    Plan,
     /// All: the operator vouches for them.
     All,
 }
@@ -776,12 +778,19 @@ mod tests {
     }
 
     #[test]
-    fn free_is_one_of_two_words_and_does_not_contradict_the_models() {
+    fn free_is_one_of_three_words_and_does_not_contradict_the_models() {
         assert_eq!(
             local("free = \"priced\"").unwrap().providers[0].free,
             Some(Free::Priced)
         );
-        refused(local("free = \"maybe\""), &["line 4", "`priced`", "`all`"]);
+        assert_eq!(
+            local("free = \"plan\"").unwrap().providers[0].free,
+            Some(Free::Plan)
+        );
+        refused(
+            local("free = \"maybe\""),
+            &["line 4", "`priced`", "`plan`", "`all`"],
+        );
         refused(
             local("free = \"priced\"\n[[provider.model]]\nid = \"tiny\"\n"),
             &["\"local\"", "vouches"],

@@ -46,6 +46,7 @@ impl Source {
         }
         builder = match config.free {
             Some(Free::All) => builder.free(FreeRule::All),
+            Some(Free::Plan) => builder.free(FreeRule::Plan),
             Some(Free::Priced) => builder.free(FreeRule::Priced),
             None => builder,
         };
@@ -97,6 +98,9 @@ pub(crate) async fn fill(
     if let Some(seed) = config.seed {
         refresh = refresh.seed(seed);
     }
+    if let Some(note) = may_be_billed(&sources) {
+        println!("{note}");
+    }
     for Source { provider, models } in sources {
         if models.is_empty() {
             refresh = refresh.provider(provider);
@@ -115,6 +119,21 @@ pub(crate) async fn fill(
         }
     }
     Ok(refresh.on_report(log))
+}
+
+/// Nobody but the account's owner knows whether it can be billed.
+fn may_be_billed(sources: &[Source]) -> Option<String> {
+    let on_a_plan = sources
+        .iter()
+        .map(|source| &source.provider)
+        .filter(|provider| provider.free_rule() == FreeRule::Plan);
+    let names: Vec<_> = on_a_plan.map(Provider::name).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "note: {} may bill an account that has a payment method; use keys of accounts without one",
+            names.join(", ")
+        )
+    })
 }
 
 /// What comes later is told only where it changes something.
@@ -164,4 +183,41 @@ pub(crate) fn describe(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_may_be_billed_is_told_so() {
+        let listed = |name: &str| {
+            let builder = Provider::known(name).expect("an entry").key("k");
+            Source::listed(builder).expect("a provider")
+        };
+        let sources = [listed("openrouter"), listed("groq"), listed("google")];
+        let note = may_be_billed(&sources).expect("a note");
+        assert!(note.contains("groq, google may bill"), "{note}");
+        assert_eq!(may_be_billed(&sources[..1]), None);
+    }
+
+    #[test]
+    fn a_known_provider_in_a_file_needs_its_key_and_keeps_its_ways_under_a_second_name() {
+        let from = |toml: &str| {
+            let variable = |name: &str| (name == "KEY_2").then(|| "k".to_owned());
+            let is_known = |name: &str| KnownProvider::named(name).is_some();
+            let config = Config::parse(toml, &is_known, &variable).expect("a configuration");
+            Source::from_config(&config.providers[0], &variable)
+        };
+        let error = from("[[provider]]\nname = \"groq\"").expect_err("no key");
+        assert!(error.to_string().contains("GROQ_API_KEY"), "{error}");
+        let second = from("[[provider]]\nname = \"groq#2\"\nkey_env = \"KEY_2\"");
+        let second = second.expect("a provider").provider;
+        assert_eq!(second.name(), "groq#2");
+        assert_eq!(
+            second.base().map(ToString::to_string).as_deref(),
+            Some("https://api.groq.com/openai/v1")
+        );
+        assert!(!second.dialect().fields.is_empty());
+    }
 }

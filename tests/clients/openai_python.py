@@ -237,7 +237,7 @@ def the_providers_key_is_not_in_the_error():
 
 def an_empty_pool_of_images_says_what_would_fill_it():
     error = raised(openai.NotFoundError, lambda: CLIENT.images.generate(prompt="a fox"))
-    assert error.param == "output_audio", error.body
+    assert error.param == "output_image", error.body
     assert "AUTOMATIC1111" in error.message, error
     assert_openai_shape(error.response.json())
 

@@ -207,6 +207,39 @@ async fn a_pool_that_is_for_something_else_says_what_is_missing() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_a_provider_has_not_costs_its_models_nothing_elsewhere() {
+    let upstream = Upstream::new(|seen| {
+        let path = seen.parts.uri.path();
+        match seen.target().starts_with("a/") && path == "/v1/responses" {
+            true => Reply::new(404, "text/plain", "404 page not found"),
+            false => answer_of(path),
+        }
+    });
+    let asked = || respond(json!({ "model": "a/m", "input": "hi" }));
+
+    let (stack, health) = seeded(targets(&["a", "b"], &["m", "n"]));
+    let whole = send(&stack, &upstream, asked()).await;
+    assert_eq!(whole.status(), 200, "{}", whole.text());
+    let asked_then = upstream.asked();
+    assert_eq!((asked_then.len(), &*asked_then[0]), (2, "a/m"));
+    assert!(
+        asked_then[1].starts_with("b/"),
+        "its other models are not tried"
+    );
+    assert!(
+        health
+            .snapshot()
+            .targets
+            .iter()
+            .all(|target| target.cooling.is_none())
+    );
+
+    let (stack, _) = seeded(targets(&["a"], &["m"]));
+    assert_eq!(send(&stack, &upstream, asked()).await.status(), 404);
+    assert_eq!(send(&stack, &upstream, chat()).await.status(), 200);
+}
+
 /// A target at a known provider that is known not to serve this endpoint.
 fn without(endpoint: Endpoint) -> Target {
     KnownProvider::all()

@@ -3,7 +3,7 @@
 mod support;
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderValue, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use support::*;
@@ -547,6 +547,35 @@ async fn a_response_whose_provider_has_left_the_pool_is_refused() {
         (status, &error["code"]),
         (400, &json!("previous_response_not_found"))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_the_one_model_that_will_do_cannot_go_on_with_is_refused() {
+    let (stack, _) = seeded([
+        of("a", Model::new("m")),
+        of("b", Model::new("n")),
+        of("b", Model::new("mine").random(false)),
+    ]);
+    let begin = respond(json!({ "model": "a/m", "input": "hi" }));
+    send(&stack, &healthy(), begin).await;
+    for (model, pin) in [("b/n", "true"), ("mine", "false")] {
+        let mut asked = respond(
+            json!({ "model": model, "input": "and then?", "previous_response_id": "resp_1" }),
+        );
+        asked
+            .headers_mut()
+            .insert("x-free-pin", HeaderValue::from_static(pin));
+        let (status, error) = refusal(&stack, asked).await;
+        assert_eq!(
+            (status, &error["param"]),
+            (400, &json!("previous_response_id")),
+            "{model}"
+        );
+        assert!(
+            error["message"].as_str().unwrap().contains(model),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -118,6 +118,8 @@ pub enum Lack {
     TokensPerMinute,
     /// A parameter that the body names and this model refuses.
     Parameter,
+    /// The endpoint: its provider has none of that kind.
+    Endpoint,
 }
 
 /// What an attempt came to, at the scope that its evidence supports.

@@ -3,7 +3,7 @@
 mod support;
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderValue, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use support::*;
@@ -205,6 +205,39 @@ async fn a_pool_that_is_for_something_else_says_what_is_missing() {
     ] {
         assert!(message.contains(cure), "{message}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_a_provider_has_not_costs_its_models_nothing_elsewhere() {
+    let upstream = Upstream::new(|seen| {
+        let path = seen.parts.uri.path();
+        match seen.target().starts_with("a/") && path == "/v1/responses" {
+            true => Reply::new(404, "text/plain", "404 page not found"),
+            false => answer_of(path),
+        }
+    });
+    let asked = || respond(json!({ "model": "a/m", "input": "hi" }));
+
+    let (stack, health) = seeded(targets(&["a", "b"], &["m", "n"]));
+    let whole = send(&stack, &upstream, asked()).await;
+    assert_eq!(whole.status(), 200, "{}", whole.text());
+    let asked_then = upstream.asked();
+    assert_eq!((asked_then.len(), &*asked_then[0]), (2, "a/m"));
+    assert!(
+        asked_then[1].starts_with("b/"),
+        "its other models are not tried"
+    );
+    assert!(
+        health
+            .snapshot()
+            .targets
+            .iter()
+            .all(|target| target.cooling.is_none())
+    );
+
+    let (stack, _) = seeded(targets(&["a"], &["m"]));
+    assert_eq!(send(&stack, &upstream, asked()).await.status(), 404);
+    assert_eq!(send(&stack, &upstream, chat()).await.status(), 200);
 }
 
 /// A target at a known provider that is known not to serve this endpoint.
@@ -514,6 +547,35 @@ async fn a_response_whose_provider_has_left_the_pool_is_refused() {
         (status, &error["code"]),
         (400, &json!("previous_response_not_found"))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_the_one_model_that_will_do_cannot_go_on_with_is_refused() {
+    let (stack, _) = seeded([
+        of("a", Model::new("m")),
+        of("b", Model::new("n")),
+        of("b", Model::new("mine").random(false)),
+    ]);
+    let begin = respond(json!({ "model": "a/m", "input": "hi" }));
+    send(&stack, &healthy(), begin).await;
+    for (model, pin) in [("b/n", "true"), ("mine", "false")] {
+        let mut asked = respond(
+            json!({ "model": model, "input": "and then?", "previous_response_id": "resp_1" }),
+        );
+        asked
+            .headers_mut()
+            .insert("x-free-pin", HeaderValue::from_static(pin));
+        let (status, error) = refusal(&stack, asked).await;
+        assert_eq!(
+            (status, &error["param"]),
+            (400, &json!("previous_response_id")),
+            "{model}"
+        );
+        assert!(
+            error["message"].as_str().unwrap().contains(model),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

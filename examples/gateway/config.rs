@@ -183,8 +183,8 @@ impl Config {
         for provider in &mut config.providers {
             if !names.insert(provider.name.clone()) {
                 return Err(ConfigError(format!(
-                    "two providers are named \"{}\": each needs a name of its own, also where they \
-                     are two keys of one service",
+                    "two providers are named \"{0}\": each needs a name of its own; the second key of one \
+                     service is \"{0}#2\"",
                     provider.name
                 )));
             }
@@ -389,10 +389,16 @@ fn some_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Erro
 fn name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     parsed(
         from,
-        "a name of letters, digits, \"-\", \"_\" and \".\"",
+        "a name of letters, digits, \"-\", \"_\" and \".\", with \"#2\" behind it for a second key of one service",
         |text| {
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-            (!text.is_empty() && text.bytes().all(fits)).then(|| text.to_owned())
+            let (service, key) = match text.split_once('#') {
+                Some((service, key)) => (service, Some(key)),
+                None => (text, None),
+            };
+            let counts = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_digit());
+            (!service.is_empty() && service.bytes().all(fits) && key.is_none_or(counts))
+                .then(|| text.to_owned())
         },
     )
 }
@@ -470,8 +476,8 @@ mod tests {
             "BROKEN_KEY" => Some("two\nlines".to_owned()),
             _ => None,
         };
-        Config::parse(text, &|name| name == "openrouter", &variable)
-            .map_err(|error| error.to_string())
+        let is_known = |name: &str| tower_free_models::Provider::known(name).is_some();
+        Config::parse(text, &is_known, &variable).map_err(|error| error.to_string())
     }
 
     /// A whole file of one provider with these further keys.
@@ -720,7 +726,9 @@ mod tests {
     fn provider_names_are_unique_and_fit_into_a_header() {
         let twice = "[[provider]]\nname = \"openrouter\"\n".repeat(2);
         refused(read(&twice), &["two providers", "\"openrouter\""]);
-        for name in ["", "a/b", "a b", "naïve", "a\\n"] {
+        for name in [
+            "", "a/b", "a b", "naïve", "a\\n", "#2", "a#", "a#b", "a#2#3",
+        ] {
             refused(
                 read(&format!("[[provider]]\nname = \"{name}\"\n")),
                 &["line 2", "letters, digits"],
@@ -730,6 +738,21 @@ mod tests {
             read("[[provider]]\nbase_url = \"http://a/v1\"\n"),
             &["line 1", "`name`"],
         );
+    }
+
+    #[test]
+    fn a_second_key_of_one_service_is_a_provider_of_its_own() {
+        let config = read(
+            "[[provider]]\nname = \"openrouter\"\n[[provider]]\nname = \"openrouter#2\"\nkey_env = \"LOCAL_KEY\"\n",
+        );
+        let names = config.map(|config| {
+            config
+                .providers
+                .into_iter()
+                .map(|known| known.name)
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(names.unwrap(), ["openrouter", "openrouter#2"]);
     }
 
     #[test]

@@ -50,7 +50,8 @@ impl Source {
             Some(Free::Priced) => builder.free(FreeRule::Priced),
             None => builder,
         };
-        let provider = builder.build().map_err(|error| context(&error))?;
+        // That error names the provider itself.
+        let provider = builder.build()?;
         let models = config
             .models
             .iter()
@@ -219,5 +220,27 @@ mod tests {
             Some("https://api.groq.com/openai/v1")
         );
         assert!(!second.dialect().fields.is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_provider_names_it_once() {
+        for (lines, why) in [
+            ("name = \"groq\"", "GROQ_API_KEY"),
+            ("name = \"ovh\"\nkey_env = \"KEY\"", "bills"),
+            (
+                "name = \"openrouter\"\nkey_env = \"KEY\"\n[[provider.model]]\nid = \"paid\"",
+                "paid",
+            ),
+        ] {
+            let variable = |_: &str| Some("canary".to_owned());
+            let text = format!("[[provider]]\n{lines}\n");
+            let is_known = |name: &str| Provider::known(name).is_some();
+            let config = Config::parse(&text, &is_known, &variable).unwrap();
+            let error = Source::from_config(&config.providers[0], &variable)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(why) && !error.contains("canary"), "{error}");
+            assert_eq!(error.matches("provider \"").count(), 1, "{error}");
+        }
     }
 }

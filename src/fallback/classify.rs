@@ -18,6 +18,7 @@ use crate::{
     capability::Capability,
     limits,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
+    request::Endpoint,
 };
 
 /// What is known of a failed response.
@@ -32,6 +33,8 @@ pub struct Evidence<'a> {
     pub body: &'a [u8],
     /// The time by the wall clock.
     pub now: SystemTime,
+    /// What was asked for, if that is known.
+    pub endpoint: Option<Endpoint>,
 }
 
 impl<'a> Evidence<'a> {
@@ -48,7 +51,15 @@ impl<'a> Evidence<'a> {
             headers,
             body,
             now,
+            endpoint: None,
         }
+    }
+
+    /// The same, of a request to this endpoint.
+    #[must_use]
+    pub const fn at(mut self, endpoint: Option<Endpoint>) -> Self {
+        self.endpoint = endpoint;
+        self
     }
 }
 
@@ -59,6 +70,7 @@ impl fmt::Debug for Evidence<'_> {
             .field("status", &self.status)
             .field("body", &format_args!("{} bytes", self.body.len()))
             .field("now", &self.now)
+            .field("endpoint", &self.endpoint)
             .finish_non_exhaustive()
     }
 }
@@ -211,6 +223,7 @@ impl<'a> Case<'a> {
             403 if self.is_bare() => Means::Unauthorised,
             403 => Means::Gated,
             404 if self.blames_another_parameter() => Means::Refused,
+            404 if self.may_lack_the_endpoint() => Means::Lacks(Lack::Endpoint),
             404 | 410 => Means::Gone,
             408 | 425 | 498 => Means::Unavailable,
             413 => Means::TooLong,
@@ -227,6 +240,14 @@ impl<'a> Case<'a> {
             .param
             .as_deref()
             .is_some_and(|param| param != "model")
+    }
+
+    /// Whether what is not found may be the endpoint: every server chats, but not each has the others, and one that has
+    /// not must not lose its models for chats. Who misses a model says so.
+    fn may_lack_the_endpoint(&self) -> bool {
+        let endpoint = self.evidence.endpoint;
+        endpoint.is_some_and(|endpoint| endpoint != Endpoint::ChatCompletions)
+            && !self.text.contains("model")
     }
 
     /// Whether the body gives no reason.
@@ -284,6 +305,7 @@ impl<'a> Case<'a> {
             headers,
             body,
             now,
+            ..
         } = *self.evidence;
         if !status.is_success() {
             return limits::stated(headers, body, now);

@@ -232,7 +232,7 @@ impl<S: Clone, E> Job<S, E> {
         let now = attempt.map().wall();
         self.config
             .classify
-            .classify(&Evidence::new(status, &head.headers, body, now))
+            .classify(&Evidence::new(status, &head.headers, body, now).at(self.endpoint()))
     }
 
     fn failed(&mut self, attempt: Attempt, outcome: &Outcome, failed: Option<Failed>) -> After<E> {
@@ -297,8 +297,8 @@ impl<S: Clone, E> Job<S, E> {
         }
         let of_the_provider =
             outcome.scope == Scope::Provider && outcome.kind != OutcomeKind::Unreachable;
-        let for_good =
-            outcome.kind == OutcomeKind::Refused || outcome.lack == Some(Lack::TokensPerMinute);
+        let for_good = outcome.kind == OutcomeKind::Refused
+            || matches!(outcome.lack, Some(Lack::TokensPerMinute | Lack::Endpoint));
         if for_good || of_the_provider {
             memory.avoid(target.provider().name(), !for_good);
         }

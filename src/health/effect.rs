@@ -146,7 +146,14 @@ impl State {
             Some(Lack::Capability(capability)) => entry.learn_lack(capability, event.now),
             Some(Lack::ContextLength(Some(tokens))) => entry.learn_window(tokens, event.now),
             // Without a number there is nothing to remember; a rate is no property of the model.
-            Some(Lack::ContextLength(None) | Lack::TokensPerMinute | Lack::Parameter) | None => {}
+            // What its provider lacks is no property of it either.
+            Some(
+                Lack::ContextLength(None)
+                | Lack::TokensPerMinute
+                | Lack::Parameter
+                | Lack::Endpoint,
+            )
+            | None => {}
         }
     }
 

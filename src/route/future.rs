@@ -229,6 +229,7 @@ fn upstream<R>(response: Response<R>, learner: Option<Learner>) -> Response<Resp
 fn finish<B, E>(result: Result<Response<B>, E>, info: Option<Info>) -> Result<Response<B>, E> {
     let Some(Info {
         target,
+        endpoint,
         dropped,
         adjusted,
         attempt,
@@ -240,7 +241,7 @@ fn finish<B, E>(result: Result<Response<B>, E>, info: Option<Info>) -> Result<Re
     match result {
         Ok(mut response) => {
             if let Some(attempt) = attempt {
-                finish_by_head(attempt, &response);
+                finish_by_head(attempt, endpoint, &response);
             }
             forward::clean(response.headers_mut(), &target);
             Routed {
@@ -261,7 +262,7 @@ fn finish<B, E>(result: Result<Response<B>, E>, info: Option<Info>) -> Result<Re
     }
 }
 
-fn finish_by_head<B>(attempt: Attempt, response: &Response<B>) {
+fn finish_by_head<B>(attempt: Attempt, endpoint: Endpoint, response: &Response<B>) {
     let callers_own = attempt.target().provider().takes_callers_credential()
         && matches!(response.status().as_u16(), 401..=403);
     if response.status().is_success() {
@@ -271,13 +272,8 @@ fn finish_by_head<B>(attempt: Attempt, response: &Response<B>) {
         attempt.fail(&Outcome::of(OutcomeKind::Refused));
     } else {
         let now = attempt.map().wall();
-        let outcome = DefaultClassify.classify(&Evidence::new(
-            response.status(),
-            response.headers(),
-            &[],
-            now,
-        ));
-        attempt.fail(&outcome);
+        let evidence = Evidence::new(response.status(), response.headers(), &[], now);
+        attempt.fail(&DefaultClassify.classify(&evidence.at(Some(endpoint))));
     }
 }
 

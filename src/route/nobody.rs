@@ -43,7 +43,7 @@ pub(super) fn empty_pool() -> Refusal {
 }
 
 pub(super) fn not_in_pool(name: &str, endpoint: Endpoint) -> Refusal {
-    let shown: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
+    let shown = shown(name);
     let why = match endpoint {
         Endpoint::Embeddings => "vectors of another model could not be compared with its own",
         _ => "x-free-pin forbids any other",
@@ -54,6 +54,11 @@ pub(super) fn not_in_pool(name: &str, endpoint: Endpoint) -> Refusal {
         format!("The model `{shown}` is not in the pool of free models, and {why}."),
     )
     .param("model")
+}
+
+/// A name that a caller sent, fit for a message.
+fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 /// Vectors of two models cannot be compared, so there is no model that is as good as any other.
@@ -74,6 +79,20 @@ pub(super) fn response_not_found() -> Refusal {
         "previous_response_not_found",
         "The response that `previous_response_id` names was not made through this router, or too long ago, or its \
          provider has left the pool. Send the conversation so far as `input` instead.",
+    )
+    .param("previous_response_id")
+}
+
+/// The one model that would do is not where the response is.
+pub(super) fn response_elsewhere(name: &str) -> Refusal {
+    let shown = shown(name);
+    Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "previous_response_not_found",
+        format!(
+            "The model `{shown}` is not at the provider that made the response which `previous_response_id` names, and \
+             no other model may answer. Send the conversation so far as `input` instead."
+        ),
     )
     .param("previous_response_id")
 }

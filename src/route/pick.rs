@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 
 use super::nobody::{
-    Nobody, Out, empty_pool, incapable, not_in_pool, not_now, not_served, response_not_found,
+    Nobody, Out, empty_pool, incapable, not_in_pool, not_now, not_served, response_elsewhere,
+    response_not_found,
 };
 use crate::{
     capability::{Capability, CapabilitySet},
@@ -156,14 +157,17 @@ fn pool<'a>(
             named || target.model().is_random() && !target.model().is_guard()
         })
         .collect();
-    let is_own = |&(_, target, named): &(_, &Target, bool)| named && !target.model().is_random();
-    // Whoever asks for a model of their own has no use for another.
-    let pinned = wish.pinned && name.is_some() || pool.iter().any(is_own);
+    let is_own = |target: &Target| is_named(target) && !target.model().is_random();
+    // Whoever asks for a model of their own has no use for another, also where it is not at the provider.
+    let pinned = wish.pinned && name.is_some() || snapshot.targets().iter().any(is_own);
     if pinned {
         pool.retain(|&(_, _, named)| named);
     }
     if pool.is_empty() {
         return Err(match (name.filter(|_| pinned), wish.provider) {
+            (Some(name), Some(_)) if snapshot.targets().iter().any(is_named) => {
+                response_elsewhere(name)
+            }
             (Some(name), _) => not_in_pool(name, wish.needs.endpoint),
             (None, Some(_)) => response_not_found(),
             (None, None) => empty_pool(),

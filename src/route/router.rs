@@ -46,6 +46,7 @@ pub(super) struct Router {
 /// What is known of a request that has been routed.
 pub(super) struct Info {
     pub(super) target: Target,
+    pub(super) endpoint: Endpoint,
     pub(super) dropped: Vec<String>,
     pub(super) adjusted: Vec<String>,
     /// The attempt, where there is no fallback to finish it.
@@ -130,6 +131,7 @@ impl Router {
             .then(|| self.responses.learner(target.id().provider()));
         let info = Info {
             target,
+            endpoint,
             learner,
             dropped,
             adjusted,

@@ -7,6 +7,7 @@ expects one provider that always answers 429 with `Retry-After: 7` (stub_upstrea
 never retries: what it would hide is the gateway's work.
 """
 
+import base64
 import json
 import os
 import sys
@@ -142,6 +143,46 @@ def images_are_read():
     text_of(chat(messages=[{"role": "user", "content": [words, picture]}]))
 
 
+def completions_go_on_with_a_prompt():
+    prompt = {"model": "free", "prompt": "hello"}
+    assert CLIENT.completions.create(**prompt).choices[0].text
+    pieces = [chunk.choices[0].text for chunk in CLIENT.completions.create(**prompt, stream=True)]
+    assert "hello" in "".join(pieces), pieces
+
+
+def responses_stream_and_go_on():
+    first = CLIENT.responses.create(model="free", input="hello")
+    assert first.output_text, first
+    events = list(CLIENT.responses.create(model="free", input="hello", stream=True))
+    assert events[-1].type == "response.completed", events
+    error = raised(
+        openai.BadRequestError,
+        lambda: CLIENT.responses.create(model="free", input="so?", previous_response_id="resp_0"),
+    )
+    assert error.code == "previous_response_not_found", error.body
+
+
+def vectors_are_those_of_one_model():
+    answer = CLIENT.embeddings.create(model="free", input=["hello", "world"])
+    assert len(answer.data) == 2 and len(answer.data[0].embedding) > 1, answer
+    raised(openai.NotFoundError, lambda: CLIENT.embeddings.create(model="no-such", input="hello"))
+
+
+def pictures_are_drawn_and_redrawn():
+    drawn = CLIENT.images.generate(prompt="a fox", n=2, size="64x64").data
+    pictures = [base64.b64decode(picture.b64_json) for picture in drawn]
+    assert len(pictures) == 2, drawn
+    again = CLIENT.images.edit(image=("fox.png", pictures[0]), prompt="a red fox").data
+    for picture in [*pictures, base64.b64decode(again[0].b64_json)]:
+        assert picture.startswith(b"\x89PNG"), picture[:8]
+
+
+def recordings_are_heard():
+    recording = ("hello.wav", b"RIFF")
+    for api in (CLIENT.audio.transcriptions, CLIENT.audio.translations):
+        assert "heard" in api.create(model="whisper-1", file=recording).text
+
+
 def models_are_listed_and_retrieved():
     ids = [model.id for model in CLIENT.models.list()]
     assert ids[0] == "free" and len(ids) > 1, ids
@@ -237,7 +278,7 @@ def the_providers_key_is_not_in_the_error():
 
 def an_empty_pool_of_images_says_what_would_fill_it():
     error = raised(openai.NotFoundError, lambda: CLIENT.images.generate(prompt="a fox"))
-    assert error.param == "output_audio", error.body
+    assert error.param == "output_image", error.body
     assert "AUTOMATIC1111" in error.message, error
     assert_openai_shape(error.response.json())
 
@@ -252,6 +293,11 @@ LAWS = {
         json_schema_output_parses,
         json_object_output_parses,
         images_are_read,
+        completions_go_on_with_a_prompt,
+        responses_stream_and_go_on,
+        vectors_are_those_of_one_model,
+        pictures_are_drawn_and_redrawn,
+        recordings_are_heard,
         models_are_listed_and_retrieved,
         a_listed_model_answers_when_pinned,
         thirty_chats_in_a_row_succeed,

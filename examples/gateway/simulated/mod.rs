@@ -11,9 +11,11 @@ mod chance;
 mod clock;
 mod completions;
 mod error;
+mod forms;
 mod manner;
 mod pictures;
 mod pool;
+mod recordings;
 mod request;
 mod responses;
 mod schema;
@@ -34,6 +36,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -45,6 +48,7 @@ use self::{
     manner::{Mood, Pace, Turn},
     pictures::ImageRequest,
     pool::Model,
+    recordings::RecordingRequest,
     request::ChatRequest,
     vectors::EmbeddingRequest,
     wire::Reply,
@@ -65,6 +69,9 @@ pub(crate) fn upstream(seed: u64) -> Router {
         .route("/{provider}/v1/responses", post(respond))
         .route("/{provider}/v1/embeddings", post(embed))
         .route("/{provider}/v1/images/generations", post(draw))
+        .route("/{provider}/v1/images/edits", post(draw))
+        .route("/{provider}/v1/audio/transcriptions", post(hear))
+        .route("/{provider}/v1/audio/translations", post(hear))
         // Whoever stands in front has a limit of its own.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::map_response_with_state(
@@ -158,7 +165,7 @@ async fn embed(
     Ok(Json(request.answer(body.len())).into_response())
 }
 
-/// `POST /{provider}/v1/images/generations`.
+/// `POST /{provider}/v1/images/generations` and `/images/edits`, which draws anew.
 async fn draw(
     State(upstream): State<Arc<Upstream>>,
     Path(provider): Path<String>,
@@ -167,12 +174,33 @@ async fn draw(
 ) -> Result<Response, Refusal> {
     let now = Instant::now();
     let place = upstream.admit(&provider, &headers, now)?;
-    let request: ImageRequest =
-        serde_json::from_slice(&body).map_err(|why| error::bad_request(&why))?;
+    let request: ImageRequest = read(&headers, &body)?;
     let model = place.maker(&request.model, "image")?;
     let created = u64::try_from(upstream.clock.epoch_ms(now) / 1000).unwrap_or_default();
     let by = format!("{}/{}", place.provider.name, model.id);
     Ok(Json(request.answer(created, &by)).into_response())
+}
+
+/// `POST /{provider}/v1/audio/transcriptions` and `/audio/translations`.
+async fn hear(
+    State(upstream): State<Arc<Upstream>>,
+    Path(provider): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let place = upstream.admit(&provider, &headers, Instant::now())?;
+    let request: RecordingRequest = read(&headers, &body)?;
+    let model = place.maker(&request.model, "transcription")?;
+    Ok(request.answer(&format!("{}/{}", place.provider.name, model.id)))
+}
+
+/// A request that may come as a form.
+fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Refusal> {
+    match forms::fields(headers, body) {
+        Some(fields) => serde_json::from_value(fields),
+        None => serde_json::from_slice(body),
+    }
+    .map_err(|why| error::bad_request(&why))
 }
 
 /// How one API for texts asks and answers.

@@ -1,4 +1,4 @@
-//! Who is in the pool: three providers, ten models, no prices.
+//! Who is in the pool: three providers, eleven models, no prices.
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,9 @@ pub(super) struct Model {
 const TEXT: &[&str] = &["text"];
 const VECTORS: &[&str] = &["embeddings"];
 const IMAGES: &[&str] = &["image"];
+const TRANSCRIPTS: &[&str] = &["transcription"];
 const SEES: &[&str] = &["text", "image"];
+const HEARS: &[&str] = &["audio"];
 
 const PLAIN: &[&str] = &["max_tokens", "temperature", "seed"];
 const TOOLS: &[&str] = &["max_tokens", "temperature", "tools", "tool_choice"];
@@ -80,8 +82,9 @@ pub(crate) const PROVIDERS: &[Provider] = &[
             model("crowd-24b", 65_536, 4096, TEXT, TOOLS, Manner::Busy),
             model("crack-13b", 8192, 2048, TEXT, JSON, Manner::Broken),
             model("nap-34b", 131_072, 8192, SEES, ALL, Manner::Overloaded),
-            for_output(VECTORS, EMBEDDING_MODEL, 8192),
-            for_output(IMAGES, "easel-2b", 4096),
+            for_output(VECTORS, EMBEDDING_MODEL, TEXT, 8192),
+            for_output(IMAGES, "easel-2b", SEES, 4096),
+            for_output(TRANSCRIPTS, "echo-1b", HEARS, 4096),
         ],
     },
 ];
@@ -109,6 +112,7 @@ const fn model(
 const fn for_output(
     output: &'static [&'static str],
     id: &'static str,
+    input: &'static [&'static str],
     context_length: u64,
 ) -> Model {
     Model {
@@ -117,7 +121,7 @@ const fn for_output(
             id,
             context_length,
             context_length,
-            TEXT,
+            input,
             &[],
             Manner::Steady,
         )

@@ -571,6 +571,30 @@ async fn vectors_and_images_come_from_the_models_that_make_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn forms_are_read_for_edits_and_recordings() {
+    let router = upstream(7);
+    for (endpoint, model, says) in [
+        ("/images/edits", "easel-2b", "\"b64_json\":\"iVBOR"),
+        ("/audio/transcriptions", "echo-1b", "\"text\":\"4 bytes"),
+        ("/audio/translations", "echo-1b", "\"text\":\"4 bytes"),
+    ] {
+        let part = |name, value| {
+            format!("--b\r\nContent-Disposition: form-data; name={name}\r\n\r\n{value}\r\n")
+        };
+        let body = part("\"model\"", model)
+            + &part("\"prompt\"", "a cat")
+            + &part("\"file\"; filename=\"a\"", "RIFF")
+            + "--b--\r\n";
+        let request = Request::post(format!("/sim-atlas/v1{endpoint}"))
+            .header("authorization", "Bearer sim-atlas-key")
+            .header("content-type", "multipart/form-data; boundary=b")
+            .body(Body::from(body));
+        let got = send(&router, request.unwrap()).await;
+        assert!(got.text.contains(says), "{endpoint}: {}", got.text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_model_is_listed_as_free() {
     let router = upstream(7);
     for place in PROVIDERS {

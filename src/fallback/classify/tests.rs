@@ -502,6 +502,41 @@ fn a_model_of_another_plan_is_gated_and_the_rest_of_the_plan_is_not() {
 }
 
 #[test]
+fn an_endpoint_that_is_not_there_does_not_mean_the_model() {
+    let classify = |endpoint, body: &str| {
+        let headers = HeaderMap::new();
+        let evidence = Evidence::new(StatusCode::NOT_FOUND, &headers, body.as_bytes(), now());
+        DefaultClassify.classify(&evidence.at(Some(endpoint)))
+    };
+    for body in [
+        "",
+        "404 page not found\n",
+        r#"{"detail":"Not Found"}"#,
+        r#"{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}"#,
+        "<!DOCTYPE html><pre>Cannot POST /v1/responses</pre>",
+        r#"{"error":{"message":"Unknown request URL: POST /v1/responses","code":"unknown_url"}}"#,
+    ] {
+        for endpoint in Endpoint::ALL {
+            let expected = match endpoint {
+                Endpoint::ChatCompletions => Outcome::of(Gone),
+                _ => Outcome::unfit(Lack::Endpoint),
+            };
+            assert_eq!(classify(endpoint, body), expected, "{endpoint} {body}");
+        }
+    }
+    for body in [
+        r#"{"error":{"message":"The model `m` does not exist","code":"model_not_found"}}"#,
+        r#"{"error":"no such model: m"}"#,
+    ] {
+        assert_eq!(
+            classify(Endpoint::Responses, body),
+            Outcome::of(Gone),
+            "{body}"
+        );
+    }
+}
+
+#[test]
 fn a_sampler_that_is_not_there_does_not_mean_the_model() {
     for body in [
         r#"{"detail":"Sampler not found"}"#,

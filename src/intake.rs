@@ -119,6 +119,14 @@ fn readable(headers: &HeaderMap, endpoint: Endpoint) -> Result<(), Refusal> {
             );
         }
     }
+    if let Some(kind) = headers.get(header::CONTENT_TYPE) {
+        if !is_in_ascii(kind.as_bytes()) {
+            return unsupported(
+                "The charset of the request body is not one that is read here. Send UTF-8."
+                    .to_owned(),
+            );
+        }
+    }
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let readable = match (kinds.next().map(HeaderValue::as_bytes), kinds.next()) {
         (None, _) => endpoint.takes_json(),
@@ -139,6 +147,32 @@ fn readable(headers: &HeaderMap, endpoint: Endpoint) -> Result<(), Refusal> {
     unsupported(format!(
         "The Content-Type of the request is not one that {endpoint} takes. Send {accepted}."
     ))
+}
+
+/// Whether the charset of a body, if one is stated, writes ASCII as it is.
+///
+/// In another one an upstream could read other keys in the same bytes: in UTF-7, which Node's `body-parser` knows,
+/// `+AG0-odel` is `model`.
+fn is_in_ascii(content_type: &[u8]) -> bool {
+    const CHARSETS: [&[u8]; 4] = [b"utf-8", b"utf8", b"us-ascii", b"iso-8859-1"];
+    let mut parameters = content_type.split(|&b| b == b';').skip(1);
+    parameters.all(|parameter| {
+        let mut halves = parameter.splitn(2, |&b| b == b'=').map(<[u8]>::trim_ascii);
+        let name = halves.next().unwrap_or_default().to_ascii_lowercase();
+        // `charset*` is another way to write it (RFC 2231), and whatever it says is refused.
+        let Some(rest) = name.strip_prefix(b"charset") else {
+            return true;
+        };
+        let value = halves.next().unwrap_or_default();
+        let quoted = value
+            .strip_prefix(b"\"")
+            .and_then(|value| value.strip_suffix(b"\""));
+        let value = quoted.unwrap_or(value);
+        rest.is_empty()
+            && CHARSETS
+                .iter()
+                .any(|known| value.eq_ignore_ascii_case(known))
+    })
 }
 
 /// `multipart/form-data`, with any parameters.
@@ -466,6 +500,34 @@ mod tests {
         };
         assert_eq!(with("gzip"), 415);
         assert_eq!(with("identity"), 200);
+    }
+
+    #[test]
+    fn a_charset_in_which_the_keys_could_be_others_is_unsupported() {
+        for (kind, expected) in [
+            ("application/json; charset=UTF-8", 200),
+            ("application/json;charset=\"utf-8\"; x=y", 200),
+            ("application/json; charset=iso-8859-1", 200),
+            ("application/json; charset=utf-7", 415),
+            ("application/json; Charset = \"utf-7\"", 415),
+            ("application/json; charset=utf-8; charset=utf-7", 415),
+            (
+                "application/json; x=\"; charset=utf-8\"; charset=utf-7",
+                415,
+            ),
+            ("application/json; charset*=utf-8''utf-7", 415),
+            ("application/json; charset=utf-16", 415),
+            ("application/json; charset", 415),
+        ] {
+            let headers = [(header::CONTENT_TYPE, kind)];
+            let status = status(Endpoint::ChatCompletions, &headers);
+            assert_eq!(status, expected, "{kind}");
+        }
+        let form = (
+            header::CONTENT_TYPE,
+            "multipart/form-data; boundary=x; charset=utf-7",
+        );
+        assert_eq!(status(Endpoint::AudioTranscriptions, &[form]), 415);
     }
 
     #[test]

@@ -101,8 +101,8 @@
 //! `seed`, with sides that are multiples of 8 up to 2048 pixels; a model may have
 //! [a size of its own](ModelBuilder::image_size). An answer says of each image its `media_type`, `width` and `height`,
 //! all read from its bytes, and where the server tells them its `seed` and `infotext`; `metadata` names the checkpoint
-//! that was used and its settings. What is no PNG, JPEG or WebP is a failure, and so is an answer above 64 MiB, which
-//! is held in memory with what is made of it.
+//! that was used and its settings. What is no PNG, JPEG or WebP is a failure, and so are answers to one request above
+//! 64 MiB together, which are held in memory with what is made of them.
 //!
 //! # What a response says
 //!

@@ -326,6 +326,16 @@ async fn embeddings_that_name_no_model_get_the_configured_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_configured_embedding_model_that_means_any_is_none() {
+    let pool = targets(&["a"], &["embed-1", "embed-2"]);
+    let route = |route: FreeModelRouteLayer| route.embedding_model("free");
+    let stack = stack(Catalog::from_targets(pool), HealthMap::seeded(7)).route(route);
+    let (status, error) = refusal(&stack, embed(json!({ "input": "hi" }))).await;
+    assert_eq!(status, 400, "{error}");
+    assert_eq!(error["code"], "embedding_model_required");
+}
+
+#[tokio::test(start_paused = true)]
 async fn embeddings_without_any_model_are_refused_and_those_of_a_stranger_too() {
     let (stack, _) = seeded(targets(&["a"], &["embed-1"]));
     for model in [Value::Null, json!("auto"), json!("")] {

@@ -259,6 +259,25 @@ async fn a_chat_whose_second_image_fails_is_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_answers_of_one_request_are_bounded_together() {
+    let (stack, _) = seeded([at("a", ImageApi::Chat)]);
+    let Some(Step::Data(image)) = drawing(&[&data_url()], json!(null)).steps.pop() else {
+        panic!("a body");
+    };
+    let large = [&image[..], &vec![b' '; 33 << 20]].concat();
+    let reply = Reply {
+        steps: vec![Step::Data(large.into())],
+        ..drawing(&[], json!(null))
+    };
+    let upstream = Upstream::script([reply]);
+    for (n, status) in [(1, 200), (2, 503)] {
+        let whole = send(&stack, &upstream, request(json!({ "n": n }))).await;
+        assert_eq!(whole.status(), status, "{whole:?}");
+    }
+    assert_eq!(upstream.calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_image_that_cost_money_quarantines() {
     let usage = json!({ "prompt_tokens": 1, "cost": 0.04 });
     let by_images = json!({ "created": 1, "data": [{ "b64_json": drawn(8, 8) }], "usage": usage });
@@ -284,6 +303,25 @@ async fn an_image_that_cost_money_quarantines() {
         let seen = upstream.seen.lock().unwrap();
         assert_eq!(seen.len(), 1, "{api:?}");
         assert_eq!(seen[0].parts.uri.path(), path);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cost_money_quarantines_even_if_it_is_no_image() {
+    let usage = json!({ "prompt_tokens": 1, "cost": 0.04 });
+    let by_images = json!({ "data": [{ "b64_json": "AAAA" }], "usage": usage });
+    for (api, reply) in [
+        (
+            ImageApi::Chat,
+            drawing(&["data:image/png;base64,AAAA"], usage.clone()),
+        ),
+        (ImageApi::OpenRouter, Reply::json(200, by_images)),
+    ] {
+        let (stack, health) = seeded([at("a", api)]);
+        let upstream = Upstream::script([reply]);
+        send(&stack, &upstream, request(json!({}))).await;
+        assert_eq!(state_of(&health, "a"), TargetState::Quarantined, "{api:?}");
+        assert_eq!(upstream.calls(), 1, "{api:?}");
     }
 }
 

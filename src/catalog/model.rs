@@ -33,6 +33,8 @@ pub struct Model {
     image_size: Option<(u32, u32)>,
     random: bool,
     guard: bool,
+    /// What its id says that it answers with.
+    likely_kind: Option<Capability>,
     created: Option<u64>,
     expires: Option<SystemTime>,
     owned_by: Option<String>,
@@ -126,6 +128,7 @@ impl Model {
         let id = id.into();
         ModelBuilder(Self {
             guard: names_a_guard(&id),
+            likely_kind: assumed_output(&id),
             id,
             context_length: None,
             max_output: None,
@@ -213,7 +216,7 @@ impl Model {
     #[must_use]
     pub fn is_for(&self, output: Capability) -> bool {
         let Capabilities { yes, no } = self.capabilities;
-        yes.contains(output) || !no.contains(output) && assumed_output(&self.id) == Some(output)
+        yes.contains(output) || !no.contains(output) && self.likely_kind == Some(output)
     }
 
     /// When it was made, in seconds since 1970, if it is known.
@@ -249,6 +252,7 @@ impl Model {
             // Of some servers (llama.cpp, vLLM) the moment at which they were asked.
             created: _,
             // The same for the same id, until the crate changes its mind.
+            likely_kind: _,
             assumed: _,
         } = self;
         let mut hasher = DefaultHasher::new();

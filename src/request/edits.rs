@@ -102,8 +102,8 @@ impl<'a> EditsReader<'a> {
             }
             (3, Event::Key(key)) if self.within == Within::Message => {
                 let room = self.messages.list.len() < MAX_MESSAGE_FIELDS;
-                let name = || MESSAGE_FIELDS.into_iter().find(|name| key.name() == *name);
-                self.messages.key(token, name().filter(|_| room));
+                let field = message_field(&key.name()).filter(|_| room);
+                self.messages.key(token, field);
             }
             (3, _) if self.within == Within::Message => self.messages.value(token),
             _ => {}
@@ -173,6 +173,15 @@ impl<'a> EditsReader<'a> {
             _ => {}
         }
     }
+}
+
+/// Which of [`MESSAGE_FIELDS`] this is.
+fn message_field(name: &str) -> Option<&'static str> {
+    // What nearly every message has needs no search.
+    if let "role" | "content" = name {
+        return None;
+    }
+    MESSAGE_FIELDS.into_iter().find(|known| *known == name)
 }
 
 /// The members of a body that can change, as they are kept for all attempts.

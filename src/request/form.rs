@@ -190,17 +190,15 @@ fn delimiters(body: &[u8], boundary: &str) -> Result<Vec<Delimiter>, ScanError> 
             Some(rest) => (rest, true),
             None => (rest, false),
         };
-        // Spaces may follow (RFC 2046: "transport padding").
-        let padding = rest.iter().take_while(|byte| b" \t".contains(byte)).count();
-        let line = &rest[padding..];
-        if line.starts_with(b"\n") {
+        if rest.starts_with(b"\n") {
             return Err(ScanError::Form("a line break in it is no CRLF"));
         }
-        if !(line.starts_with(b"\r\n") || closes && line.is_empty()) {
+        // RFC 2046 allows spaces in between; no client sends any, and not every upstream reads them.
+        if !(rest.starts_with(b"\r\n") || closes && rest.is_empty()) {
             return Err(ScanError::Form("a line in it only begins like a delimiter"));
         }
         ended = closes;
-        let next_line = body.len() - line.len() + 2;
+        let next_line = body.len() - rest.len() + 2;
         found.push(Delimiter { start, next_line });
     }
     match ended {
@@ -216,17 +214,26 @@ fn boundary(content_type: &[u8]) -> Result<String, ScanError> {
     let Ok(text) = std::str::from_utf8(content_type) else {
         return Err(missing);
     };
-    let mut stated = parameters(text, true)
-        .into_iter()
-        .filter(|(name, _)| name.eq_ignore_ascii_case("boundary"));
-    let (Some((_, boundary)), None) = (stated.next(), stated.next()) else {
-        return Err(missing);
+    // Taken apart without regard to quotes, so that nobody who heeds them finds another one. `boundary*` is another way
+    // to write it (RFC 2231).
+    let mut stated = text
+        .split(';')
+        .filter_map(|parameter| parameter.split_once('='))
+        .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim()))
+        .filter(|(name, _)| name.starts_with("boundary"));
+    let boundary = match (stated.next(), stated.next()) {
+        (Some((name, boundary)), None) if name == "boundary" => boundary,
+        _ => return Err(missing),
     };
+    let quoted = boundary.strip_prefix('"');
+    let boundary = quoted
+        .and_then(|quoted| quoted.strip_suffix('"'))
+        .unwrap_or(boundary);
     let may = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&byte);
     if boundary.is_empty() || boundary.len() > LONGEST_BOUNDARY || !boundary.bytes().all(may) {
         return Err(ScanError::Form("its boundary is none"));
     }
-    Ok(boundary)
+    Ok(boundary.to_owned())
 }
 
 /// The headers of a part, and its content.
@@ -338,7 +345,8 @@ fn unescape_percent(name: &str) -> String {
 /// Whether an upstream could take a part of this name for `field`: `models[]` and `models[0]` are lists of that name.
 fn folds_to(name: &str, field: &str) -> bool {
     let (name, _) = name.split_once('[').unwrap_or((name, ""));
-    let raw = name.trim();
+    // Python's `email`, by which Starlette reads forms, takes angle brackets for quotes.
+    let raw = name.trim().trim_start_matches('<').trim_end_matches('>');
     let text = Text {
         raw,
         escaped: false,
@@ -412,6 +420,7 @@ mod tests {
             "Content-Disposition: form-data; name=\"mo\\del\"",
             "Content-Disposition: form-data; name=\"mod%65l\"",
             "Content-Disposition: form-data; name=\"model[]\"",
+            "Content-Disposition: form-data; name=<model>",
             "Content-Disposition: form-data; name=\"MODEL\"; filename=\"a;b.txt\"",
             "Content-Disposition: form-data; filename=\"C:\\\"; name=\"model\"",
             "Content-Disposition: form-data; name=x; name=model",
@@ -521,6 +530,8 @@ mod tests {
             (good.replace("--XX--", "--XX"), "closing delimiter"),
             (good.replace("--XX--", "--XX-"), "like a delimiter"),
             (good.replace("--XX\r\n", "--XXX\r\n"), "like a delimiter"),
+            (good.replace("--XX\r\n", "--XX \r\n"), "like a delimiter"),
+            (good.replace("--XX--", "--XX--\t"), "like a delimiter"),
             (good.replace("\r\n", "\n"), "no CRLF"),
             (good.replace("1\r\n--XX", "1\n--XX"), "no CRLF"),
             (format!("{good}{good}"), "after its end"),
@@ -557,6 +568,12 @@ mod tests {
             ),
             ("multipart/form-data; Boundary = \"a=b\" ; x=y", Some("a=b")),
             ("multipart/form-data; boundary=a b", None),
+            ("multipart/form-data; boundary=\"a\\b\"", None),
+            ("multipart/form-data; boundary=a\"b\"", None),
+            ("multipart/form-data; boundary=\"\"a", None),
+            ("multipart/form-data; boundary=a; boundary*=utf-8''b", None),
+            ("multipart/form-data; boundary*0=a; boundary=b", None),
+            ("multipart/form-data; x=\"; boundary=a\"; boundary=b", None),
             ("multipart/form-data", None),
             ("multipart/form-data; boundary=", None),
             ("multipart/form-data; boundary=a; boundary=b", None),

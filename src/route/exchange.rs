@@ -27,8 +27,9 @@ use crate::{
     readied::Readied,
 };
 
-/// The largest answer that is read: ten images of a megabyte or two, in base64, and as much again.
-const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
+/// How large the answers of one exchange may be together, since images of all of them may be held: ten images of a
+/// megabyte or two, in base64, and as much again.
+const LARGEST_ANSWERS: usize = 64 * 1024 * 1024;
 /// The largest report of a server's progress: it is a few numbers.
 const LARGEST_REPORT: usize = 64 * 1024;
 /// How often a server is asked how far it is.
@@ -88,6 +89,8 @@ pin_project! {
         #[pin]
         watch: Option<Watch<S, F, R>>,
         turn: Option<Turn>,
+        // How many bytes of answers may still come.
+        room: usize,
     }
 }
 
@@ -107,32 +110,34 @@ where
     pub(super) fn new(job: Job, service: S) -> Self {
         let ask = job.translation.first();
         let spare = service.clone();
-        let stage = stage(&job, Readied::ready(service), ask);
+        let room = LARGEST_ANSWERS;
+        let stage = stage(&job, Readied::ready(service), ask, room);
         Self {
             job,
             spare,
             stage,
             watch: None,
             turn: None,
+            room,
         }
     }
 }
 
 /// Asks, or waits for the turn to. Readiness is not held that long.
-fn stage<S, F, R>(job: &Job, service: Readied<S>, ask: Ask) -> Stage<S, F, R> {
+fn stage<S, F, R>(job: &Job, service: Readied<S>, ask: Ask, room: usize) -> Stage<S, F, R> {
     match job.target.provider().queue().filter(|_| ask.in_turn) {
         Some(queue) => Stage::Waiting {
             waiting: queue.wait(),
             ask: Some(ask),
         },
-        None => asking(job, service, ask),
+        None => asking(job, service, ask, room),
     }
 }
 
-fn asking<S, F, R>(job: &Job, service: Readied<S>, ask: Ask) -> Stage<S, F, R> {
+fn asking<S, F, R>(job: &Job, service: Readied<S>, ask: Ask, room: usize) -> Stage<S, F, R> {
     let request = job.request(ask.method, ask.path, None, ask.body);
     Stage::Asking {
-        call: Call::new(service, request, LARGEST_ANSWER),
+        call: Call::new(service, request, room),
     }
 }
 
@@ -157,7 +162,12 @@ where
                         this.watch
                             .set(Some(Watch::new(progress, this.spare.clone())));
                     }
-                    asking(this.job, Readied::unready(this.spare.clone()), ask)
+                    asking(
+                        this.job,
+                        Readied::unready(this.spare.clone()),
+                        ask,
+                        *this.room,
+                    )
                 }
                 StageProj::Asking { call } => {
                     let Poll::Ready(answer) = call.poll(cx) else {
@@ -170,10 +180,17 @@ where
                     };
                     this.watch.set(None);
                     *this.turn = None;
-                    match follow(this.job, answer?) {
-                        Next::Ask(ask) => {
-                            stage(this.job, Readied::unready(this.spare.clone()), ask)
-                        }
+                    let answer = answer?;
+                    if let Ok(answer) = &answer {
+                        *this.room = this.room.saturating_sub(answer.body().len());
+                    }
+                    match follow(this.job, answer) {
+                        Next::Ask(ask) => stage(
+                            this.job,
+                            Readied::unready(this.spare.clone()),
+                            ask,
+                            *this.room,
+                        ),
                         Next::Answer(answer) => return Poll::Ready(Ok(answer)),
                     }
                 }
@@ -208,7 +225,7 @@ fn follow(job: &mut Job, answer: Result<Response<Bytes>, Unread>) -> Next {
 
 fn refusal(unread: Unread) -> Refusal {
     let why = match unread {
-        Unread::TooLarge => format!("is larger than {LARGEST_ANSWER} bytes"),
+        Unread::TooLarge => format!("is larger than the {LARGEST_ANSWERS} bytes that are read"),
         Unread::BrokeOff => "broke off before its end".to_owned(),
     };
     let message = format!("The provider's answer {why}.");

@@ -186,6 +186,7 @@ impl Router {
             wish.pinned = true;
             if wish.requested.is_none_or(means_any) {
                 let model = self.embedding_model.as_deref();
+                let model = model.filter(|model| !means_any(model));
                 wish.requested = Some(model.ok_or_else(no_embedding_model)?);
             }
         }

@@ -228,6 +228,18 @@ fn length(picture: &Picture) -> usize {
     }
 }
 
+/// The images of an answer. What cost money is never a mere failure: that it did must be seen, so an answer with an image
+/// that is none becomes one without images.
+pub(super) fn unless_paid_for(
+    pictures: Result<Vec<Picture>, Refusal>,
+    billed: bool,
+) -> Result<Vec<Picture>, Refusal> {
+    match pictures {
+        Err(_) if billed => Ok(Vec::new()),
+        pictures => pictures,
+    }
+}
+
 /// The usage of an answer in the words of OpenAI's images (its openapi.yaml, `ImageGenUsage`), added to what was used
 /// before. What it cost stays as it is: it must be seen.
 pub(super) fn add_usage(before: Option<Value>, more: &Value) -> Option<Value> {

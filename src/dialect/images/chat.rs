@@ -7,7 +7,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     Ask, Step,
-    answer::{Answer, Image, Picture, Text, add_usage},
+    answer::{Answer, Image, Picture, Text, add_usage, unless_paid_for},
     request::{ImageRequest, Size},
 };
 use crate::{
@@ -103,19 +103,21 @@ impl Chat {
         let Ok(Completion { choices, usage }) = serde_json::from_slice(body) else {
             return Ok(Step::Pass);
         };
-        let before = self.pictures.len();
-        for message in choices.iter().filter_map(|choice| choice.message.as_ref()) {
-            for url in urls(message, body) {
-                self.pictures.push(Image::from_url(&url)?.into());
-            }
-        }
         let answer::Answer { verdict, billed } = answer::read(body);
-        if self.pictures.len() == before {
+        let images = choices
+            .iter()
+            .filter_map(|choice| choice.message.as_ref())
+            .flat_map(|message| urls(message, body))
+            .map(|url| Image::from_url(&url).map(Picture::from))
+            .collect();
+        let images: Vec<_> = unless_paid_for(images, billed)?;
+        if images.is_empty() {
             if verdict == Verdict::Error {
                 return Ok(Step::Pass);
             }
             self.pictures.clear();
         }
+        self.pictures.extend(images);
         self.usage = add_usage(self.usage.take(), &usage);
         self.pictures.truncate(self.wanted);
         // What costs is not asked again.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Ask, Step,
-    answer::{Answer, Image, Picture, Text, add_usage},
+    answer::{Answer, Image, Picture, Text, add_usage, unless_paid_for},
     request::ImageRequest,
 };
 use crate::{
@@ -77,7 +77,8 @@ impl OpenRouter {
         let Ok(Images { data, usage }) = serde_json::from_slice(body) else {
             return Ok(Step::Pass);
         };
-        if data.is_empty() && answer::read(body).verdict == Verdict::Error {
+        let answer::Answer { verdict, billed } = answer::read(body);
+        if data.is_empty() && verdict == Verdict::Error {
             return Ok(Step::Pass);
         }
         let image = |entry: Entry<'_>| match (entry.b64_json, entry.url) {
@@ -89,7 +90,8 @@ impl OpenRouter {
             .into_iter()
             .filter_map(image)
             .map(|image| image.map(Picture::from))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect();
+        let pictures = unless_paid_for(pictures, billed)?;
         let answer = Answer {
             created,
             pictures: &pictures,

@@ -547,6 +547,26 @@ async fn a_server_of_images_gets_one_request_at_a_time_and_the_others_are_seen_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_is_not_at_fault_for_those_that_wait_too_long_for_their_turn() {
+    let target = studio();
+    let id = target.id().clone();
+    let (stack, health) = seeded([target]);
+    let patience = GENERATION * 3 / 2;
+    let stack = stack.fallback(|layer| layer.answer_timeout(patience));
+    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let requests: Vec<_> = (0..3).map(|_| begin(&stack, &sdnext)).collect();
+    let mut statuses = Vec::new();
+    for request in requests {
+        statuses.push(request.await.expect("an answer").status());
+    }
+    assert_eq!(statuses, [200, 503, 503]);
+    let snapshot = health.snapshot();
+    let tally = snapshot.targets.iter().find(|known| known.id == id);
+    let tally = tally.expect("an entry").tally;
+    assert_eq!((tally.succeeded, tally.failed, tally.abandoned), (1, 0, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn progress_can_be_read_while_an_image_is_made() {
     let target = studio();
     let provider = target.provider().clone();

@@ -252,7 +252,12 @@ impl<S: Clone, E> Job<S, E> {
         self.remember(&target, outcome);
         let map = attempt.map().clone();
         // Before the next pick, so that it sees this.
-        attempt.fail(outcome);
+        if outcome.kind == OutcomeKind::TooSlow && attempt.was_in_line() {
+            // It had only what others left of the time: no fault of its own.
+            drop(attempt);
+        } else {
+            attempt.fail(outcome);
+        }
         let end = map.end_of_limit(&target);
         self.limit = [self.limit, end].into_iter().flatten().min();
         self.last = Some(LastError {

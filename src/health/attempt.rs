@@ -1,6 +1,13 @@
 //! One call of the inner service, for one target.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -25,6 +32,8 @@ pub struct Attempt {
     /// When its first content came.
     pub(super) committed: Option<Instant>,
     pub(super) ended: bool,
+    /// Whether it had to wait for a turn at its server, where there are turns.
+    pub(super) in_line: Option<Arc<AtomicBool>>,
 }
 
 impl Attempt {
@@ -46,6 +55,17 @@ impl Attempt {
 
     pub(crate) const fn map(&self) -> &HealthMap {
         &self.map
+    }
+
+    /// For whoever sends it in turn: set once it has to wait for that.
+    pub(crate) fn line(&mut self) -> Arc<AtomicBool> {
+        Arc::clone(self.in_line.get_or_insert_default())
+    }
+
+    /// Whether others were before it at its server, and took of its time.
+    pub(crate) fn was_in_line(&self) -> bool {
+        let in_line = self.in_line.as_ref();
+        in_line.is_some_and(|in_line| in_line.load(Ordering::Relaxed))
     }
 
     /// An answer has begun: ends the target's probation. How soon it came is recorded once the answer is whole: a

@@ -110,6 +110,7 @@ impl HealthMap {
             began: now,
             committed: None,
             ended: false,
+            in_line: None,
         })
     }
 

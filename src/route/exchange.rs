@@ -3,7 +3,11 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -42,6 +46,8 @@ pub(super) struct Job {
     pub(super) parts: Parts,
     pub(super) target: Target,
     pub(super) health: HealthMap,
+    /// Set if the attempt has to wait for its turn.
+    pub(super) in_line: Arc<AtomicBool>,
     /// Its place in the memory that all bodies may take: the translation holds what was in the body.
     pub(super) _held: Held,
 }
@@ -153,7 +159,10 @@ where
         loop {
             let next = match this.stage.as_mut().project() {
                 StageProj::Waiting { waiting, ask } => {
-                    let turn = ready!(Pin::new(waiting).poll(cx));
+                    let Poll::Ready(turn) = Pin::new(waiting).poll(cx) else {
+                        this.job.in_line.store(true, Ordering::Relaxed);
+                        return Poll::Pending;
+                    };
                     let Some(ask) = ask.take() else {
                         return Poll::Pending;
                     };

@@ -104,7 +104,7 @@ impl Router {
         let alone = Session::default();
         let session = slot.as_ref().map_or(&alone, AttemptSlot::session);
         let envelope = scan(session, bytes, endpoint, &parts.headers)?;
-        let attempt = self.pick(&envelope, &parts.headers, session, slot.as_ref())?;
+        let mut attempt = self.pick(&envelope, &parts.headers, session, slot.as_ref())?;
         let target = attempt.target().clone();
         let recipient = Recipient {
             model: target.model().id(),
@@ -117,6 +117,8 @@ impl Router {
             adjusted,
         } = envelope.rewrite(bytes, &recipient);
         forward::address(&mut parts, &target, endpoint, body.len(), &self.identity);
+        let translation = translate(endpoint, &target, bytes)
+            .map(|translation| translation.map(|translation| (translation, attempt.line())));
         let attempt = match slot {
             Some(slot) => {
                 slot.fill(attempt);
@@ -137,13 +139,14 @@ impl Router {
             adjusted,
             attempt,
         };
-        let plan = match translation(endpoint, &info.target, bytes) {
+        let plan = match translation {
             Ok(None) => Plan::Send(Request::from_parts(parts, Body::whole(body, Some(held)))),
-            Ok(Some(translation)) => Plan::Translate(Box::new(exchange::Job {
+            Ok(Some((translation, in_line))) => Plan::Translate(Box::new(exchange::Job {
                 translation,
                 parts,
                 target: info.target.clone(),
                 health: self.health.clone(),
+                in_line,
                 _held: held,
             })),
             Err(refusal) => Plan::Refuse(refusal),
@@ -205,7 +208,7 @@ impl Router {
 }
 
 /// What to send in place of the request, where its provider has another way to be asked for it.
-fn translation(
+fn translate(
     endpoint: Endpoint,
     target: &Target,
     bytes: &Bytes,

@@ -210,7 +210,12 @@ async fn what_a_translated_attempt_fails_of_is_known_and_another_target_answers(
         ],
         ..Reply::answer("")
     };
+    let compressed = Reply {
+        steps: vec![Step::Data(Bytes::from_static(b"\x1f\x8b\x08\0"))],
+        ..drawing(&[&data_url()], json!(null))
+    };
     for (first, outcome) in [
+        (compressed.header("content-encoding", "gzip"), "unavailable"),
         (Reply::error(503), "unavailable"),
         (
             Reply::error(429).header("retry-after", "60"),

@@ -128,7 +128,7 @@ impl Router {
         };
         let learner = (endpoint == Endpoint::Responses)
             .then(|| self.responses.learner(target.id().provider()));
-        let info = Info {
+        let mut info = Info {
             target,
             learner,
             dropped,
@@ -137,13 +137,18 @@ impl Router {
         };
         let plan = match translation(endpoint, &info.target, bytes) {
             Ok(None) => Plan::Send(Request::from_parts(parts, Body::whole(body, Some(held)))),
-            Ok(Some(translation)) => Plan::Translate(Box::new(exchange::Job {
-                translation,
-                parts,
-                target: info.target.clone(),
-                health: self.health.clone(),
-                _held: held,
-            })),
+            Ok(Some((translation, left_out))) => {
+                for field in left_out {
+                    request::note(&mut info.dropped, &field);
+                }
+                Plan::Translate(Box::new(exchange::Job {
+                    translation,
+                    parts,
+                    target: info.target.clone(),
+                    health: self.health.clone(),
+                    _held: held,
+                }))
+            }
             Err(refusal) => Plan::Refuse(refusal),
         };
         Ok((plan, info))
@@ -202,12 +207,13 @@ impl Router {
     }
 }
 
-/// What to send in place of the request, where its provider has another way to be asked for it.
+/// What to send in place of the request, where its provider has another way to be asked for it, and the fields that are
+/// left out there.
 fn translation(
     endpoint: Endpoint,
     target: &Target,
     bytes: &Bytes,
-) -> Result<Option<Translation>, Refusal> {
+) -> Result<Option<(Translation, Vec<String>)>, Refusal> {
     match images::api_of(target).filter(|_| endpoint == Endpoint::ImageGenerations) {
         Some(api) => Translation::begin(api, target, bytes),
         None => Ok(None),

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The fields that it has, but for `model` and `stream`.
-const FIELDS: &[&str] = &[
+pub(super) const FIELDS: &[&str] = &[
     "prompt",
     "n",
     "size",

@@ -111,7 +111,7 @@
 //! | `x-free-model`, `x-free-provider` | who answered |
 //! | `x-free-attempts` | how many attempts were made |
 //! | `x-free-trail` | `provider/model=outcome, …`, at most 2 KiB |
-//! | `x-free-dropped` | fields of the request that were left out: they could cost money, or the provider refuses them |
+//! | `x-free-dropped` | fields of the request that were left out: they could cost money, or the provider refuses them or has no place for them |
 //! | `x-free-adjusted` | fields that were renamed, lowered or put in, as the provider or the model needs it |
 //! | `x-free-normalised` | fields of a whole answer that were changed so that strict clients can read it |
 //!

@@ -210,7 +210,12 @@ async fn what_a_translated_attempt_fails_of_is_known_and_another_target_answers(
         ],
         ..Reply::answer("")
     };
+    let compressed = Reply {
+        steps: vec![Step::Data(Bytes::from_static(b"\x1f\x8b\x08\0"))],
+        ..drawing(&[&data_url()], json!(null))
+    };
     for (first, outcome) in [
+        (compressed.header("content-encoding", "gzip"), "unavailable"),
         (Reply::error(503), "unavailable"),
         (
             Reply::error(429).header("retry-after", "60"),
@@ -323,6 +328,37 @@ async fn what_cost_money_quarantines_even_if_it_is_no_image() {
         assert_eq!(state_of(&health, "a"), TargetState::Quarantined, "{api:?}");
         assert_eq!(upstream.calls(), 1, "{api:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_translation_has_no_place_for_is_named() {
+    let asked = || {
+        let fields = json!({ "quality": "hd", "style": "vivid", "steps": 9, "user": null, "models": ["x"], "size": "8x8" });
+        request(fields)
+    };
+    let by_images = json!({ "data": [{ "b64_json": drawn(8, 8) }] });
+    for (api, reply, dropped) in [
+        (
+            ImageApi::Chat,
+            drawing(&[&data_url()], json!(null)),
+            "models, quality, steps, style",
+        ),
+        (
+            ImageApi::OpenRouter,
+            Reply::json(200, by_images),
+            "models, steps, style",
+        ),
+    ] {
+        let (stack, _) = seeded([at("a", api)]);
+        let whole = send(&stack, &Upstream::script([reply]), asked()).await;
+        assert_eq!(whole.header("x-free-dropped"), Some(dropped), "{api:?}");
+    }
+    let (stack, _) = seeded([studio()]);
+    let whole = ask(&stack, &Sdnext::new(Mood::Well, nobody()), asked()).await;
+    assert_eq!(
+        whole.header("x-free-dropped"),
+        Some("models, quality, style")
+    );
 }
 
 // By sdnext.

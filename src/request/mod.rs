@@ -36,7 +36,7 @@ pub(crate) use error::ScanError;
 pub(crate) use form::scan_form;
 pub use needs::Needs;
 pub(crate) use needs::{LONGEST_ID, State};
-pub(crate) use rewrite::{Recipient, Rewritten};
+pub(crate) use rewrite::{Recipient, Rewritten, note};
 pub(crate) use scan::{Envelope, scan};
 pub(crate) use segments::Segments;
 

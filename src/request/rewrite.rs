@@ -220,7 +220,7 @@ fn given<'a>(body: &'a Bytes, member: &Member<Field>) -> Given<'a> {
 }
 
 /// Adds a name to a list, once, and as it can stand in a header among others: a caller can call a field anything.
-fn note(names: &mut Vec<String>, name: &str) {
+pub(crate) fn note(names: &mut Vec<String>, name: &str) {
     /// Longer names are cut. The longest of OpenAI's has 22 bytes.
     const LONGEST: usize = 64;
     let mut visible = String::new();

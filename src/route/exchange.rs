@@ -234,10 +234,10 @@ fn follow(job: &mut Job, answer: Result<Response<Bytes>, Unread>) -> Next {
 
 fn refusal(unread: Unread) -> Refusal {
     let why = match unread {
-        Unread::TooLarge => format!("is larger than the {LARGEST_ANSWERS} bytes that are read"),
-        Unread::BrokeOff => "broke off before its end".to_owned(),
+        Unread::TooLarge => format!("answers more than the {LARGEST_ANSWERS} bytes that are read"),
+        Unread::BrokeOff => "broke off before the end of its answer".to_owned(),
     };
-    let message = format!("The provider's answer {why}.");
+    let message = format!("The provider {why}.");
     Refusal::new(StatusCode::BAD_GATEWAY, "invalid_answer", message)
 }
 

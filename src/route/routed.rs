@@ -25,7 +25,7 @@ pub struct Routed {
     /// succeeded from the moment its answer began. Empty where no [`FallbackLayer`](crate::FallbackLayer) is around the router.
     pub trail: Vec<(TargetId, OutcomeKind)>,
     /// Fields of the request that were left out, each once: top-level ones that could cost money or that the provider
-    /// does not take, and `messages.name` for members of messages. What is no printable ASCII in a name is written
+    /// does not take or, where it is asked for an image in another way, has no place for, and `messages.name` for members of messages. What is no printable ASCII in a name is written
     /// as in a URL, and one longer than 64 bytes is cut.
     pub dropped: Vec<String>,
     /// Fields of the request that the provider got by another name or with another value, by the names that the caller

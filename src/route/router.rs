@@ -117,8 +117,9 @@ impl Router {
             adjusted,
         } = envelope.rewrite(bytes, &recipient);
         forward::address(&mut parts, &target, endpoint, body.len(), &self.identity);
-        let translation = translate(endpoint, &target, bytes)
-            .map(|translation| translation.map(|translation| (translation, attempt.line())));
+        let translation = translate(endpoint, &target, bytes).map(|translation| {
+            translation.map(|(translation, left_out)| (translation, left_out, attempt.line()))
+        });
         let attempt = match slot {
             Some(slot) => {
                 slot.fill(attempt);
@@ -131,7 +132,7 @@ impl Router {
         };
         let learner = (endpoint == Endpoint::Responses)
             .then(|| self.responses.learner(target.id().provider()));
-        let info = Info {
+        let mut info = Info {
             target,
             endpoint,
             learner,
@@ -141,14 +142,19 @@ impl Router {
         };
         let plan = match translation {
             Ok(None) => Plan::Send(Request::from_parts(parts, Body::whole(body, Some(held)))),
-            Ok(Some((translation, in_line))) => Plan::Translate(Box::new(exchange::Job {
-                translation,
-                parts,
-                target: info.target.clone(),
-                health: self.health.clone(),
-                in_line,
-                _held: held,
-            })),
+            Ok(Some((translation, left_out, in_line))) => {
+                for field in left_out {
+                    request::note(&mut info.dropped, &field);
+                }
+                Plan::Translate(Box::new(exchange::Job {
+                    translation,
+                    parts,
+                    target: info.target.clone(),
+                    health: self.health.clone(),
+                    in_line,
+                    _held: held,
+                }))
+            }
             Err(refusal) => Plan::Refuse(refusal),
         };
         Ok((plan, info))
@@ -207,12 +213,13 @@ impl Router {
     }
 }
 
-/// What to send in place of the request, where its provider has another way to be asked for it.
+/// What to send in place of the request, where its provider has another way to be asked for it, and the fields that are
+/// left out there.
 fn translate(
     endpoint: Endpoint,
     target: &Target,
     bytes: &Bytes,
-) -> Result<Option<Translation>, Refusal> {
+) -> Result<Option<(Translation, Vec<String>)>, Refusal> {
     match images::api_of(target).filter(|_| endpoint == Endpoint::ImageGenerations) {
         Some(api) => Translation::begin(api, target, bytes),
         None => Ok(None),

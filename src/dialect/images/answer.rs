@@ -8,11 +8,15 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::{
+    Step,
     format::{Format, recognise},
     no_image,
     request::Size,
 };
-use crate::error::Refusal;
+use crate::{
+    answer::{self, Verdict},
+    error::Refusal,
+};
 
 /// Text in a body, borrowed wherever it holds no escapes.
 #[derive(Deserialize)]
@@ -238,6 +242,16 @@ pub(super) fn unless_paid_for(
         Err(_) if billed => Ok(Vec::new()),
         pictures => pictures,
     }
+}
+
+/// What follows from a 2xx that does not have the shape of its API: if it says what is wrong, or that it cost money, that
+/// must be seen. Anything else, passed on, could pass for an answer.
+pub(super) fn unreadable(body: &[u8]) -> Result<Step, Refusal> {
+    let read = answer::read(body);
+    if read.billed || read.verdict == Verdict::Error {
+        return Ok(Step::Pass);
+    }
+    Err(no_image("something that is not what its API answers"))
 }
 
 /// The usage of an answer in the words of OpenAI's images (its openapi.yaml, `ImageGenUsage`), added to what was used

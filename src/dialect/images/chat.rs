@@ -7,7 +7,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     Ask, Step,
-    answer::{Answer, Image, Picture, Text, add_usage, unless_paid_for},
+    answer::{Answer, Image, Picture, Text, add_usage, unless_paid_for, unreadable},
     request::{ImageRequest, Size},
 };
 use crate::{
@@ -101,7 +101,7 @@ impl Chat {
 
     pub(super) fn next(&mut self, body: &Bytes, created: u64) -> Result<Step, Refusal> {
         let Ok(Completion { choices, usage }) = serde_json::from_slice(body) else {
-            return Ok(Step::Pass);
+            return unreadable(body);
         };
         let answer::Answer { verdict, billed } = answer::read(body);
         let images = choices
@@ -278,13 +278,22 @@ mod tests {
     }
 
     #[test]
-    fn an_error_in_a_200_and_what_is_no_chat_pass() {
+    fn an_error_in_a_200_and_what_cost_money_pass_as_they_are() {
         for body in [
             r#"{"error":{"message":"overloaded","code":503}}"#,
-            "<html></html>",
+            r#"{"error":{"message":"overloaded","code":503},"choices":null}"#,
+            r#"{"choices":"a fox","usage":{"cost":0.04}}"#,
         ] {
             let step = chat(json!({ "prompt": "a fox" })).next(&Bytes::from(body), 7);
             assert!(matches!(step, Ok(Step::Pass)), "{step:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_chat_is_no_answer() {
+        for body in ["<html></html>", "\u{1f}", r#"{"choices":"a fox"}"#] {
+            let step = chat(json!({ "prompt": "a fox" })).next(&Bytes::from(body), 7);
+            assert_eq!(step.unwrap_err().status, 502, "{body}");
         }
     }
 }

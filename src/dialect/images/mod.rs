@@ -120,7 +120,8 @@ pub(crate) enum Translation {
 }
 
 impl Translation {
-    /// Reads a request for a target whose API is not OpenAI's; `None` if it is.
+    /// Reads a request for a target whose API is not OpenAI's; `None` if it is. With it come the fields that its API has no
+    /// place for.
     ///
     /// # Errors
     ///
@@ -129,14 +130,29 @@ impl Translation {
         api: ImageApi,
         target: &Target,
         body: &[u8],
-    ) -> Result<Option<Self>, Refusal> {
+    ) -> Result<Option<(Self, Vec<String>)>, Refusal> {
         let model = target.model();
         let request = || ImageRequest::read(body, model);
         Ok(Some(match api {
             ImageApi::OpenAi => return Ok(None),
-            ImageApi::Chat => Self::Chat(Chat::new(model.id(), &request()?)),
-            ImageApi::OpenRouter => Self::OpenRouter(OpenRouter::new(model.id(), &request()?)),
-            ImageApi::Sdapi => Self::Sdapi(Sdapi::new(model.id(), &request()?)?),
+            ImageApi::Chat => {
+                let request = request()?;
+                let chat = Chat::new(model.id(), &request);
+                (Self::Chat(chat), request.left_out(&[]))
+            }
+            ImageApi::OpenRouter => {
+                let request = request()?;
+                let openrouter = OpenRouter::new(model.id(), &request);
+                (
+                    Self::OpenRouter(openrouter),
+                    request.left_out(openrouter::FIELDS),
+                )
+            }
+            ImageApi::Sdapi => {
+                let request = request()?;
+                let sdapi = Sdapi::new(model.id(), &request)?;
+                (Self::Sdapi(sdapi), request.left_out(sdapi::FIELDS))
+            }
         }))
     }
 

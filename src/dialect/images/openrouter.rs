@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Ask, Step,
-    answer::{Answer, Image, Picture, Text, add_usage, unless_paid_for},
+    answer::{Answer, Image, Picture, Text, add_usage, unless_paid_for, unreadable},
     request::ImageRequest,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The fields that it has, but for `model` and `stream`.
-const FIELDS: &[&str] = &[
+pub(super) const FIELDS: &[&str] = &[
     "prompt",
     "n",
     "size",
@@ -75,7 +75,7 @@ impl OpenRouter {
 
     pub(super) fn next(&self, body: &Bytes, created: u64) -> Result<Step, Refusal> {
         let Ok(Images { data, usage }) = serde_json::from_slice(body) else {
-            return Ok(Step::Pass);
+            return unreadable(body);
         };
         let answer::Answer { verdict, billed } = answer::read(body);
         if data.is_empty() && verdict == Verdict::Error {

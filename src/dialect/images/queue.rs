@@ -171,6 +171,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_turn_that_came_to_somebody_who_has_gone_goes_to_the_next() {
+        let queue = Queue::new();
+        let turn = queue.wait().await;
+        let mut second = tokio_test::task::spawn(queue.wait());
+        let mut third = tokio_test::task::spawn(queue.wait());
+        assert!(second.poll().is_pending());
+        assert!(third.poll().is_pending());
+        drop(turn);
+        assert!(second.is_woken());
+        drop(second);
+        assert!(third.poll().is_ready());
+    }
+
+    #[tokio::test]
     async fn progress_is_there_while_somebody_has_the_turn() {
         let queue = Queue::new();
         assert_eq!(queue.state().running, None);

@@ -9,6 +9,9 @@ use crate::{catalog::Model, error::Refusal};
 /// The most images of one request, as OpenAI has it (its openapi.yaml, `CreateImageRequest.n`).
 const MOST_IMAGES: u64 = 10;
 
+/// What is read for every API, `model` being replaced.
+const READ: [&str; 6] = ["model", "prompt", "n", "size", "response_format", "stream"];
+
 /// Pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size {
@@ -109,6 +112,13 @@ impl ImageRequest {
     /// A field as it was sent, if it was.
     pub(super) fn field(&self, name: &str) -> Option<&Value> {
         self.fields.get(name)
+    }
+
+    /// The fields that say something and are read neither for every API nor, as `also`, for this one.
+    pub(super) fn left_out(&self, also: &[&str]) -> Vec<String> {
+        let is_read = |name: &str| READ.contains(&name) || also.contains(&name);
+        let names = self.fields.keys();
+        names.filter(|name| !is_read(name)).cloned().collect()
     }
 
     pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, Refusal> {

@@ -19,6 +19,9 @@ const TXT2IMG: &str = "/sdapi/v1/txt2img";
 /// Without the image as far as it is, which would cost the server a decoding each time.
 pub(super) const PROGRESS: (&str, &str) = ("/sdapi/v1/progress", "skip_current_image=true");
 
+/// What is read of a request for this API alone.
+pub(super) const FIELDS: &[&str] = &["negative_prompt", "steps", "seed"];
+
 /// What both servers' own interfaces offer.
 const LARGEST_SIDE: u32 = 2048;
 const MOST_STEPS: u64 = 150;

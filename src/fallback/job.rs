@@ -233,9 +233,18 @@ impl<S: Clone, E> Job<S, E> {
         body: &[u8],
     ) -> Outcome {
         let now = attempt.map().wall();
-        self.config
-            .classify
-            .classify(&Evidence::new(status, &head.headers, body, now).at(self.endpoint()))
+        let evidence = Evidence::new(status, &head.headers, body, now).at(self.endpoint());
+        let outcome = self.config.classify.classify(&evidence);
+        match self.endpoint().map(Endpoint::output) {
+            // It was asked by its name for what it is not made for, and may be there for all else.
+            Some(output)
+                if outcome.kind == OutcomeKind::Gone
+                    && !attempt.target().model().is_for(output) =>
+            {
+                Outcome::unfit(Lack::Capability(output))
+            }
+            _ => outcome,
+        }
     }
 
     fn failed(&mut self, attempt: Attempt, outcome: &Outcome, failed: Option<Failed>) -> After<E> {

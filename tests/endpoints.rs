@@ -240,6 +240,17 @@ async fn an_endpoint_that_a_provider_has_not_costs_its_models_nothing_elsewhere(
     assert_eq!(send(&stack, &upstream, chat()).await.status(), 200);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_model_that_is_named_for_what_it_is_not_made_for_stays_there_for_the_rest() {
+    let (stack, health) = seeded(targets(&["a"], &["m"]));
+    let missing = json!({ "error": { "message": "Model m does not exist", "code": 404 } });
+    let upstream = Upstream::script([Reply::json(404, missing), Reply::answer("hi")]);
+    let asked = embed(json!({ "model": "m", "input": "hi" }));
+    assert_eq!(send(&stack, &upstream, asked).await.status(), 404);
+    assert!(health.snapshot().targets[0].cooling.is_none());
+    assert_eq!(send(&stack, &upstream, chat()).await.status(), 200);
+}
+
 /// A target at a known provider that is known not to serve this endpoint.
 fn without(endpoint: Endpoint) -> Target {
     KnownProvider::all()

@@ -240,6 +240,22 @@ async fn the_deadline_ends_it_with_a_504() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_wait_for_a_head_counts_for_the_first_token() {
+    for (head, token) in [(3, 120), (30, 3)] {
+        let (stack, _) = seeded(targets(&["a", "b"], &["m"]));
+        let stack = stack.fallback(|f| {
+            f.header_timeout(Duration::from_secs(head))
+                .first_token_timeout(Duration::from_secs(token))
+        });
+        let upstream = Upstream::script([Reply::hang(), Reply::words(&["hello"])]);
+        let start = Instant::now();
+        let response = send(&stack, &upstream, streamed_chat()).await;
+        assert_eq!((response.status(), upstream.calls()), (200, 2));
+        assert_eq!(start.elapsed(), Duration::from_secs(3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_deadline_takes_no_revenge_on_the_last_that_was_asked() {
     let (stack, health) = seeded(targets(&["a", "b"], &["m"]));
     let stack = stack.fallback(|f| {

@@ -193,10 +193,12 @@ impl<'a> Case<'a> {
     }
 
     fn means(&self) -> Means {
-        SIGNS
-            .iter()
-            .find(|sign| self.shows(sign))
-            .map_or_else(|| self.means_by_status(), |sign| sign.2)
+        let sign = SIGNS.iter().find(|sign| self.shows(sign));
+        match sign.map_or_else(|| self.means_by_status(), |sign| sign.2) {
+            // It is still there for chats.
+            Means::Gone if self.is_for_another_endpoint() => Means::Lacks(Lack::Parameter),
+            means => means,
+        }
     }
 
     fn shows(&self, Sign(statuses, by, means): &Sign) -> bool {
@@ -245,9 +247,24 @@ impl<'a> Case<'a> {
     /// Whether what is not found may be the endpoint: every server chats, but not each has the others, and one that has
     /// not must not lose its models for chats. Who misses a model says so.
     fn may_lack_the_endpoint(&self) -> bool {
+        self.is_no_chat() && !self.text.contains("model")
+    }
+
+    /// Whether the model is said to be there, but not at this endpoint, which is not that of chats: OpenRouter's
+    /// `wrong_endpoint`, and OpenAI's "This is a chat model and not supported in the v1/completions endpoint".
+    fn is_for_another_endpoint(&self) -> bool {
+        let labelled = || {
+            self.body
+                .labels
+                .iter()
+                .any(|label| label == "wrong_endpoint")
+        };
+        self.is_no_chat() && (labelled() || self.text.contains("not supported in the v1/"))
+    }
+
+    fn is_no_chat(&self) -> bool {
         let endpoint = self.evidence.endpoint;
         endpoint.is_some_and(|endpoint| endpoint != Endpoint::ChatCompletions)
-            && !self.text.contains("model")
     }
 
     /// Whether the body gives no reason.

@@ -1,6 +1,6 @@
 //! All that outlives one attempt: the request, what its attempts came to, and what to answer in the end.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request, response};
@@ -111,23 +111,26 @@ impl<S: Clone, E> Job<S, E> {
 
     /// The end of the wait for a head, as long as it is not known whether the answer is to be streamed.
     pub(super) fn first_deadline(&self, began: Instant) -> Instant {
-        self.within(
-            began,
-            self.config.header_timeout.min(self.config.answer_timeout),
-        )
+        self.within(began, self.stream_timeout().min(self.config.answer_timeout))
     }
 
     /// The end of the wait for a head: for one that is not streamed the head may come with the whole answer.
     pub(super) fn head_deadline(&self, began: Instant) -> Instant {
         let limit = if self.session.lock().streams().unwrap_or(false) {
-            self.config.header_timeout
+            self.stream_timeout()
         } else {
             self.config.answer_timeout
         };
         self.within(began, limit)
     }
 
-    pub(super) fn within(&self, began: Instant, limit: std::time::Duration) -> Instant {
+    /// How long the head of a stream may take: who waits for it waits for the first token, too.
+    fn stream_timeout(&self) -> Duration {
+        let config = &self.config;
+        config.header_timeout.min(config.first_token_timeout)
+    }
+
+    pub(super) fn within(&self, began: Instant, limit: Duration) -> Instant {
         later(began, limit).min(self.deadline)
     }
 
@@ -230,9 +233,18 @@ impl<S: Clone, E> Job<S, E> {
         body: &[u8],
     ) -> Outcome {
         let now = attempt.map().wall();
-        self.config
-            .classify
-            .classify(&Evidence::new(status, &head.headers, body, now).at(self.endpoint()))
+        let evidence = Evidence::new(status, &head.headers, body, now).at(self.endpoint());
+        let outcome = self.config.classify.classify(&evidence);
+        match self.endpoint().map(Endpoint::output) {
+            // It was asked by its name for what it is not made for, and may be there for all else.
+            Some(output)
+                if outcome.kind == OutcomeKind::Gone
+                    && !attempt.target().model().is_for(output) =>
+            {
+                Outcome::unfit(Lack::Capability(output))
+            }
+            _ => outcome,
+        }
     }
 
     fn failed(&mut self, attempt: Attempt, outcome: &Outcome, failed: Option<Failed>) -> After<E> {

@@ -537,6 +537,33 @@ fn an_endpoint_that_is_not_there_does_not_mean_the_model() {
 }
 
 #[test]
+fn a_model_that_is_for_chats_only_is_not_gone() {
+    for (status, body) in [
+        (
+            400,
+            r#"{"error":{"message":"x/y is a chat model","availability":{"code":"wrong_endpoint"}}}"#,
+        ),
+        (
+            404,
+            r#"{"error":{"message":"This is a chat model and not supported in the v1/completions endpoint.","param":"model"}}"#,
+        ),
+    ] {
+        let classify = |endpoint| {
+            let headers = HeaderMap::new();
+            let status = StatusCode::from_u16(status).unwrap();
+            let evidence = Evidence::new(status, &headers, body.as_bytes(), now());
+            DefaultClassify.classify(&evidence.at(Some(endpoint)))
+        };
+        assert_eq!(classify(Endpoint::Completions), parameter(), "{body}");
+        assert_eq!(
+            classify(Endpoint::ChatCompletions),
+            Outcome::of(Gone),
+            "{body}"
+        );
+    }
+}
+
+#[test]
 fn a_sampler_that_is_not_there_does_not_mean_the_model() {
     for body in [
         r#"{"detail":"Sampler not found"}"#,

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
     response::{Html, IntoResponse, Response},
     routing::{get, post_service},
@@ -102,10 +102,11 @@ fn stack(gateway: &Gateway, config: &Config) -> Stack {
         })
 }
 
-/// No provider could be reached at all: the client's own error, which has no words for a caller.
+/// No provider answered at all: the client's own error, which has no words for a caller.
 fn unreachable(error: &hyper_util::client::legacy::Error) -> Response {
-    tracing::warn!(error = describe(error), "no provider could be reached");
-    let message = "No provider could be reached. Check this machine's network.";
+    tracing::warn!(error = describe(error), "no provider answered");
+    let message = "No provider answered: none could be reached, or the connection broke. Are they up, and is this \
+                   machine's network?";
     openai_error(StatusCode::BAD_GATEWAY, "unreachable", message, json!({}))
 }
 
@@ -113,7 +114,12 @@ async fn list_models(State(gateway): State<Gateway>) -> Json<Value> {
     Json(models::list(&gateway.catalog.snapshot()))
 }
 
-async fn show_model(State(gateway): State<Gateway>, Path(id): Path<String>) -> Response {
+async fn show_model(
+    State(gateway): State<Gateway>,
+    id: Result<Path<String>, PathRejection>,
+) -> Response {
+    // What is no UTF-8 is no model's name, and is answered in OpenAI's format like any other.
+    let id = id.map_or_else(|_| "\u{fffd}".to_owned(), |Path(id)| id);
     match models::find(&gateway.catalog.snapshot(), &id) {
         Some(model) => Json(model).into_response(),
         None => {
@@ -159,4 +165,39 @@ fn openai_error(status: StatusCode, code: &str, message: &str, more: Value) -> R
         error.extend(more);
     }
     (status, Json(json!({ "error": error }))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Request};
+    use http_body_util::BodyExt;
+    use tower_free_models::Refresh;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_there_is_said_in_openais_format() {
+        let (catalog, health) = (Catalog::new(), HealthMap::new());
+        let gateway = Gateway {
+            reports: Refresh::new(catalog.clone(), health.clone()).reports(),
+            catalog,
+            health,
+        };
+        let router = router(gateway, &Config::default(), crate::client::client());
+        for (method, path, code) in [
+            ("GET", "/v1/models/none", "model_not_found"),
+            ("GET", "/v1/models/%FF", "model_not_found"),
+            ("GET", "/%FF", "no_such_route"),
+            ("GET", "/v1/chat/completions", "no_such_route"),
+            ("POST", "/status", "no_such_route"),
+        ] {
+            let request = Request::builder().method(method).uri(path);
+            let request = request.body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), 404, "{path}");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["error"]["code"], code, "{path}");
+        }
+    }
 }

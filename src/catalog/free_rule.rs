@@ -59,7 +59,7 @@ impl FreeRule {
     pub(super) fn allows(self, other: Self) -> bool {
         match self {
             Self::All | Self::Plan => true,
-            Self::Priced => other != Self::All,
+            Self::Priced => matches!(other, Self::Priced | Self::Plan),
             Self::OpenRouter | Self::Suffix(_) | Self::Ids(_) | Self::Keyless => other == self,
         }
     }
@@ -169,5 +169,6 @@ mod tests {
         assert!(FreeRule::Plan.allows(FreeRule::Priced));
         // An account that cannot be billed is the operator's to know.
         assert!(FreeRule::Priced.allows(FreeRule::Plan));
+        assert!(!FreeRule::Priced.allows(FreeRule::Suffix("b")));
     }
 }

@@ -1,19 +1,22 @@
 //! A plain page for people: what is in the pool, and how it is.
 
-use std::fmt::Write as _;
+use std::{collections::HashSet, fmt::Write as _};
+
+use tower_free_models::Target;
 
 use crate::server::Gateway;
 
 pub(crate) fn page(gateway: &Gateway) -> String {
     let pool = gateway.catalog.snapshot();
     gateway.health.observe(&pool);
+    let listed: HashSet<_> = pool.targets().iter().map(Target::id).collect();
     let mut rows = String::new();
     for target in gateway
         .health
         .snapshot()
         .targets
         .iter()
-        .filter(|target| pool.find(&target.id).is_some())
+        .filter(|target| listed.contains(&target.id))
     {
         let held_back = target.cooling.map_or_else(String::new, |cooling| {
             let certain = if cooling.stated { "" } else { " (a guess)" };

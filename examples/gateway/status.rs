@@ -1,10 +1,13 @@
 //! The health of the pool as JSON.
 
-use std::{collections::BTreeSet, time::SystemTime};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::SystemTime,
+};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tower_free_models::{AccountStatus, Cooling, ImageQueue, Provider, Report};
+use tower_free_models::{AccountStatus, Cooling, ImageQueue, Provider, Report, Target};
 
 use crate::server::Gateway;
 
@@ -12,11 +15,12 @@ pub(crate) fn status(gateway: &Gateway) -> Value {
     let pool = gateway.catalog.snapshot();
     // Those that were never tried are shown as well.
     gateway.health.observe(&pool);
+    let listed: HashSet<_> = pool.targets().iter().map(Target::id).collect();
     let health = gateway.health.snapshot();
     let targets: Vec<_> = health
         .targets
         .iter()
-        .filter(|target| pool.find(&target.id).is_some())
+        .filter(|target| listed.contains(&target.id))
         .map(|target| {
             json!({
                 "provider": target.id.provider(),

@@ -363,7 +363,10 @@ impl Simple {
             },
             Kind::OutOfQuota => held.state_fact(stated.unwrap_or(DAY), outcome.kind, now),
             Kind::Unauthorised => held.refuse_credential(number, begun, now),
-            Kind::Gated | Kind::Gone => held.state_fact(DAY, outcome.kind, now),
+            Kind::Gated | Kind::Gone => {
+                let stated = stated.filter(|_| outcome.recovery != Recovery::DayEnd);
+                held.state_fact(stated.unwrap_or(DAY), outcome.kind, now);
+            }
             Kind::Empty | Kind::Interrupted => {
                 let target = &mut self.targets[target];
                 target.soft += 1;

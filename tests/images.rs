@@ -448,6 +448,20 @@ async fn a_checkpoint_that_is_not_there_is_gone_and_no_other_one_answers_for_it(
     assert!(trail.ends_with("=gone"), "{trail}");
     assert_eq!(state_of(&health, "studio"), TargetState::Gone);
     assert_eq!(sdnext.generations(), Vec::<Value>::new());
+    // Its owner may copy it there: it is looked for again after a minute.
+    let looked_for = || {
+        let asked = sdnext.asked();
+        asked
+            .iter()
+            .filter(|asked| asked.ends_with("/sd-models"))
+            .count()
+    };
+    for (seconds, times) in [(59, 1), (1, 2)] {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let whole = ask(&stack, &sdnext, asked()).await;
+        assert!(!(200..300).contains(&whole.status()), "{whole:?}");
+        assert_eq!(looked_for(), times);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -118,6 +118,10 @@ impl Classify for DefaultClassify {
 /// on a day that is used up.
 const SHORTEST_QUOTA: Duration = Duration::from_secs(60);
 
+/// What is stated of a model that is not there is not believed if it is shorter: gateways add a second's
+/// `Retry-After` to any error.
+const SHORTEST_ABSENCE: Duration = Duration::from_secs(60);
+
 /// One response, read.
 struct Case<'a> {
     evidence: &'a Evidence<'a>,
@@ -303,8 +307,8 @@ impl<'a> Case<'a> {
                     .until(stated.map_or(Recovery::DayEnd, Recovery::After))
             }
             Means::Unauthorised => Outcome::of(OutcomeKind::Unauthorised).provider(),
-            Means::Gated => Outcome::of(OutcomeKind::Gated),
-            Means::Gone => Outcome::of(OutcomeKind::Gone),
+            Means::Gated => Outcome::of(OutcomeKind::Gated).until(self.return_of_a_model()),
+            Means::Gone => Outcome::of(OutcomeKind::Gone).until(self.return_of_a_model()),
             Means::Lacks(Lack::Parameter) => Outcome::unfit(self.parameter()),
             Means::Lacks(lack) => Outcome::unfit(lack),
             Means::TooLong => Outcome::unfit(Lack::ContextLength(self.window())),
@@ -312,6 +316,12 @@ impl<'a> Case<'a> {
                 .until(self.stated().map_or(Recovery::Unstated, Recovery::After)),
             Means::Refused => Outcome::of(OutcomeKind::Refused),
         }
+    }
+
+    /// When a model that is not there may be again: who says so means it only if it is not at once.
+    fn return_of_a_model(&self) -> Recovery {
+        let stated = self.stated().filter(|wait| *wait >= SHORTEST_ABSENCE);
+        stated.map_or(Recovery::Unstated, Recovery::After)
     }
 
     /// The wait that is stated. Of the headers of a 2xx only the clock counts: a `Retry-After` on it means nothing, and

@@ -86,8 +86,12 @@ impl State {
                 });
             }
             Kind::Gated | Kind::Gone => {
+                let wait = match outcome.recovery {
+                    Recovery::After(wait) if !wait.is_zero() => wait,
+                    _ => DAY,
+                };
                 self.cooldown(outcome.scope, event, |c, _| {
-                    c.state(DAY, outcome.kind, event.now)
+                    c.state(wait, outcome.kind, event.now)
                 });
             }
             Kind::Unreachable => {

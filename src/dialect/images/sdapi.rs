@@ -1,6 +1,8 @@
 //! `/sdapi/v1/txt2img` of sdnext and AUTOMATIC1111 (vladmandic/sdnext@058a7f0c and
 //! AUTOMATIC1111/stable-diffusion-webui@008a8e75, `modules/api`).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
@@ -205,10 +207,12 @@ fn batch(n: usize) -> usize {
         .unwrap_or(1)
 }
 
-/// As OpenAI says it, so that it reads as a model that is gone.
+/// As OpenAI says it, so that it reads as a model that is gone: for a minute, since its owner may be about to copy it there.
 fn missing(checkpoint: &str) -> Refusal {
     let message = format!("The model `{checkpoint}` does not exist.");
-    Refusal::new(StatusCode::NOT_FOUND, "model_not_found", message).param("model")
+    Refusal::new(StatusCode::NOT_FOUND, "model_not_found", message)
+        .param("model")
+        .retry_after(Duration::from_secs(60))
 }
 
 /// How far the server is: a fraction, and the seconds that are left.

@@ -640,8 +640,10 @@ mod tests {
             let lines = memmem::find_iter(&body, needle.as_bytes()).count();
             let kind = format!("multipart/form-data; boundary=\"{boundary}\"");
             let scanned = scan_form(&body, Endpoint::AudioTranscriptions, kind.as_bytes());
-            // Else a content holds a delimiter, and this is a form of other parts.
-            prop_assume!(lines <= parts.len());
+            // A content that holds a delimiter makes this a form of other parts.
+            if lines > parts.len() {
+                return Ok(());
+            }
             let segments = rewrite(&body, &scanned.unwrap());
 
             let model: (&str, &[u8]) = ("model", b"new/model");

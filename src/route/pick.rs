@@ -157,7 +157,8 @@ fn pool<'a>(
             named || target.model().is_random() && !target.model().is_guard()
         })
         .collect();
-    let is_own = |target: &Target| is_named(target) && !target.model().is_random();
+    // Few models are: their names are looked at last.
+    let is_own = |target: &Target| !target.model().is_random() && is_named(target);
     // Whoever asks for a model of their own has no use for another, also where it is not at the provider.
     let pinned = wish.pinned && name.is_some() || snapshot.targets().iter().any(is_own);
     if pinned {
@@ -194,10 +195,7 @@ fn serves(target: &Target, endpoint: Endpoint) -> Option<bool> {
 /// What a target is known to lack of what a request must have.
 fn lacks(target: &Target, named: bool, needs: &Needs) -> CapabilitySet {
     let capabilities = target.model().capabilities();
-    let lacking: CapabilitySet = target.provider().dialect().lacks.iter().copied().collect();
-    let mut lacks = capabilities
-        .missing(needs.hard)
-        .union(lacking.intersection(needs.hard));
+    let mut lacks = capabilities.missing(needs.hard);
     // Who names a model knows what it is for; nobody else is given one that is made for something else.
     let output = needs.endpoint.output();
     if !named && needs.hard.contains(output) && !target.model().is_for(output) {

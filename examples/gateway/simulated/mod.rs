@@ -34,7 +34,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -64,9 +64,9 @@ pub(crate) fn upstream(seed: u64) -> Router {
     let upstream = Arc::new(Upstream::new(seed));
     Router::new()
         .route("/{provider}/v1/models", get(models))
-        .route("/{provider}/v1/chat/completions", post(chat))
-        .route("/{provider}/v1/completions", post(complete))
-        .route("/{provider}/v1/responses", post(respond))
+        .route("/{provider}/v1/chat/completions", saying(&CHAT))
+        .route("/{provider}/v1/completions", saying(&COMPLETIONS))
+        .route("/{provider}/v1/responses", saying(&RESPONSES))
         .route("/{provider}/v1/embeddings", post(embed))
         .route("/{provider}/v1/images/generations", post(draw))
         .route("/{provider}/v1/images/edits", post(draw))
@@ -107,48 +107,34 @@ async fn models(
 }
 
 /// `POST /{provider}/v1/chat/completions`.
-async fn chat(
-    State(upstream): State<Arc<Upstream>>,
-    Path(provider): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    let say = Api {
-        read: |body| serde_json::from_slice(body),
-        whole: Reply::whole,
-        stream: |reply, request, pace| reply.stream(pace, request.wants_usage()),
-    };
-    upstream.say(&provider, &headers, &body, &say).await
-}
+const CHAT: Api = Api {
+    read: |body| serde_json::from_slice(body),
+    whole: Reply::whole,
+    stream: |reply, request, pace| reply.stream(pace, request.wants_usage()),
+};
 
 /// `POST /{provider}/v1/completions`.
-async fn complete(
-    State(upstream): State<Arc<Upstream>>,
-    Path(provider): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    let say = Api {
-        read: completions::read,
-        whole: completions::whole,
-        stream: |reply, _, pace| completions::stream(reply, pace),
-    };
-    upstream.say(&provider, &headers, &body, &say).await
-}
+const COMPLETIONS: Api = Api {
+    read: completions::read,
+    whole: completions::whole,
+    stream: |reply, _, pace| completions::stream(reply, pace),
+};
 
 /// `POST /{provider}/v1/responses`.
-async fn respond(
-    State(upstream): State<Arc<Upstream>>,
-    Path(provider): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    let say = Api {
-        read: responses::read,
-        whole: responses::whole,
-        stream: |reply, _, pace| responses::stream(reply, pace),
-    };
-    upstream.say(&provider, &headers, &body, &say).await
+const RESPONSES: Api = Api {
+    read: responses::read,
+    whole: responses::whole,
+    stream: |reply, _, pace| responses::stream(reply, pace),
+};
+
+/// A route on which models say something, in the words of this API.
+fn saying(api: &'static Api) -> MethodRouter<Arc<Upstream>> {
+    post(
+        move |State(upstream): State<Arc<Upstream>>,
+              Path(provider): Path<String>,
+              headers: HeaderMap,
+              body: Bytes| async move { upstream.say(&provider, &headers, &body, api).await },
+    )
 }
 
 /// `POST /{provider}/v1/embeddings`.

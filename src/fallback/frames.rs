@@ -58,17 +58,17 @@ impl Frames {
         *self = Self::default();
     }
 
-    /// All of it in one piece; a copy only where there are several.
+    /// All of it in one piece, which it stays; a copy only where there are several.
     pub(super) fn joined(&mut self) -> Bytes {
         self.gather();
-        if self.list.len() < 2 {
-            return self.list.front().cloned().unwrap_or_default();
+        if self.list.len() > 1 {
+            let mut joined = BytesMut::with_capacity(self.len);
+            self.list
+                .drain(..)
+                .for_each(|piece| joined.extend_from_slice(&piece));
+            self.list.push_back(joined.freeze());
         }
-        let mut joined = BytesMut::with_capacity(self.len);
-        self.list
-            .iter()
-            .for_each(|piece| joined.extend_from_slice(piece));
-        joined.freeze()
+        self.list.front().cloned().unwrap_or_default()
     }
 
     fn gather(&mut self) {

@@ -266,7 +266,7 @@ fn finish(gate: &mut Gate, watch: &mut Watch, end: OutcomeKind) {
 }
 
 /// One event that says that the stream is no whole answer.
-fn error_event(target: &str, endpoint: Option<Endpoint>, end: OutcomeKind) -> Bytes {
+fn error_event(target: &str, endpoint: Endpoint, end: OutcomeKind) -> Bytes {
     let what = if end == OutcomeKind::TooSlow {
         "stalled"
     } else {
@@ -281,7 +281,7 @@ fn error_event(target: &str, endpoint: Option<Endpoint>, end: OutcomeKind) -> By
         "param": null,
         "code": end.name(),
     } });
-    if endpoint != Some(Endpoint::Responses) {
+    if endpoint != Endpoint::Responses {
         return Bytes::from(format!("data: {event}\n\n"));
     }
     // OpenAI's own clients raise on any event with an `error`, in every kind of stream (`openai-python`,

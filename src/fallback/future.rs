@@ -24,6 +24,7 @@ use crate::{
     error::Refusal,
     patience::Patience,
     readied::Readied,
+    request::Endpoint,
 };
 
 pin_project! {
@@ -67,6 +68,7 @@ where
 
     pub(super) fn falling_back(
         config: Arc<Config>,
+        endpoint: Endpoint,
         parts: request::Parts,
         body: B,
         readied: S,
@@ -74,7 +76,7 @@ where
         let collect = config.intake.collect(body);
         Self::at(Stage::Collecting {
             collect,
-            begin: Some((config, parts)),
+            begin: Some((config, endpoint, parts)),
             service: Some(Readied::ready(readied)),
         })
     }
@@ -111,9 +113,14 @@ where
                     };
                     let spare = service.as_ref().and_then(Readied::spare);
                     match (whole, begin.take(), service.take().zip(spare)) {
-                        (Ok((bytes, held)), Some((config, parts)), Some((service, spare))) => {
-                            run.begin(Job::new(config, parts, bytes, held, spare), service)
-                        }
+                        (
+                            Ok((bytes, held)),
+                            Some((config, endpoint, parts)),
+                            Some((service, spare)),
+                        ) => run.begin(
+                            Job::new(config, endpoint, parts, bytes, held, spare),
+                            service,
+                        ),
                         (Err(refusal), ..) => own(refusal.into_response()),
                         _ => return Poll::Pending,
                     }

@@ -29,6 +29,8 @@ use crate::{
 
 pub(super) struct Job<S, E> {
     pub(super) config: Arc<Config>,
+    /// What the request asks for.
+    pub(super) endpoint: Endpoint,
     /// Never called itself: each later attempt gets a clone.
     service: S,
     parts: request::Parts,
@@ -65,6 +67,7 @@ pub(super) enum After<E> {
 impl<S: Clone, E> Job<S, E> {
     pub(super) fn new(
         config: Arc<Config>,
+        endpoint: Endpoint,
         parts: request::Parts,
         bytes: Bytes,
         held: Held,
@@ -73,6 +76,7 @@ impl<S: Clone, E> Job<S, E> {
         let deadline = later(Instant::now(), config.deadline);
         Self {
             config,
+            endpoint,
             service,
             parts,
             bytes,
@@ -87,11 +91,6 @@ impl<S: Clone, E> Job<S, E> {
             error: None,
             limit: None,
         }
-    }
-
-    /// What the request asks for.
-    pub(super) fn endpoint(&self) -> Option<Endpoint> {
-        Endpoint::of(&self.parts.method, self.parts.uri.path())
     }
 
     pub(super) fn service(&self) -> S {
@@ -233,17 +232,14 @@ impl<S: Clone, E> Job<S, E> {
         body: &[u8],
     ) -> Outcome {
         let now = attempt.map().wall();
-        let evidence = Evidence::new(status, &head.headers, body, now).at(self.endpoint());
+        let evidence = Evidence::new(status, &head.headers, body, now).at(Some(self.endpoint));
         let outcome = self.config.classify.classify(&evidence);
-        match self.endpoint().map(Endpoint::output) {
+        let output = self.endpoint.output();
+        if outcome.kind == OutcomeKind::Gone && !attempt.target().model().is_for(output) {
             // It was asked by its name for what it is not made for, and may be there for all else.
-            Some(output)
-                if outcome.kind == OutcomeKind::Gone
-                    && !attempt.target().model().is_for(output) =>
-            {
-                Outcome::unfit(Lack::Capability(output))
-            }
-            _ => outcome,
+            Outcome::unfit(Lack::Capability(output))
+        } else {
+            outcome
         }
     }
 

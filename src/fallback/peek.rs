@@ -31,7 +31,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn of(headers: &HeaderMap, endpoint: Option<Endpoint>) -> Self {
+    pub(super) fn of(headers: &HeaderMap, endpoint: Endpoint) -> Self {
         if is_encoded(headers) {
             return Self::Opaque;
         }
@@ -46,7 +46,7 @@ impl Kind {
             .trim_ascii();
         let is_text = essence.len() >= 5 && essence[..5].eq_ignore_ascii_case(b"text/");
         // What was said can be asked for as bare text or subtitles, which hold anything (`response_format`).
-        let transcript = endpoint.is_some_and(|to| to.output() == Capability::Transcription)
+        let transcript = endpoint.output() == Capability::Transcription
             && !essence.eq_ignore_ascii_case(b"text/html");
         if essence.eq_ignore_ascii_case(b"text/event-stream") {
             Self::Events

@@ -76,11 +76,17 @@ where
             Ok(Some(_)) if parts.extensions.get::<RoutedWithoutFallback>().is_some() => {
                 ResponseFuture::refused(wrong_order())
             }
-            Ok(Some(_)) => {
+            Ok(Some(endpoint)) => {
                 // The instance that was polled ready goes with the request; the clone takes its place.
                 let clone = self.inner.clone();
                 let readied = std::mem::replace(&mut self.inner, clone);
-                ResponseFuture::falling_back(Arc::clone(&self.config), parts, body, readied)
+                ResponseFuture::falling_back(
+                    Arc::clone(&self.config),
+                    endpoint,
+                    parts,
+                    body,
+                    readied,
+                )
             }
             Err(refusal) => ResponseFuture::refused(refusal),
         }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     body::Body, error::Refusal, health::Attempt, intake::Collect, readied::Readied,
-    slot::AttemptSlot,
+    request::Endpoint, slot::AttemptSlot,
 };
 
 pin_project! {
@@ -24,7 +24,7 @@ pin_project! {
         // Not routed, so none of our business.
         Passing { #[pin] future: F },
         // The body is on its way; the service was ready when the request came.
-        Collecting { #[pin] collect: Collect<B>, begin: Option<(Arc<Config>, request::Parts)>, service: Option<Readied<S>> },
+        Collecting { #[pin] collect: Collect<B>, begin: Option<(Arc<Config>, Endpoint, request::Parts)>, service: Option<Readied<S>> },
         // An instance of the service has to become ready for the next attempt.
         Readying { service: Readied<S> },
         // An attempt is under way.

@@ -150,7 +150,7 @@ where
             response.attempt.exhausted(reset);
         }
         let (began, limit) = (response.attempt.began(), job.config.peek_limit);
-        let (peek, end) = match Kind::of(&response.head.headers, job.endpoint()) {
+        let (peek, end) = match Kind::of(&response.head.headers, job.endpoint) {
             Kind::Events => (
                 Peek::events(limit),
                 job.within(began, job.config.first_token_timeout),
@@ -198,8 +198,8 @@ where
 
     /// Whether an answer without content says that nobody spoke in a recording. An empty body says nothing.
     fn is_silence(&self, peek: &Peek) -> bool {
-        let endpoint = self.job.as_ref().and_then(|job| job.endpoint());
-        endpoint.is_some_and(|endpoint| endpoint.output() == Capability::Transcription)
+        let output = self.job.as_ref().map(|job| job.endpoint.output());
+        output == Some(Capability::Transcription)
             && matches!(peek, Peek::Answer { frames, .. } if frames.len() > 0)
     }
 
@@ -216,7 +216,7 @@ where
         attempt.commit();
         let id = attempt.target().id().clone();
         let idle = job.config.idle_timeout;
-        let (classify, endpoint) = (Arc::clone(&job.config.classify), job.endpoint());
+        let (classify, endpoint) = (Arc::clone(&job.config.classify), job.endpoint);
         let watch = |attempt| Watch::new(attempt, classify, endpoint);
         let (body, is_stream) = match (peek, peeked) {
             (Peek::Events(gate), _) => {
@@ -230,13 +230,11 @@ where
                 },
                 Peeked::Whole,
             ) => {
-                if let Some(endpoint) = job.endpoint() {
-                    let now = attempt.map().wall();
-                    normalise(endpoint, &mut head.headers, &mut frames, id.model(), now);
-                    if trailers.is_some() {
-                        // HTTP/1 has trailers only where the length is not said.
-                        head.headers.remove(header::CONTENT_LENGTH);
-                    }
+                let now = attempt.map().wall();
+                normalise(endpoint, &mut head.headers, &mut frames, id.model(), now);
+                if trailers.is_some() {
+                    // HTTP/1 has trailers only where the length is not said.
+                    head.headers.remove(header::CONTENT_LENGTH);
                 }
                 attempt.succeed();
                 (ResponseBody::whole(frames, trailers), false)

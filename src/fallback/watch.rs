@@ -15,17 +15,13 @@ pub(super) struct Watch {
     attempt: Option<Attempt>,
     classify: Arc<dyn Classify>,
     /// What was asked; each has its own way to tell of an error in a stream.
-    pub(super) endpoint: Option<Endpoint>,
+    pub(super) endpoint: Endpoint,
     /// The answer is whole, whatever may follow it.
     pub(super) finished: bool,
 }
 
 impl Watch {
-    pub(super) fn new(
-        attempt: Attempt,
-        classify: Arc<dyn Classify>,
-        endpoint: Option<Endpoint>,
-    ) -> Self {
+    pub(super) fn new(attempt: Attempt, classify: Arc<dyn Classify>, endpoint: Endpoint) -> Self {
         Self {
             attempt: Some(attempt),
             classify,

@@ -8,7 +8,10 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::futures::OwnedNotified, time::Instant};
 
-use crate::{catalog::TargetId, error::Refusal, health::Attempt, request::Envelope};
+use crate::{
+    catalog::TargetId, error::Refusal, fallback::Classify, health::Attempt, outcome::OutcomeKind,
+    request::Envelope,
+};
 
 /// Where a router leaves the [`Attempt`] it has begun, for the [`Fallback`](crate::Fallback) around it to finish.
 ///
@@ -153,8 +156,22 @@ pub(crate) struct Memory {
     pub(crate) avoided: Vec<Avoided>,
     /// A window of this size was too small.
     pub(crate) too_small: Option<u64>,
+    /// What the fallback grants for the present attempt; `None` where no fallback is around the router.
+    pub(crate) terms: Option<Terms>,
+    /// Calls that the router has made as further attempts, with their outcomes: the fallback adds them to the trail.
+    pub(crate) earlier: Vec<(TargetId, OutcomeKind)>,
     /// The scan of the body, and the very bytes that were scanned.
     scanned: Option<(Bytes, Arc<Envelope>)>,
+}
+
+/// What a fallback grants a router that answers one request by several calls of the inner service.
+#[derive(Clone)]
+pub(crate) struct Terms {
+    /// How many calls may be made, the first one included.
+    pub(crate) calls: usize,
+    /// The end of the wait for the whole answer.
+    pub(crate) answer_by: Instant,
+    pub(crate) classify: Arc<dyn Classify>,
 }
 
 /// A target that a request has been sent to.

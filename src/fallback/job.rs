@@ -24,7 +24,7 @@ use crate::{
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     request::{Endpoint, Segments},
     route::{Routed, mark_trail},
-    slot::{AttemptSlot, NoTarget, Session},
+    slot::{AttemptSlot, NoTarget, Session, Terms},
 };
 
 pub(super) struct Job<S, E> {
@@ -100,6 +100,11 @@ impl<S: Clone, E> Job<S, E> {
     /// The request for one attempt, with a fresh slot.
     pub(super) fn request(&self) -> (Request<Body>, AttemptSlot) {
         let slot = AttemptSlot::new(Arc::clone(&self.session));
+        self.session.lock().terms = Some(Terms {
+            calls: self.config.max_attempts.saturating_sub(self.trail.len()),
+            answer_by: self.within(Instant::now(), self.config.answer_timeout),
+            classify: Arc::clone(&self.config.classify),
+        });
         let mut parts = self.parts.clone();
         parts.extensions.insert(slot.clone());
         (
@@ -135,8 +140,18 @@ impl<S: Clone, E> Job<S, E> {
 
     /// An answer begins: marks its head with the way it took here.
     pub(super) fn mark<B>(&mut self, target: &TargetId, response: &mut Response<B>) {
-        self.trail.push((target.clone(), OutcomeKind::Succeeded));
+        self.note(target, OutcomeKind::Succeeded);
         self.mark_trail(response);
+    }
+
+    /// Adds an attempt to the trail, after those that the router made before it to answer by several calls.
+    fn note(&mut self, target: &TargetId, outcome: OutcomeKind) {
+        self.note_earlier();
+        self.trail.push((target.clone(), outcome));
+    }
+
+    fn note_earlier(&mut self) {
+        self.trail.append(&mut self.session.lock().earlier);
     }
 
     fn mark_trail<B>(&self, response: &mut Response<B>) {
@@ -157,8 +172,7 @@ impl<S: Clone, E> Job<S, E> {
         let out_of_time = Instant::now() >= self.deadline;
         if out_of_time && !self.trail.is_empty() {
             // It had only what others left of the time: no fault of its own.
-            self.trail
-                .push((attempt.target().id().clone(), OutcomeKind::TooSlow));
+            self.note(attempt.target().id(), OutcomeKind::TooSlow);
             drop(attempt);
             return self.end(OutOf::Time(self.config.deadline.as_secs_f64()));
         }
@@ -245,7 +259,7 @@ impl<S: Clone, E> Job<S, E> {
 
     fn failed(&mut self, attempt: Attempt, outcome: &Outcome, failed: Option<Failed>) -> After<E> {
         let target = attempt.target().clone();
-        self.trail.push((target.id().clone(), outcome.kind));
+        self.note(target.id(), outcome.kind);
         let failed = failed.map(|failed| Failed {
             body: redact(&failed.body, target.provider()),
             ..failed
@@ -346,6 +360,7 @@ impl<S: Clone, E> Job<S, E> {
         if self.refused.is_some() {
             return Some(self.end(OutOf::Budget));
         }
+        self.note_earlier();
         if !self.trail.is_empty() {
             self.mark_trail(response);
         }

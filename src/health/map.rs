@@ -227,7 +227,7 @@ impl HealthMap {
         }
     }
 
-    pub(super) fn quarantine(&self, target: &TargetId) {
+    pub(crate) fn quarantine(&self, target: &TargetId) {
         if let Some(entry) = self.lock(Instant::now()).targets.get_mut(target) {
             entry.quarantined = true;
         }

@@ -16,6 +16,7 @@ mod pick;
 mod responses;
 mod routed;
 mod router;
+mod series;
 mod service;
 
 pub use body::ResponseBody;

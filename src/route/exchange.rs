@@ -14,19 +14,20 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
 use super::{
     call::{Call, Room, Unread, counted},
     forward,
+    progress::Watch,
     router::Info,
     series::{Series, Stop},
 };
 use crate::{
     body::Body,
     catalog::Target,
-    dialect::images::{Ask, Step, Translation, Turn, Waiting, read_progress},
+    dialect::images::{Ask, Step, Translation, Turn, Waiting},
     error::Refusal,
     health::HealthMap,
     memory::{Held, Memory},
@@ -40,10 +41,6 @@ use crate::{
 const LARGEST_ANSWERS: usize = 64 * 1024 * 1024;
 /// How much larger the caller's answer may be than the answers that it is made of: what it says of up to ten images.
 const OF_ITS_OWN: usize = 16 * 1024;
-/// The largest report of a server's progress: it is a few numbers.
-const LARGEST_REPORT: usize = 64 * 1024;
-/// How often a server is asked how far it is.
-const BETWEEN_REPORTS: Duration = Duration::from_secs(1);
 
 /// A request that has to be translated.
 pub(super) struct Job {
@@ -59,7 +56,7 @@ pub(super) struct Job {
     /// What all answers may take together, and what is made of them.
     pub(super) memory: Memory,
     pub(super) series: Series,
-    /// How many bytes of answers came.
+    /// How many bytes the answers have together whose images are kept.
     pub(super) received: usize,
     /// Of the last answer that was followed by another question.
     pub(super) head: HeaderMap,
@@ -67,7 +64,7 @@ pub(super) struct Job {
 
 impl Job {
     /// The request that asks this.
-    fn request(
+    pub(super) fn request(
         &self,
         method: Method,
         path: &str,
@@ -246,11 +243,13 @@ impl Job {
             Ok(Err(unread)) => return Ok(self.unanswered(refusal(unread).into_response())),
             Ok(Ok(answer)) => answer,
         };
-        self.received += answer.body().len();
         if !answer.status().is_success() {
             return Ok(self.unanswered(answer));
         }
-        let Some(held) = self.room() else {
+        let length = answer.body().len();
+        let Some(held) = self.room(length) else {
+            // Its place may be what the answer with the earlier images takes.
+            drop(answer);
             return Ok(self.no_memory());
         };
         let created = self.created();
@@ -258,16 +257,24 @@ impl Job {
             Ok(Step::Ask(ask)) if !self.translation.has_images() => Next::Ask(ask),
             Ok(Step::Ask(ask)) => {
                 drop(held);
+                self.received += length;
                 self.head = answer.into_parts().0.headers;
                 match self.series.next(&self.head) {
                     Ok(()) => Next::Ask(ask),
                     Err(why) => Next::Answer(self.finish(why)),
                 }
             }
-            Ok(Step::Pass) => self.unanswered(answer),
-            Ok(Step::NoFurther) => self.lost(&Outcome::of(OutcomeKind::Empty)),
+            Ok(Step::Pass) => {
+                drop(held);
+                self.unanswered(answer)
+            }
+            Ok(Step::NoFurther) => {
+                drop((held, answer));
+                self.lost(&Outcome::of(OutcomeKind::Empty))
+            }
             Ok(Step::Answer(body)) => Next::Answer(translated(answer.map(|_| counted(body, held)))),
             Err(refusal) => {
+                drop(held);
                 if further {
                     self.series.look_for_a_cost(answer.body());
                 }
@@ -282,7 +289,9 @@ impl Job {
             return Next::Answer(answer);
         }
         self.series.look_for_a_cost(answer.body());
-        self.lost(&self.series.classify(&answer))
+        let outcome = self.series.classify(&answer);
+        drop(answer);
+        self.lost(&outcome)
     }
 
     /// A further call came to nothing.
@@ -306,7 +315,7 @@ impl Job {
 
     /// Answers with the images that are there.
     fn finish(&mut self, why: Stop) -> Response<Bytes> {
-        let Some(held) = self.room() else {
+        let Some(held) = self.room(0) else {
             return self.too_busy();
         };
         let created = self.created();
@@ -321,10 +330,10 @@ impl Job {
     }
 
     /// Room for what is made of the answers: an image that is decoded to be looked at, or the caller's answer. Neither is
-    /// larger than all that came.
-    fn room(&self) -> Option<Held> {
+    /// larger than the answers with images and the `last` one together.
+    fn room(&self, last: usize) -> Option<Held> {
         let mut held = self.memory.hold();
-        let most = self.received + OF_ITS_OWN;
+        let most = self.received + last + OF_ITS_OWN;
         held.add(most as u64).then_some(held)
     }
 
@@ -365,59 +374,5 @@ fn translated(mut answer: Response<Bytes>) -> Response<Bytes> {
     answer
 }
 
-pin_project! {
-    /// Asks a server from time to time how far it is. What goes wrong with that says nothing.
-    struct Watch<S, F, R> {
-        path: &'static str,
-        query: &'static str,
-        spare: S,
-        #[pin]
-        next: Sleep,
-        #[pin]
-        call: Option<Call<S, F, R>>,
-    }
-}
-
-impl<S, F, R> Watch<S, F, R> {
-    fn new((path, query): (&'static str, &'static str), spare: S) -> Self {
-        Self {
-            path,
-            query,
-            spare,
-            next: sleep_until(Instant::now() + BETWEEN_REPORTS),
-            call: None,
-        }
-    }
-}
-
-impl<S, R> Watch<S, S::Future, R>
-where
-    S: Service<Request<Body>, Response = Response<R>> + Clone,
-    R: http_body::Body<Data = Bytes>,
-{
-    /// Goes on until there is something to wait for.
-    fn poll(self: Pin<&mut Self>, job: &Job, turn: &Turn, cx: &mut Context<'_>) {
-        let mut this = self.project();
-        loop {
-            if let Some(call) = this.call.as_mut().as_pin_mut() {
-                let Poll::Ready(report) = call.poll(cx) else {
-                    return;
-                };
-                this.call.set(None);
-                if let Ok(Ok(report)) = report {
-                    if let Some((fraction, eta)) = read_progress(report.body()) {
-                        turn.report(fraction, eta);
-                    }
-                }
-                this.next.as_mut().reset(Instant::now() + BETWEEN_REPORTS);
-            }
-            if this.next.as_mut().poll(cx).is_pending() {
-                return;
-            }
-            let request = job.request(Method::GET, this.path, Some(this.query), Bytes::new());
-            let service = Readied::unready(this.spare.clone());
-            let room = Room::of(&job.memory, LARGEST_REPORT);
-            this.call.set(Some(Call::new(service, request, room)));
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::{
     select::{Random, Select},
 };
 
-/// Over all requests for images: some fifty that read or are read at a time, of ten images of a megabyte each.
+/// Over all requests for images: with ten images of a megabyte each and what is made of them, some twenty at a time.
 const MAX_IMAGES_IN_FLIGHT: u64 = 512_000_000;
 
 /// Applies [`FreeModelRoute`] to a service.

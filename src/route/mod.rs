@@ -13,6 +13,7 @@ mod future;
 mod layer;
 mod nobody;
 mod pick;
+mod progress;
 mod responses;
 mod routed;
 mod router;

@@ -240,7 +240,14 @@ impl Job {
             Err(_) if further => return Ok(self.lost(&Outcome::of(OutcomeKind::Unreachable))),
             Err(error) => return Err(error),
             Ok(Err(Unread::NoMemory)) => return Ok(self.no_memory()),
-            Ok(Err(unread)) => return Ok(self.unanswered(refusal(unread).into_response())),
+            Ok(Err(Unread::TooLarge)) => {
+                let why = format!("answers more than the {LARGEST_ANSWERS} bytes that are read");
+                return Ok(self.unanswered(unreadable(&why)));
+            }
+            Ok(Err(Unread::BrokeOff)) => {
+                let why = "broke off before the end of its answer";
+                return Ok(self.unanswered(unreadable(why)));
+            }
             Ok(Ok(answer)) => answer,
         };
         if !answer.status().is_success() {
@@ -349,13 +356,10 @@ impl Job {
     }
 }
 
-fn refusal(unread: Unread) -> Refusal {
-    let why = match unread {
-        Unread::TooLarge => format!("answers more than the {LARGEST_ANSWERS} bytes that are read"),
-        Unread::BrokeOff | Unread::NoMemory => "broke off before the end of its answer".to_owned(),
-    };
+/// The refusal for an upstream whose answer cannot be read to its end.
+fn unreadable(why: &str) -> Response<Bytes> {
     let message = format!("The provider {why}.");
-    Refusal::new(StatusCode::BAD_GATEWAY, "invalid_answer", message)
+    Refusal::new(StatusCode::BAD_GATEWAY, "invalid_answer", message).into_response()
 }
 
 /// The head of the last answer, which may tell of limits, with a body that is no longer the one it describes.

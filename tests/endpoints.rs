@@ -305,6 +305,7 @@ async fn who_is_known_to_serve_an_endpoint_goes_before_who_may() {
 #[tokio::test(start_paused = true)]
 async fn embeddings_stay_at_the_model_they_name_wherever_it_is() {
     let (stack, _) = seeded(targets(&["a", "b"], &["embed-1", "embed-2"]));
+    let stack = without_waiting(stack);
     let named = || embed(json!({ "model": "embed-1", "input": "hi" }));
     assert_eq!(only(&stack, named).await, ["a/embed-1", "b/embed-1"]);
     let upstream = failing(&["a/embed-1", "b/embed-1"], Reply::error(503));
@@ -370,6 +371,7 @@ async fn a_personal_model_is_never_substituted() {
         of("a", Model::new("dear").random(false)),
         of("b", Model::new("m")),
     ]);
+    let stack = without_waiting(stack);
     let upstream = failing(&["a/dear"], Reply::error(503));
     let named = chat_with(json!({ "model": "dear", "messages": [] }));
     assert_eq!(send(&stack, &upstream, named).await.status(), 503);
@@ -505,6 +507,7 @@ async fn a_response_is_known_without_a_fallback_too() {
 #[tokio::test(start_paused = true)]
 async fn a_response_that_fails_where_it_began_goes_nowhere_else() {
     let (stack, holder) = conversation(Reply::json(200, response("resp_1"))).await;
+    let stack = without_waiting(stack);
     let upstream = Upstream::script([Reply::error(503)]);
     assert_eq!(send(&stack, &upstream, next()).await.status(), 503);
     assert_eq!(upstream.calls(), 2);

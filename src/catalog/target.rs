@@ -130,6 +130,10 @@ impl TargetId {
     pub fn model(&self) -> &str {
         &self.model
     }
+
+    pub(crate) const fn hashed(&self) -> u64 {
+        self.hash
+    }
 }
 
 impl Hash for TargetId {

@@ -172,8 +172,9 @@ pub use capability::{Capabilities, Capability, CapabilitySet};
 pub use catalog::{
     AccountStatus, Auth, BaseUrl, BaseUrlError, Catalog, CatalogError, DailyRequests, Day,
     FreeRule, KnownProvider, Limit, Listing, ListingError, ListingFormat, Model, ModelBuilder,
-    NotFree, Period, Provider, ProviderBuilder, ProviderError, Quantity, Refresh, RefreshError,
-    Report, Reports, SkipReason, Skipped, Snapshot, Swap, Target, TargetId, means_any,
+    NotFree, Period, Plan, Provider, ProviderBuilder, ProviderError, Quantity, Refresh,
+    RefreshError, Report, Reports, SkipReason, Skipped, Snapshot, Swap, Target, TargetId,
+    means_any,
 };
 pub use dialect::{Dialect, ImageApi, ImageQueue, Progress, Rule};
 #[doc(inline)]

@@ -21,7 +21,7 @@ use std::{
 
 pub use self::{
     base_url::{BaseUrl, BaseUrlError},
-    free_rule::FreeRule,
+    free_rule::{FreeRule, Plan},
     known::{Auth, Day, KnownProvider, Limit, ListingFormat, Period, Quantity},
     listing::{Listing, ListingError, SkipReason, Skipped},
     model::{Model, ModelBuilder},

@@ -59,7 +59,7 @@ impl Provider {
         let rows = listing.rows(&envelope, self.listing_format());
 
         // An id that is listed twice is free only if it is free both times.
-        let free = |row: &Row<'_>| self.free_rule().admits(&row.id, row.prices);
+        let free = |row: &Row<'_>| self.is_free(&row.id, row.prices);
         let costly: HashSet<&str> = rows
             .iter()
             .filter(|row| !free(row))
@@ -310,7 +310,7 @@ mod tests {
     use crate::catalog::{FreeRule, KnownProvider};
 
     fn row(body: &str) -> u64 {
-        let provider = Provider::new("p").free(FreeRule::Plan).build();
+        let provider = Provider::new("p").free(FreeRule::All).build();
         let provider = provider.expect("a provider");
         let listing = provider.read_listing(body.as_bytes(), SystemTime::UNIX_EPOCH);
         listing.expect("a listing").targets()[0].row()

@@ -20,6 +20,8 @@ use self::{
     envelope::{Envelope, IdIn},
     row::Row,
 };
+use tokio::time::Instant;
+
 use super::{ListingFormat, Model, Provider, Target, price::Prices, target::BadId};
 
 /// A listing with more entries than this is none. The largest known has about 650.
@@ -29,6 +31,11 @@ impl Provider {
     /// Reads this provider's listing: the body of `GET /models`, as it was at `now`.
     ///
     /// An entry that cannot be read is skipped and reported, and never spoils the others.
+    ///
+    /// Where a price of zero is what makes a model free ([`FreeRule::OpenRouter`](super::FreeRule::OpenRouter),
+    /// [`FreeRule::Priced`](super::FreeRule::Priced)), that is
+    /// believed for an hour from now. Then the model is picked by name only, and after a day not at all, unless the
+    /// listing is read again: a [`Refresh`](crate::Refresh) does that.
     ///
     /// # Errors
     ///
@@ -65,6 +72,7 @@ impl Provider {
             .filter(|row| !free(row))
             .map(|row| &*row.id)
             .collect();
+        let by_price = self.free_rule().is_by_price().then(Instant::now);
         let mut seen = HashMap::new();
         for row in &rows {
             if costly.contains(&*row.id) {
@@ -82,7 +90,10 @@ impl Provider {
                     let model = row.model();
                     let said = fingerprint(&model, row.prices);
                     match Target::listed(self, model, said) {
-                        Ok(target) => listing.targets.push(target),
+                        Ok(target) => listing.targets.push(match by_price {
+                            Some(now) => target.free_by_price(now),
+                            None => target,
+                        }),
                         Err(BadId) => listing.skip(row.index, Some(&row.id), SkipReason::BadId),
                     }
                 }

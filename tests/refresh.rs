@@ -423,6 +423,23 @@ async fn after_an_hour_without_a_good_listing_a_model_is_picked_by_name_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_report_says_that_models_are_picked_by_name_only() {
+    let catalog = Catalog::new();
+    let upstream = Upstream::script([listing(&["m", "n"]), Reply::error(500)]);
+    let mut refresh = refresh(&catalog, &[priced("p")]);
+    refresh.once(upstream.clone()).await;
+    advance(HOUR - MILLISECOND).await;
+    assert_eq!(one(refresh.once(upstream.clone()).await).by_name_only, 0);
+    advance(MILLISECOND).await;
+    let report = one(refresh.once(upstream).await);
+    assert_eq!((report.free, report.by_name_only), (2, 2));
+    assert!(
+        report.to_string().contains("2 of them by name only"),
+        "{report}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_day_without_a_good_listing_a_model_leaves() {
     let (catalog, running) = running(priced("p"), |_| Reply::unreachable()).await;
     sleep(DAY - MILLISECOND).await;

@@ -131,11 +131,11 @@ fn objection(
     }
     if known.free == FreeRule::Plan && !unbilled.holds_for(known) {
         let card = match known.asks_for_card {
-            true => ", which asks new accounts for a card",
+            true => ", and new accounts are asked for a card",
             false => "",
         };
         return Some(format!(
-            "its free tier is a plan{card}, so the account of {names} may be billed. If it cannot be, take it in with \
+            "its free tier is a plan{card}, so that the account of {names} may be billed. If it cannot be, take it in with \
              --plan {name}"
         ));
     }

@@ -46,7 +46,8 @@ pub struct Plan {
     /// and the service refuses what goes beyond it.
     pub covers_priced: bool,
     /// The plan does not cover models whose id has one of these words. Words are what stands between the characters
-    /// other than letters and digits, in any case: `gemini-3-pro` has the word `pro`, `gemini-prose` has not.
+    /// other than letters and digits, in any case and without digits at its end: `gemini-3-pro` and `gemini-pro2` have
+    /// the word `pro`, `gemini-prose` has not.
     pub outside: &'static [&'static str],
 }
 
@@ -60,6 +61,7 @@ impl Plan {
     fn covers(self, id: &str, prices: Prices) -> bool {
         let mut words = id.split(|character: char| !character.is_ascii_alphanumeric());
         let is_outside = |word: &str| {
+            let word = word.trim_end_matches(|character: char| character.is_ascii_digit());
             let same = |outside: &&str| outside.eq_ignore_ascii_case(word);
             self.outside.iter().any(same)
         };
@@ -213,7 +215,13 @@ mod tests {
             covers_priced: true,
             outside: &["pro", "veo"],
         };
-        for id in ["gemini-3-pro", "Pro", "models/gemini-PRO-latest", "veo-3.1"] {
+        for id in [
+            "gemini-3-pro",
+            "Pro",
+            "models/gemini-PRO-latest",
+            "veo-3.1",
+            "veo4-fast",
+        ] {
             assert!(!FreeRule::Plan.admits(plan, id, Prices::Zero), "{id}");
             assert!(FreeRule::All.admits(plan, id, Prices::Zero), "{id}");
         }

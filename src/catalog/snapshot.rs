@@ -61,6 +61,7 @@ impl Snapshot {
 
     /// The names of the providers that have no target because a [`Refresh`](crate::Refresh) could not read their listing
     /// yet, in the order in which they were added to it.
+    #[must_use]
     pub fn awaited(&self) -> impl ExactSizeIterator<Item = &str> {
         self.awaited.iter().map(|name| &**name)
     }

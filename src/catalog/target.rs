@@ -71,16 +71,22 @@ impl Target {
         self.price_read.map(Belief::end)
     }
 
+    /// How far it can be taken for free at `now`. What is not free by its price does not age.
+    pub(super) fn belief(&self, now: Instant) -> Belief {
+        self.price_read
+            .map_or(Belief::Fresh, |read| Belief::at(read, now))
+    }
+
     /// Whether a request may go to it at `now`: one that asks for it by name, or any other.
     ///
     /// A model whose price was not confirmed for an hour is picked by name only, after a day not at all. A model that
     /// the operator has taken out of the choice, or that judges conversations, is picked by name only.
     pub(crate) fn is_open_to(&self, named: bool, now: Instant) -> bool {
         let by_choice = self.model().is_random() && !self.model().is_guard();
-        match self.price_read.map(|read| Belief::at(read, now)) {
-            None | Some(Belief::Fresh) => named || by_choice,
-            Some(Belief::ByName) => named,
-            Some(Belief::Over) => false,
+        match self.belief(now) {
+            Belief::Fresh => named || by_choice,
+            Belief::ByName => named,
+            Belief::Over => false,
         }
     }
 

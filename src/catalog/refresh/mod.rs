@@ -34,7 +34,7 @@ use self::{
     report::Fault,
     schedule::{LONGEST, Pace, SHORTEST, Schedule, freshness},
 };
-use super::{Catalog, Listing, Provider, SkipReason, Skipped, Swap, Target};
+use super::{Catalog, Listing, Provider, SkipReason, Skipped, Swap, Target, belief::Belief};
 use crate::{
     body::{Body, BoxError},
     clock::later,
@@ -393,10 +393,14 @@ impl Refresh {
         let snapshot = self.catalog.snapshot();
         self.health.sweep(&snapshot);
         let own = |target: &&Target| target.id().provider() == name;
+        let own = || snapshot.targets().iter().filter(own);
         let report = Report {
             provider: name.to_owned(),
             swap,
-            free: snapshot.targets().iter().filter(own).count(),
+            free: own().count(),
+            by_name_only: own()
+                .filter(|target| target.belief(now) != Belief::Fresh)
+                .count(),
             not_free: listing.not_free(),
             unpriced: listing.unpriced(),
             skipped: listing

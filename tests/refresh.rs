@@ -386,13 +386,15 @@ const HOUR: Duration = secs(3600);
 const DAY: Duration = secs(86_400);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
+fn chat_for(model: &str) -> Request<Full<Bytes>> {
+    chat_with(json!({ "model": model, "messages": [{ "role": "user", "content": "hi" }] }))
+}
+
 /// What a chat that asks for this model is answered with: the status, and the code of an error.
 async fn answered(catalog: &Catalog, model: &str) -> (u16, Value) {
     let stack = stack(catalog.clone(), HealthMap::seeded(7));
     let upstream = Upstream::new(|_| Reply::answer("hi"));
-    let asked =
-        chat_with(json!({ "model": model, "messages": [{ "role": "user", "content": "hi" }] }));
-    let whole = send(&stack, &upstream, asked).await;
+    let whole = send(&stack, &upstream, chat_for(model)).await;
     (whole.status(), whole.json()["error"]["code"].clone())
 }
 
@@ -520,9 +522,7 @@ async fn an_empty_pool_names_the_providers_that_it_waits_for_and_fills_as_they_c
     sleep(secs(1)).await;
     let stack = stack(catalog.clone(), HealthMap::seeded(7));
     for model in ["free", "m"] {
-        let asked =
-            chat_with(json!({ "model": model, "messages": [{ "role": "user", "content": "hi" }] }));
-        let refused = send(&stack, &upstream, asked).await;
+        let refused = send(&stack, &upstream, chat_for(model)).await;
         let error = &refused.json()["error"];
         assert_eq!(
             (refused.status(), &error["code"]),

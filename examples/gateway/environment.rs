@@ -70,6 +70,8 @@ pub(crate) struct Offered {
     pub(crate) providers: Vec<Provider>,
     /// What was found and is not used, and why, for people.
     pub(crate) left_out: Vec<String>,
+    /// Why there is no provider, where there is none.
+    pub(crate) why_none: &'static str,
 }
 
 /// Looks for the keys of all known providers. `keyless` asks for those too that need no key; what is sent to the
@@ -113,6 +115,10 @@ pub(crate) fn offered(
             }
         }
     }
+    offered.why_none = match offered.left_out.is_empty() {
+        true => "no provider's key is set (OPENROUTER_API_KEY, GROQ_API_KEY, GEMINI_API_KEY, …)",
+        false => "every provider that was found is left out, as said above",
+    };
     offered
 }
 
@@ -315,6 +321,21 @@ mod tests {
                     assert!(error.contains(name), "{error}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn where_no_provider_is_used_the_reason_is_that_none_was_found_or_that_all_are_left_out() {
+        for (environment, why) in [
+            (&[][..], "no provider's key is set"),
+            (&[("GROQ_API_KEY", "k")][..], "left out"),
+            (&[("OPENROUTER_API_KEY", "two words")][..], "left out"),
+        ] {
+            let variable = looked_up(environment);
+            let known = KnownProvider::all();
+            let offered = offered(known, false, &Unbilled::default(), &variable);
+            assert!(offered.providers.is_empty(), "{environment:?}");
+            assert!(offered.why_none.contains(why), "{}", offered.why_none);
         }
     }
 

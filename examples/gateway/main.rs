@@ -71,13 +71,7 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
             .for_each(|why| println!("left out: {why}"));
         sources = offered.providers.into_iter().map(Source::listed).collect();
         if sources.is_empty() {
-            let why = match offered.left_out.is_empty() {
-                true => {
-                    "no provider's key is set (OPENROUTER_API_KEY, GROQ_API_KEY, GEMINI_API_KEY, …)"
-                }
-                false => "every provider that was found is left out, as said above",
-            };
-            sources = simulate(&mut config, why).await?;
+            sources = simulate(&mut config, offered.why_none).await?;
         }
     }
 

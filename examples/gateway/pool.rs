@@ -120,7 +120,18 @@ pub(crate) async fn fill(
             catalog.replace(&provider, models)?;
         }
     }
-    for report in refresh.once_within(client, FIRST_ROUND).await {
+    let reports = refresh.once_within(client, FIRST_ROUND).await;
+    let is_reported = |name: &&str| reports.iter().any(|report| report.provider == *name);
+    for name in catalog
+        .snapshot()
+        .awaited()
+        .filter(|name| !is_reported(name))
+    {
+        println!(
+            "{name}: its listing did not come within {FIRST_ROUND:?}; its models are added when it does"
+        );
+    }
+    for report in reports {
         println!("{report}");
         for skipped in &report.skipped {
             tracing::warn!(

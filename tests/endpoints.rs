@@ -256,7 +256,14 @@ fn without(endpoint: Endpoint) -> Target {
     KnownProvider::all()
         .iter()
         .filter(|known| !known.endpoints.contains(&endpoint))
-        .filter_map(|known| known.builder().account("account").build().ok())
+        .filter_map(|known| {
+            known
+                .builder()
+                .account("account")
+                .free(known.free)
+                .build()
+                .ok()
+        })
         .find_map(|provider| provider.target(Model::new("acme/known:free")).ok())
         .expect("a known provider without this endpoint")
 }
@@ -281,7 +288,7 @@ async fn who_is_known_to_serve_an_endpoint_goes_before_who_may() {
     let known = KnownProvider::all()
         .iter()
         .filter(|known| known.endpoints.contains(&Endpoint::Responses))
-        .filter_map(|known| known.builder().build().ok())
+        .filter_map(|known| known.builder().free(known.free).build().ok())
         .find_map(|provider| provider.target(Model::new("acme/known:free")).ok())
         .expect("a known provider with this endpoint");
     let (stack, _) = seeded([of("a", Model::new("m")), known.clone()]);

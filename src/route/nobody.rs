@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     capability::Capability,
-    catalog::{Target, TargetId},
+    catalog::{Snapshot, Target, TargetId},
     error::{Refusal, in_words},
     health::{HealthMap, Phase, Place, Standing},
     outcome::OutcomeKind,
@@ -56,12 +56,26 @@ impl Out {
     }
 }
 
-pub(super) fn empty_pool() -> Refusal {
-    Refusal::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "empty_pool",
-        "There is no free model in the pool. Check the configured providers and their keys.",
-    )
+/// There is no model that could be picked at random.
+pub(super) fn empty_pool(pool: &Snapshot) -> Refusal {
+    let refusal = |message| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "empty_pool", message);
+    let awaited: Vec<_> = pool.awaited().collect();
+    if pool.is_empty() && !awaited.is_empty() {
+        let names = awaited.join(", ");
+        return refusal(format!(
+            "There is no free model in the pool yet: the listing of {names} could not be read. It is asked for again \
+             and again."
+        ))
+        .metadata("waiting_for", json!(awaited));
+    }
+    refusal(match pool.len() {
+        0 => "There is no free model in the pool. Check the configured providers and their keys."
+            .to_owned(),
+        models => format!(
+            "None of the {models} free models in the pool can be picked at random: they are there for requests that \
+             name one, or their listings could not be read for an hour, so that their prices may have changed."
+        ),
+    })
 }
 
 pub(super) fn not_in_pool(name: &str, endpoint: Endpoint) -> Refusal {

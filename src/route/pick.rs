@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use tokio::time::Instant;
+
 use super::nobody::{
     Nobody, Out, empty_pool, incapable, not_in_pool, not_now, not_served, response_elsewhere,
     response_not_found,
@@ -165,15 +167,14 @@ fn pool<'a>(
         wish.provider
             .is_none_or(|provider| target.id().provider() == provider)
     };
+    let now = Instant::now();
     let mut pool: Vec<_> = snapshot
         .targets()
         .iter()
         .enumerate()
         .filter(|(_, target)| there(target))
         .map(|(index, target)| (index, target, is_named(target)))
-        .filter(|&(_, target, named)| {
-            named || target.model().is_random() && !target.model().is_guard()
-        })
+        .filter(|&(_, target, named)| target.is_open_to(named, now))
         .collect();
     // Few models are: their names are looked at last.
     let is_own = |target: &Target| !target.model().is_random() && is_named(target);
@@ -182,6 +183,9 @@ fn pool<'a>(
     if pinned {
         pool.retain(|&(_, _, named)| named);
     }
+    if snapshot.is_empty() && snapshot.awaited().len() > 0 {
+        return Err(empty_pool(snapshot));
+    }
     if pool.is_empty() {
         return Err(match (name.filter(|_| pinned), wish.provider) {
             (Some(name), Some(_)) if snapshot.targets().iter().any(is_named) => {
@@ -189,7 +193,7 @@ fn pool<'a>(
             }
             (Some(name), _) => not_in_pool(name, wish.needs.endpoint),
             (None, Some(_)) => response_not_found(),
-            (None, None) => empty_pool(),
+            (None, None) => empty_pool(snapshot),
         });
     }
     Ok(pool)

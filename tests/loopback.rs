@@ -17,7 +17,7 @@ use serde_json::json;
 use server::{FRONT, Front, RawServer, Received, Server, all};
 use support::{
     Reply, Step, bare_provider, chat, chat_with, comment, delta, post, read, role, seeded,
-    streamed_chat, target,
+    streamed_chat, target, without_waiting,
 };
 use tokio::sync::mpsc;
 use tower_free_models::{FreeRule, Provider};
@@ -198,6 +198,7 @@ async fn no_credential_of_the_caller_arrives_anywhere() {
         targets.extend(b.targets("b", &["m"]));
         targets.push(target(&keyless, "k"));
         let (stack, _) = seeded(targets);
+        let stack = without_waiting(stack);
         let front = Front::start(&stack).await;
         let response = front
             .caller(version)
@@ -493,6 +494,7 @@ async fn a_redirect_is_never_followed() {
         })
         .await;
         let (stack, _) = seeded(moved.targets("a", &["m"]));
+        let stack = without_waiting(stack);
         let front = Front::start(&stack).await;
         let response = front.caller(Version::HTTP_11).await.send(chat()).await;
         assert_eq!(response.status(), 503);

@@ -94,7 +94,7 @@ impl Series {
 
     /// When to stop waiting for a further answer.
     pub(super) fn until(&self) -> Option<Instant> {
-        let by = self.terms()?.answer_by;
+        let by = self.slot.session().lock().answer_by()?;
         Some(by.checked_sub(MARGIN).unwrap_or(by))
     }
 

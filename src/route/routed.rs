@@ -29,7 +29,7 @@ pub struct Routed {
     /// as in a URL, and one longer than 64 bytes is cut.
     pub dropped: Vec<String>,
     /// Fields of the request that the provider got by another name or with another value, by the names that the caller
-    /// used, and those that were put in; `n`, where fewer images could be made than were asked for: see [`Rule`](crate::Rule) and [`Model::max_output`](crate::Model::max_output).
+    /// used, and those that were put in: see [`Rule`](crate::Rule) and [`Model::max_output`](crate::Model::max_output).
     pub adjusted: Vec<String>,
 }
 

@@ -24,6 +24,7 @@ mod job;
 mod last_word;
 mod layer;
 mod peek;
+mod prose;
 mod redact;
 mod relabel;
 mod service;

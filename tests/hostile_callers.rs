@@ -340,6 +340,6 @@ async fn a_server_that_is_down_is_down_for_every_caller() {
     let (stack, health) = seeded([target(&own, "m")]);
     let reply = Reply::error(503).header("retry-after", "40");
     send(&stack, &Upstream::script([reply]), chat()).await;
-    let cooling = health.snapshot().targets[0].cooling.clone();
+    let cooling = health.snapshot().targets[0].cooling;
     assert!(cooling.is_some_and(|cooling| cooling.stated));
 }

@@ -5,7 +5,7 @@
 //! provider's; anything else is the target's.
 //!
 //! A label is believed under any status: no caller can write one. Words are not, since an upstream may quote the request
-//! in them ([`prose`](super::prose)). Where a request is found at fault (400, 404, 422, 500 and their like) words alone
+//! in them ([`prose`](super::prose)). Where a request is found at fault (400, 422, 500 and their like) words alone
 //! cool nothing for longer than a guess, unless they are a whole known sentence; and the account is named by words only
 //! where the status is one of limits and credentials.
 //!
@@ -201,10 +201,10 @@ pub(super) const SIGNS: &[Sign] = &[
     Sign(ANY, Label("openrouter_free_tier_daily"), Limited(Scope::Provider)), // OpenRouter
     Sign(ANY, Label("openrouter_free_tier_per_minute"), Limited(Scope::Provider)), // OpenRouter
     Sign(LIMIT, Text(&["free-models-per-"]), Limited(Scope::Provider)), // OpenRouter before 2026
-    Sign(LIMIT, Label("upstream_provider_shared_pool"), Limited(Scope::Target)), // OpenRouter
+    Sign(ANY, Label("upstream_provider_shared_pool"), Limited(Scope::Target)), // OpenRouter
     Sign(LIMIT, Text(&["userbymodel"]), Limited(Scope::Target)), // GitHub Models: its type says whose limit it is
     Sign(LIMIT, Text(&["exceeded for user"]), Limited(Scope::Provider)), // GitHub Models
-    Sign(LIMIT, Label("freeusagelimiterror"), Limited(Scope::Provider)), // OpenCode Zen
+    Sign(ANY, Label("freeusagelimiterror"), Limited(Scope::Provider)), // OpenCode Zen
     Sign(LIMIT, Text(&["rate limit exceeded for free models"]), Limited(Scope::Provider)), // Kilo
     Sign(LIMIT, Text(&["hourly usage limit"]), Limited(Scope::Provider)), // Ollama cloud
     Sign(LIMIT, Text(&["trial key", "calls / minute"]), Limited(Scope::Provider)), // Cohere
@@ -273,6 +273,9 @@ pub(super) const SIGNS: &[Sign] = &[
     Sign(&[403], Text(&["flagged"]), Refused), // OpenRouter
     Sign(&[403], Text(&["content policy"]), Refused), // OpenAI
     Sign(&[403], Text(&["usage guidelines"]), Refused), // xAI
+    Sign(&[403], Text(&["content", "violat"]), Refused),
+    Sign(&[403], Text(&["prompt", "violat"]), Refused),
+    Sign(&[403], Text(&["safety system"]), Refused), // OpenAI
 
     // -- This account may not use this model.
     Sign(ANY, Label("gate free endpoints by agentic harness"), Gated), // OpenRouter

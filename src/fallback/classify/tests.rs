@@ -231,6 +231,7 @@ fn a_403_is_about_the_key_the_model_the_content_or_the_edge() {
             "m requires moderation. Your input was flagged",
             Outcome::of(Refused),
         ),
+        ("Content violates our policies", Outcome::of(Refused)),
         ("error code: 1010", Outcome::of(Unavailable)),
     ] {
         assert_eq!(error(403, message), expected, "{message}");
@@ -944,11 +945,10 @@ fn what_a_failed_response_repeats_of_its_request_is_no_label() {
         format!(
             r#"{{"type":"response.failed","response":{{"error":{{"message":"m"}},{written}}}}}"#
         ),
-        format!(
-            r#"{{"error":{{"message":{{"role":"user","name":"x","type":"insufficient_quota"}}}}}}"#
-        ),
+        r#"{"error":{"message":{"role":"user","name":"x","type":"insufficient_quota"}}}"#
+            .to_owned(),
         format!(r#"{{"error":{{"message":"m"}},"choices":[{{"message":{{{written}}}}}]}}"#),
-        format!(r#"{{"error":{{"message":"m","name":"insufficient_quota"}}}}"#),
+        r#"{"error":{"message":"m","name":"insufficient_quota"}}"#.to_owned(),
     ] {
         assert_eq!(classify(500, &body), Outcome::of(Unavailable), "{body}");
     }

@@ -11,14 +11,11 @@ use std::{
 use http::{HeaderMap, StatusCode, header};
 
 use super::{
+    arguments,
     error_body::{ErrorBody, ROUTERS_OWN},
-    prose::Saying,
-    signs::{
-        BEFORE_WINDOW, By, DAY_WORDS, LIMITED_WORDS, Means, PARAMETERS, SIGNS, STATUSES, Sign,
-    },
+    signs::{BEFORE_WINDOW, By, DAY_WORDS, LIMITED_WORDS, Means, SIGNS, STATUSES, Sign},
 };
 use crate::{
-    capability::Capability,
     limits,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     request::Endpoint,
@@ -275,7 +272,8 @@ impl<'a> Case<'a> {
             400 | 403 | 404 | 405 | 409 | 410 | 413 | 415 | 422 | 500 | 501
         );
         let param = self.body.param.as_deref();
-        finds_fault && param.is_some_and(|param| !matches!(param, "model" | "api_key"))
+        let is_another = |param| !matches!(param, "model" | "api_key");
+        finds_fault && (self.body.within_param || param.is_some_and(is_another))
     }
 
     /// Whether what is not found may be the endpoint: every server chats, but not each has the others, and one that has
@@ -339,10 +337,9 @@ impl<'a> Case<'a> {
             Means::Unauthorised => Outcome::of(OutcomeKind::Unauthorised).provider(),
             Means::Gated => Outcome::of(OutcomeKind::Gated).until(self.return_of_a_model()),
             Means::Gone => Outcome::of(OutcomeKind::Gone).until(self.return_of_a_model()),
-            Means::Argument => self.argument(),
+            Means::Argument => arguments::unknown(&self.body, self.evidence.endpoint),
             Means::Lacks(Lack::Parameter) => {
-                let param = self.body.param.as_deref().unwrap_or_default();
-                Outcome::unfit(self.lack_of(param))
+                Outcome::unfit(arguments::lack(&self.body, self.evidence.endpoint))
             }
             Means::Lacks(lack) => Outcome::unfit(lack),
             Means::TooLong => Outcome::unfit(Lack::ContextLength(self.window())),
@@ -400,61 +397,6 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// What it means that an argument is not known here. Where it is one that other services know, they are asked; one
-    /// that none knows is the caller's fault, and is shown to one other provider at most.
-    fn argument(&self) -> Outcome {
-        let names = self.arguments();
-        if names.iter().any(|name| !PARAMETERS.contains(&root(name))) {
-            return Outcome::of(OutcomeKind::Refused);
-        }
-        let name = names.first().map(|name| &**name).unwrap_or_default();
-        Outcome::unfit(self.lack_of(name))
-    }
-
-    /// The arguments that are not known, in lower case, as far as the error names them.
-    fn arguments(&self) -> Vec<String> {
-        if let Some(param) = &self.body.param {
-            return vec![param.to_ascii_lowercase()];
-        }
-        let said = &self.body.said;
-        let list = said
-            .iter()
-            .find_map(|said| said.after("argument supplied: "))
-            .or_else(|| {
-                said.iter()
-                    .find_map(|said| said.after("arguments supplied: "))
-            });
-        if let Some(list) = list {
-            let first_word = |name: &str| Some(name.split_whitespace().next()?.to_owned());
-            return list.split(',').filter_map(first_word).collect();
-        }
-        let quoted = said.iter().find_map(Saying::first_name);
-        quoted.map(str::to_owned).into_iter().collect()
-    }
-
-    /// A parameter that stands for a capability is that.
-    fn lack_of(&self, param: &str) -> Lack {
-        let of_text = self.evidence.endpoint.is_none_or(|endpoint| {
-            matches!(
-                endpoint,
-                Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses
-            )
-        });
-        Lack::Capability(match root(param) {
-            "logprobs" | "top_logprobs" => Capability::Logprobs,
-            "tools" | "functions" | "function_call" => Capability::Tools,
-            "reasoning" | "reasoning_effort" | "include_reasoning" => Capability::Reasoning,
-            "audio" if of_text => Capability::AudioOutput,
-            // Of an image it says something else.
-            "response_format" if of_text => match self.text.contains("json_schema") {
-                true => Capability::JsonSchema,
-                false => Capability::JsonObject,
-            },
-            "text" if param.starts_with("text.format") => Capability::JsonSchema,
-            _ => return Lack::Parameter,
-        })
-    }
-
     /// The window that the error names.
     fn window(&self) -> Option<u64> {
         let in_words = || {
@@ -470,11 +412,6 @@ impl<'a> Case<'a> {
         };
         self.body.window.or_else(in_words)
     }
-}
-
-/// The field of the request that a parameter is, or is in.
-fn root(param: &str) -> &str {
-    param.split(['.', '[']).next().unwrap_or_default()
 }
 
 const fn at(kind: OutcomeKind, scope: Scope) -> Outcome {

@@ -46,6 +46,8 @@ pub(crate) struct ErrorBody {
     pub(crate) status: Option<u16>,
     /// The request's parameter that is at fault.
     pub(crate) param: Option<String>,
+    /// Something within another parameter than the model is at fault.
+    pub(crate) within_param: bool,
     /// The context window in tokens, where it has a field of its own (llama.cpp).
     pub(crate) window: Option<u64>,
     /// The error is an upstream's, passed on by a router: who is named in it is not the caller (OpenRouter's
@@ -160,6 +162,7 @@ impl ErrorBody {
         self.quotas.append(&mut inner.quotas);
         self.quotas.truncate(MAX_LABELS);
         self.param = self.param.take().or(inner.param);
+        self.within_param |= inner.within_param;
         self.window = self.window.or(inner.window);
     }
 }
@@ -240,8 +243,12 @@ impl Reads for ErrorBody {
             "loc" => {
                 let mut place = Place::default();
                 into(map, &mut place)?;
-                if let Some(name) = place.in_body() {
-                    self.param.get_or_insert_with(|| name.to_owned());
+                match &place.steps[..] {
+                    [body, name] if body == "body" && place.depth == 2 => {
+                        self.param.get_or_insert_with(|| name.clone());
+                    }
+                    [body, name] if body == "body" && name != "model" => self.within_param = true,
+                    _ => {}
                 }
                 Ok(())
             }
@@ -290,25 +297,23 @@ impl Reads for Only<'_> {
     }
 }
 
-/// The place of a fault in a request, of which the first two names count.
+/// The place of a fault in a request: its first two names, and how many steps lead to it.
 #[derive(Default)]
-struct Place(Vec<String>);
-
-impl Place {
-    /// The field of the body that is at fault.
-    fn in_body(&self) -> Option<&str> {
-        match self.0.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            ["body", name] => Some(name),
-            _ => None,
-        }
-    }
+struct Place {
+    steps: Vec<String>,
+    depth: usize,
 }
 
 impl Reads for Place {
     fn text(&mut self, text: &str) {
-        if self.0.len() < 2 {
-            self.0.push(text.to_owned());
+        self.depth += 1;
+        if self.depth <= 2 {
+            self.steps.push(text.to_owned());
         }
+    }
+
+    fn number(&mut self, _: f64) {
+        self.depth += 1;
     }
 }
 

@@ -12,6 +12,7 @@
 //! 5. An answer goes to the caller in a `body` that finishes the attempt; a failure leads back to 2, or, when
 //!    there is nobody left, to *Waiting* for a recovery, or to a refusal.
 
+mod arguments;
 mod body;
 mod classify;
 mod config;

@@ -436,26 +436,6 @@ pub(super) const DAY_WORDS: &[&str] = &[
     "per day", "per-day", "perday", "(tpd)", "(rpd)", "daily", "86400s", "/ day",
 ];
 
-/// Parameters that some services know and others do not: a request with one of these, that is refused for it here, may
-/// be taken elsewhere. Of OpenAI's endpoints (its specification), of vLLM, llama.cpp and OpenRouter. Any other is
-/// unknown everywhere, as far as anyone can tell.
-#[rustfmt::skip]
-pub(super) const PARAMETERS: &[&str] = &[
-    "audio", "background", "best_of", "cache_prompt", "chat_template_kwargs", "dimensions", "echo", "enable_thinking",
-    "encoding_format", "extra_body", "format", "frequency_penalty", "function_call", "functions", "guided_json",
-    "include", "include_reasoning", "input", "input_type", "instructions", "keep_alive", "language", "logit_bias",
-    "logprobs", "max_completion_tokens", "max_output_tokens", "max_tokens", "messages", "metadata", "min_p", "min_tokens",
-    "mirostat", "modalities", "moderation", "n", "negative_prompt", "num_ctx", "options", "output_compression",
-    "output_format", "parallel_tool_calls", "partial_images", "prediction", "presence_penalty",
-    "previous_response_id", "prompt", "prompt_cache_key", "provider", "quality", "random_seed", "reasoning",
-    "reasoning_content", "reasoning_effort", "reasoning_format", "repeat_penalty", "repetition_penalty",
-    "response_format", "safe_prompt", "safety_identifier", "safety_settings", "seed", "service_tier", "session_id",
-    "size", "stop", "stop_token_ids", "store", "stream", "stream_options", "strict", "structured_outputs", "style",
-    "suffix", "system", "temperature", "text", "thinking", "thinking_budget", "tool_choice", "tools", "top_a", "top_k",
-    "top_logprobs", "top_p", "transforms", "truncation", "typical_p", "user", "verbosity", "voice",
-    "web_search_options",
-];
-
 /// What stands before the size of a window, in tokens.
 pub(super) const BEFORE_WINDOW: &[&str] = &[
     "maximum context length is ",         // OpenAI, OpenRouter, vLLM

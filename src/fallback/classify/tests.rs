@@ -2,6 +2,7 @@ use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
+use crate::capability::Capability;
 use OutcomeKind::{
     Gated, Gone, OutOfQuota, RateLimited, Refused, Unauthorised, Unavailable, Unfit,
 };
@@ -927,8 +928,10 @@ fn what_blames_a_parameter_other_than_the_model_cools_nothing() {
         let body = format!(r#"{{"error":{{{fields}}}}}"#);
         assert_eq!(classify(status, &body), Outcome::of(Refused), "{body}");
     }
-    let found = r#"{"detail":[{"type":"x","loc":["body","user"],"msg":"API key not valid"}]}"#;
-    assert_eq!(classify(400, found), Outcome::of(Refused));
+    for place in [r#"["body","user"]"#, r#"["body","messages",0,"role"]"#] {
+        let found = format!(r#"{{"detail":[{{"loc":{place},"msg":"API key not valid"}}]}}"#);
+        assert_eq!(classify(400, &found), Outcome::of(Refused), "{place}");
+    }
     // Under a limit it is none of the request's.
     let queue = r#"{"message":"high traffic","param":"queue","code":"queue_exceeded"}"#;
     assert_eq!(classify(429, queue), limited());
@@ -1032,6 +1035,11 @@ fn an_argument_that_other_services_know_is_a_lack_of_this_one() {
         (
             400,
             r#"{"error":{"message":"m","code":"unsupported_parameter","param":"seed"}}"#,
+        ),
+        // A part of `tools` that is not known does not mean that there are none.
+        (
+            422,
+            r#"{"detail":[{"type":"extra_forbidden","loc":["body","tools",0,"function","strict"],"msg":"Extra inputs are not permitted"}]}"#,
         ),
         (
             422,

@@ -46,6 +46,8 @@ pub(super) struct Job<S, E> {
     refused: Option<Failed>,
     /// The last answer of a target that could not serve this request.
     unfit: Option<Failed>,
+    /// The last answer that told of a limit of the caller's own credential, which health does not keep.
+    callers_limit: Option<Failed>,
     /// What the last upstream that failed said.
     last: Option<LastError>,
     /// The last error of the inner service. It goes back if nothing but such errors came.
@@ -107,6 +109,7 @@ impl<S: Clone, E> Job<S, E> {
             wait_until: None,
             refused: None,
             unfit: None,
+            callers_limit: None,
             last: None,
             error: None,
             limit: None,
@@ -331,6 +334,9 @@ impl<S: Clone, E> Job<S, E> {
             OutcomeKind::Refused if self.refused.is_some() => return self.end(OutOf::Budget),
             OutcomeKind::Refused => self.refused = failed,
             OutcomeKind::Unfit => self.unfit = failed,
+            OutcomeKind::RateLimited if target.provider().takes_callers_credential() => {
+                self.callers_limit = failed;
+            }
             _ => {}
         }
         if self.trail.len() >= self.config.max_attempts {
@@ -371,7 +377,8 @@ impl<S: Clone, E> Job<S, E> {
         }
         let of_the_provider =
             outcome.scope == Scope::Provider && outcome.kind != OutcomeKind::Unreachable;
-        let for_good = outcome.kind == OutcomeKind::Refused
+        // Another model of a router has another upstream.
+        let for_good = outcome.kind == OutcomeKind::Refused && !outcome.relayed
             || matches!(outcome.lack, Some(Lack::TokensPerMinute | Lack::Endpoint));
         if for_good || of_the_provider {
             memory.avoid(target.provider().name(), !for_good);
@@ -447,10 +454,15 @@ impl<S: Clone, E> Job<S, E> {
             .trail
             .iter()
             .all(|(_, outcome)| matches!(outcome, OutcomeKind::Unfit | OutcomeKind::Refused));
+        let only_limits = self
+            .trail
+            .iter()
+            .all(|(_, outcome)| *outcome == OutcomeKind::RateLimited);
         let said = self
             .refused
             .take()
-            .or_else(|| self.unfit.take().filter(|_| only_unfit));
+            .or_else(|| self.unfit.take().filter(|_| only_unfit))
+            .or_else(|| self.callers_limit.take().filter(|_| only_limits));
         let account = Account {
             trail: &self.trail,
             last: self.last.as_ref(),

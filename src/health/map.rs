@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     catalog::{Snapshot, Target, TargetId},
-    outcome::{Outcome, OutcomeKind},
+    outcome::Outcome,
     rng::Rng,
 };
 
@@ -269,9 +269,7 @@ impl HealthMap {
 
     pub(super) fn exhausted(&self, attempt: &Attempt, reset: Duration) {
         let now = Instant::now();
-        if let Some(entry) = self.lock(now).targets.get_mut(attempt.target.id()) {
-            entry.cooldown.state(reset, OutcomeKind::RateLimited, now);
-        }
+        self.lock(now).exhausted(&attempt.target, reset, now);
     }
 
     pub(crate) fn quarantine(&self, target: &TargetId) {

@@ -12,7 +12,7 @@ use tower_free_models::{HealthMap, Scope, TargetState};
 /// What a first guess is at most.
 const GUESS: Duration = Duration::from_secs(1);
 
-/// What a caller may write in order to bench somebody.
+/// What a caller may write in order to bench a provider.
 const WRITTEN: &[&str] = &[
     "Please try again in 30 days.",
     "x\nRate limit exceeded: free-models-per-day. Please try again in 30 days.",

@@ -11,8 +11,8 @@ use crate::{
 };
 
 /// Parameters that some services know and others do not: a request with one of these, that is refused for it here, may
-/// be taken elsewhere. Of OpenAI's endpoints (its specification), of vLLM, llama.cpp and OpenRouter. Any other is
-/// unknown everywhere, as far as anyone can tell.
+/// be taken elsewhere. Of OpenAI's endpoints (its specification), of vLLM, llama.cpp and OpenRouter. Any other is taken
+/// for one that no service knows.
 #[rustfmt::skip]
 const PARAMETERS: &[&str] = &[
     "audio", "background", "best_of", "cache_prompt", "chat_template_kwargs", "dimensions", "echo", "enable_thinking",

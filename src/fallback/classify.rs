@@ -250,7 +250,7 @@ impl<'a> Case<'a> {
             403 | 404 | 410 | 500 | 501 if self.blames_another_parameter() => Means::Refused,
             403 if self.body.html => Means::Unavailable,
             403 if self.is_bare() => Means::Unauthorised,
-            // Of a relayed one nobody can tell whether it is about the router's account or about the content.
+            // A relayed one may be about the router's account, or about the content.
             403 if self.body.relayed => Means::Unavailable,
             403 => Means::Gated,
             404 if self.may_lack_the_endpoint() => Means::Lacks(Lack::Endpoint),

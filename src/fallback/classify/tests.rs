@@ -1111,7 +1111,7 @@ fn a_relayed_refusal_is_the_upstreams_word() {
 }
 
 #[test]
-fn a_relayed_403_whose_reason_nobody_knows_is_a_guess() {
+fn a_relayed_403_for_an_unknown_reason_is_a_guess() {
     let error = serde_json::json!({"code": 403, "message": "Provider returned error",
         "metadata": {"provider_name": "Venice", "raw": "we do not like this"}});
     let body = serde_json::json!({ "error": error }).to_string();
@@ -1438,7 +1438,7 @@ proptest! {
     }
 }
 
-/// What a caller may write into a request in order to bench somebody: phrases of the table, waits, lines and quotes.
+/// What a caller may write into a request in order to bench a provider: phrases of the table, waits, lines and quotes.
 fn written_by_a_caller() -> impl Strategy<Value = String> {
     let phrases = SIGNS.iter().flat_map(|sign| match sign.1 {
         By::Label(phrase) => vec![phrase.to_owned()],

@@ -343,7 +343,10 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::catalog::{FreeRule, Model, Provider};
+    use crate::{
+        catalog::{FreeRule, Model, Provider},
+        outcome::OutcomeKind,
+    };
 
     fn targets() -> [Target; 2] {
         let provider = Provider::new("p").free(FreeRule::All).build().unwrap();

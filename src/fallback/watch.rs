@@ -8,7 +8,7 @@ use super::{
     classify::{Classify, Evidence},
     gate::Gate,
 };
-use crate::{answer, health::Attempt, outcome::Outcome, request::Endpoint};
+use crate::{health::Attempt, outcome::Outcome, request::Endpoint};
 
 /// What watches over an answer that has begun: it ends the attempt.
 pub(super) struct Watch {
@@ -80,27 +80,5 @@ impl Drop for Watch {
         if self.finished {
             self.succeed();
         }
-    }
-}
-
-/// The end of an answer that is too large to be held: there it says what it cost.
-#[derive(Default)]
-pub(super) struct Tail(Vec<u8>);
-
-impl Tail {
-    const KEPT: usize = 8 * 1024;
-
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.0
-            .extend_from_slice(&bytes[bytes.len().saturating_sub(Self::KEPT)..]);
-        let over = self.0.len().saturating_sub(Self::KEPT);
-        self.0.drain(..over);
-    }
-
-    pub(super) fn report(&self, watch: &mut Watch) {
-        if answer::tail_is_billed(&self.0) {
-            watch.billed();
-        }
-        watch.succeed();
     }
 }

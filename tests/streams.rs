@@ -15,7 +15,9 @@ use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
 use support::*;
 use tower::{Layer, ServiceExt};
-use tower_free_models::{HealthMap, Stack, Tally, Target, TargetState};
+use tower_free_models::{
+    Classify, DefaultClassify, Endpoint, Evidence, HealthMap, Stack, Tally, Target, TargetState,
+};
 
 /// A stream up to this long is tried at every byte; of a longer one, each event's edges and so many places between.
 /// An optimised build has the time for every byte of all.
@@ -902,4 +904,68 @@ async fn a_keep_alive_in_json_is_no_first_token() {
             .starts_with("data: {\"status\":\"queued\"}")
     );
     pool.assert_counts(1, 1, 0, "it passes in front of the answer");
+}
+
+/// What a caller sees of a stream whose error event echoes the key, after content.
+fn echoed(steps: Vec<Step>) -> String {
+    let pool = pool(steps);
+    let whole = pool.whole();
+    pool.assert_counts(1, 0, 1, "it fails");
+    whole.text().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_event_after_content_is_redacted_however_it_is_split() {
+    for error in [
+        r#"data: {"error":{"message":"bad key key-of-a, or key-of-b","code":401}}"#,
+        r#"data: {"error":{"message":"bad key \u006bey-of-a, or key\u002dof-b","code":401}}"#,
+    ] {
+        let error = Bytes::from(format!("{error}\n\n"));
+        for at in 0..=error.len() {
+            let steps = vec![delta("a"), data(&error, ..at), data(&error, at..), done()];
+            let seen = echoed(steps);
+            // One of the two answers; its own key is the one that it was given.
+            assert!(seen.contains("[redacted]"), "{at}: {seen}");
+            assert!(
+                seen.ends_with("\"code\":401}}\n\ndata: [DONE]\n\n"),
+                "{at}: {seen}"
+            );
+        }
+        // In one frame with the content before it, and without its last line end.
+        let Step::Data(content) = delta("a") else {
+            panic!("a delta is data")
+        };
+        let together = Bytes::from([&content[..], &error[..]].concat());
+        assert!(echoed(vec![Step::Data(together)]).contains("[redacted]"));
+        let unended = error.slice(..error.len() - 2);
+        assert!(echoed(vec![delta("a"), Step::Data(unended)]).contains("[redacted]"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_error_passes_as_it_is_whatever_it_says() {
+    let pool = pool([delta("key-of-a key-of-b"), finish(), done()]);
+    assert!(pool.whole().text().contains("key-of-a key-of-b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_in_mid_stream_is_classified_with_the_head_and_the_endpoint_of_its_response() {
+    // GitHub Models says in a header whose limit it is.
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = Arc::clone(&seen);
+    let classify = move |evidence: &Evidence<'_>| {
+        let whose = evidence.headers.get("x-ratelimit-type").cloned();
+        noted.lock().unwrap().push((whose, evidence.endpoint));
+        DefaultClassify.classify(evidence)
+    };
+    let (stack, _) = seeded(targets(&["a"], &["m"]));
+    let stack = stack.fallback(|f| f.classify(classify));
+    let error = event(&json!({ "error": { "message": "slow down", "code": 429 } }));
+    let reply = Reply::stream([delta("a"), error]).header("x-ratelimit-type", "UserByMinute");
+    send(&stack, &Upstream::script([reply]), streamed_chat()).await;
+    let whose = Some(http::HeaderValue::from_static("UserByMinute"));
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [(whose, Some(Endpoint::ChatCompletions))]
+    );
 }

@@ -496,12 +496,20 @@ impl Key {
         })
     }
 
-    /// The key, and the credential made of it where that is something else: Base64 is no disguise.
+    /// The key, and the credential made of it where that is something else: Base64 is no disguise, and a server that
+    /// decodes it may echo the user or the password alone (RFC 7617, section 2).
     fn secrets(&self) -> impl Iterator<Item = &str> {
         let sent = self.authorization.to_str().unwrap_or_default();
         let (_, sent) = sent.split_once(' ').unwrap_or_default();
-        let other = Some(sent).filter(|sent| *sent != self.secret);
-        [self.secret.as_str()].into_iter().chain(other)
+        let basic = Some(sent).filter(|sent| *sent != self.secret);
+        let halves = basic.and_then(|_| self.secret.split_once(':'));
+        let halves = halves
+            .into_iter()
+            .flat_map(|(user, password)| [user, password]);
+        [self.secret.as_str()]
+            .into_iter()
+            .chain(basic)
+            .chain(halves)
     }
 }
 
@@ -756,7 +764,12 @@ mod tests {
         // An upstream may echo either form.
         assert_eq!(
             provider.secrets().collect::<Vec<_>>(),
-            ["Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]
+            [
+                "Aladdin:open sesame",
+                "QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+                "Aladdin",
+                "open sesame"
+            ]
         );
     }
 

@@ -62,7 +62,13 @@ impl<B> ResponseBody<B> {
         Self::whole(Frames::from_iter([bytes]), None)
     }
 
-    pub(super) fn events(body: Pin<Box<B>>, gate: Box<Gate>, watch: Watch, idle: Duration) -> Self {
+    pub(super) fn events(
+        body: Pin<Box<B>>,
+        mut gate: Box<Gate>,
+        watch: Watch,
+        idle: Duration,
+    ) -> Self {
+        watch.redact(&mut gate);
         Self {
             kind: Kind::Events {
                 body,
@@ -151,6 +157,7 @@ where
                                 Ok(chunk) => {
                                     silence.broken();
                                     gate.push(chunk);
+                                    watch.redact(gate);
                                 }
                                 Err(frame) => *trailers = frame.into_trailers().ok(),
                             }
@@ -285,6 +292,7 @@ fn succeed_if_whole(document: Option<&Follow>, watch: &mut Watch) {
 /// Ends a stream: as it was meant to, or with an error where it broke off.
 fn finish(gate: &mut Gate, watch: &mut Watch, end: OutcomeKind) {
     gate.end();
+    watch.redact(gate);
     watch.note_bill(gate);
     if let Some(error) = &gate.seen.error {
         watch.fail_as_said(error);

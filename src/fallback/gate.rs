@@ -8,6 +8,8 @@ use bytes::Bytes;
 use super::frames::Frames;
 use crate::{
     answer::shape::Indexes,
+    catalog::Provider,
+    redact::redact,
     sse::{EventReader, Meaning},
 };
 
@@ -102,6 +104,15 @@ impl Gate {
             self.ready.push(Bytes::from_static(b"\n\n"));
         }
         self.ready.push(error);
+    }
+
+    /// Takes the provider's credentials out of what may be passed on, from the first error event on: whole events, so
+    /// that none passes in two frames.
+    pub(super) fn redact(&mut self, provider: &Provider) {
+        if self.seen.error.is_some() && self.ready.len() > 0 {
+            let ready = redact(&self.ready.joined(), provider);
+            self.ready = Frames::from_iter([ready]);
+        }
     }
 
     pub(super) fn next(&mut self) -> Option<Bytes> {

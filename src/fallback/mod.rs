@@ -24,7 +24,6 @@ mod job;
 mod last_word;
 mod layer;
 mod peek;
-mod redact;
 mod relabel;
 mod service;
 mod signs;

@@ -12,6 +12,7 @@ use crate::{
     capability::Capability,
     intake::is_json,
     request::Endpoint,
+    sse::is_event_stream,
 };
 
 /// An error body is read for its evidence up to here ...
@@ -48,7 +49,7 @@ impl Kind {
         // What was said can be asked for as bare text or subtitles, which hold anything (`response_format`).
         let transcript = endpoint.output() == Capability::Transcription
             && !essence.eq_ignore_ascii_case(b"text/html");
-        if essence.eq_ignore_ascii_case(b"text/event-stream") {
+        if is_event_stream(kind.as_bytes()) {
             Self::Events
         } else if is_json(essence) || is_text && !transcript {
             Self::Answer

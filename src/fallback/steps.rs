@@ -217,7 +217,12 @@ where
         let id = attempt.target().id().clone();
         let idle = job.config.idle_timeout;
         let (classify, endpoint) = (Arc::clone(&job.config.classify), job.endpoint);
-        let watch = |attempt| Watch::new(attempt, classify, endpoint);
+        // Only in a stream can an error come after the head has gone to the caller.
+        let headers = match &peek {
+            Peek::Events(_) => head.headers.clone(),
+            Peek::Answer { .. } => HeaderMap::new(),
+        };
+        let watch = |attempt| Watch::new(attempt, classify, endpoint, headers);
         let (body, is_stream) = match (peek, peeked) {
             (Peek::Events(gate), _) => {
                 (ResponseBody::events(body, gate, watch(attempt), idle), true)

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::{
     catalog::{Target, TargetId},
-    headers::{ADJUSTED, ATTEMPTS, DROPPED, MODEL, NORMALISED, PROVIDER, TRAIL},
+    headers::{ADJUSTED, ATTEMPTS, DROPPED, MODEL, PROVIDER, TRAIL},
     outcome::OutcomeKind,
 };
 
@@ -40,10 +40,6 @@ impl Routed {
         let id = self.target.id();
         insert(headers, MODEL, id.model());
         insert(headers, PROVIDER, id.provider());
-        // An upstream that is such a router itself must not speak for this one.
-        for name in [DROPPED, ADJUSTED, ATTEMPTS, TRAIL, NORMALISED] {
-            headers.remove(name);
-        }
         for (name, fields) in [(DROPPED, &self.dropped), (ADJUSTED, &self.adjusted)] {
             if !fields.is_empty() {
                 insert(headers, name, &list_text(fields));

@@ -218,7 +218,7 @@ impl Provider {
     /// # Errors
     ///
     /// If the provider's rule says that the id cannot be free, as on OpenRouter without `:free` at its end, or if the
-    /// id cannot stand in a header.
+    /// id is empty, longer than 256 bytes, or holds control characters.
     ///
     /// ```
     /// use tower_free_models::{Model, Provider};

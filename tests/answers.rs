@@ -2,9 +2,10 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use support::*;
@@ -506,13 +507,113 @@ async fn only_a_target_that_is_alone_is_asked_again_when_it_was_empty() {
     assert_ne!(asked[0], asked[1]);
 }
 
+fn gzip(bytes: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap().into()
+}
+
+/// The same, compressed although `identity` was asked for, in pieces of this size.
+fn compressed(reply: Reply, size: usize) -> Reply {
+    let mut bytes = Vec::new();
+    for step in &reply.steps {
+        if let Step::Data(data) = step {
+            bytes.extend_from_slice(data);
+        }
+    }
+    let gzip = gzip(&bytes);
+    let steps = gzip
+        .chunks(size)
+        .map(|piece| Step::Data(gzip.slice_ref(piece)));
+    Reply {
+        steps: steps.collect(),
+        ..reply
+    }
+    .header("content-encoding", "gzip")
+    .header("content-length", &gzip.len().to_string())
+}
+
 #[tokio::test(start_paused = true)]
-async fn an_encoding_that_we_do_not_read_is_judged_by_its_head_alone() {
-    let opaque = b"\x1f\x8b\x08\x00 error {\"error\":1}".to_vec();
-    for encoding in ["gzip", "br", "zstd", "made-up"] {
-        for kind in ["application/json", "text/event-stream"] {
-            let reply = Reply::new(200, kind, opaque.clone()).header("content-encoding", encoding);
-            assert_passes(reply).await;
+async fn an_answer_that_is_compressed_all_the_same_is_inflated_and_read() {
+    for size in [1, 10, 10_000] {
+        let answer = Reply::answer("hello");
+        let (whole, health, _) = asked(compressed(answer.clone(), size)).await;
+        assert_eq!(whole.json()["choices"][0]["message"]["content"], "hello");
+        assert_eq!(whole.header("content-encoding"), None);
+        assert_ne!(whole.header("content-length"), Some("1"));
+        let failed: u64 = health
+            .snapshot()
+            .targets
+            .iter()
+            .map(|t| t.tally.failed)
+            .sum();
+        assert_eq!(failed, 0);
+
+        let hidden = json!({ "error": { "message": "busy", "code": 503 } });
+        assert_failover(compressed(Reply::json(200, hidden), size), "unavailable").await;
+        let empty = json!({ "choices": [] });
+        assert_failover(compressed(Reply::json(200, empty), size), "empty").await;
+        let limited = json!({ "error": { "message": "slow down", "code": 429 } });
+        assert_failover(compressed(Reply::json(429, limited), size), "rate_limited").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_compressed_is_inflated_and_commits_at_its_first_word() {
+    for size in [1, 10, 10_000] {
+        let words = compressed(Reply::words(&["one", "two"]), size);
+        let (whole, ..) = asked(words).await;
+        let mut expected = Vec::new();
+        for step in Reply::words(&["one", "two"]).steps {
+            if let Step::Data(data) = step {
+                expected.extend_from_slice(&data);
+            }
+        }
+        assert_eq!(whole.body, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compressed_answer_that_is_cut_is_no_answer() {
+    let mut cut = compressed(Reply::answer("hello"), 10);
+    cut.steps.pop();
+    assert_failover(cut, "unavailable").await;
+    let odd = Reply::new(200, "application/json", "not gzip at all");
+    assert_failover(odd.header("content-encoding", "gzip"), "unavailable").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_body_that_grows_without_end_is_held_up_to_the_peek_limit() {
+    let text = "x".repeat(20_000_000);
+    let bomb = compressed(Reply::answer(&text), 1_000_000);
+    let (stack, health) = two();
+    let upstream = Upstream::script([bomb, Reply::answer(GOOD)]);
+    let stack = stack.fallback(|f| f.peek_limit(5000));
+    let response = stack.layer(upstream).oneshot(chat()).await.unwrap();
+    let mut body = std::pin::pin!(response.into_body());
+    let (mut largest, mut all) = (0, 0);
+    while let Some(frame) = body.frame().await {
+        let data = frame.unwrap().into_data().unwrap();
+        largest = largest.max(data.len());
+        all += data.len();
+    }
+    assert!(all > 20_000_000);
+    assert!(largest <= 128 * 1024, "{largest}");
+    let succeeded: u64 = health
+        .snapshot()
+        .targets
+        .iter()
+        .map(|t| t.tally.succeeded)
+        .sum();
+    assert_eq!(succeeded, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_encoding_that_is_not_undone_has_failed() {
+    for encoding in ["br", "zstd", "made-up", "gzip, br"] {
+        for kind in ["application/json", "text/event-stream", "audio/mpeg"] {
+            let reply = Reply::new(200, kind, "opaque").header("content-encoding", encoding);
+            assert_failover(reply, "unavailable").await;
         }
     }
     let identity =

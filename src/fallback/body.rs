@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use serde_json::json;
 
-use super::{frames::Frames, gate::Gate, silence::Silence, watch::Watch};
+use super::{frames::Frames, gate::Gate, incoming::Incoming, silence::Silence, watch::Watch};
 use crate::{
     answer::follow::Follow,
     body::BoxError,
@@ -39,9 +39,9 @@ pin_project! {
         // All of it is here.
         Whole { frames: Frames, trailers: Option<HeaderMap> },
         // An event stream that has begun to answer.
-        Events { body: Pin<Box<B>>, gate: Box<Gate>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
+        Events { body: Pin<Box<Incoming<B>>>, gate: Box<Gate>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
         // An answer that is too large, or of too strange a kind, to be held; JSON is followed as it passes.
-        Rest { frames: Frames, body: Pin<Box<B>>, document: Option<Follow>, watch: Watch, silence: Silence },
+        Rest { frames: Frames, body: Pin<Box<Incoming<B>>>, document: Option<Follow>, watch: Watch, silence: Silence },
     }
 }
 
@@ -63,7 +63,7 @@ impl<B> ResponseBody<B> {
     }
 
     pub(super) fn events(
-        body: Pin<Box<B>>,
+        body: Pin<Box<Incoming<B>>>,
         mut gate: Box<Gate>,
         watch: Watch,
         idle: Duration,
@@ -81,7 +81,12 @@ impl<B> ResponseBody<B> {
     }
 
     /// The rest of an answer. What was read of it is JSON; where nothing was, nothing is known of its form.
-    pub(super) fn rest(frames: Frames, body: Pin<Box<B>>, watch: Watch, idle: Duration) -> Self {
+    pub(super) fn rest(
+        frames: Frames,
+        body: Pin<Box<Incoming<B>>>,
+        watch: Watch,
+        idle: Duration,
+    ) -> Self {
         let document = (frames.len() > 0).then(Follow::default);
         Self {
             kind: Kind::Rest {
@@ -215,7 +220,7 @@ where
                         }
                         Poll::Ready(Some(Err(error))) => {
                             watch.fail(&Outcome::of(OutcomeKind::Interrupted));
-                            Some(error.into())
+                            Some(error.into_box())
                         }
                         Poll::Pending => {
                             ready!(silence.poll(cx));

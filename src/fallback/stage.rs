@@ -11,6 +11,7 @@ use tower_service::Service;
 use super::{
     body::ResponseBody,
     config::Config,
+    incoming::Incoming,
     peek::{Drain, Peek},
 };
 use crate::{
@@ -56,7 +57,7 @@ impl Drop for OwnSlot {
 pub(super) struct Read<R> {
     pub(super) attempt: Attempt,
     pub(super) head: response::Parts,
-    pub(super) body: Pin<Box<R>>,
+    pub(super) body: Pin<Box<Incoming<R>>>,
 }
 
 /// What a stage leads to.

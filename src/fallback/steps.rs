@@ -16,6 +16,7 @@ use tower_service::Service;
 use super::{
     body::ResponseBody,
     frames::Frames,
+    incoming::Incoming,
     job::{After, Job},
     peek::{DRAIN_TIME, Drain, Kind, Peek, Peeked},
     relabel::relabel,
@@ -130,7 +131,8 @@ where
                 None => Next::Answer(Ok(response)),
             };
         };
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        let body = Incoming::new(body, &mut head.headers);
         let response = Read {
             attempt,
             head,
@@ -159,6 +161,9 @@ where
                 Peek::answer(limit),
                 job.within(began, job.config.answer_timeout),
             ),
+            Kind::Unreadable => {
+                return self.then(|job| job.no_answer(response.attempt, OutcomeKind::Unavailable));
+            }
             Kind::Opaque => return self.commit(response, Peek::answer(limit), Peeked::Begun),
         };
         self.set_timer(end);
@@ -244,7 +249,9 @@ where
                 attempt.succeed();
                 (ResponseBody::whole(frames, trailers), false)
             }
-            (Peek::Answer { frames, .. }, _) if frames.len() == 0 && body.is_end_stream() => {
+            (Peek::Answer { frames, .. }, _)
+                if frames.len() == 0 && http_body::Body::is_end_stream(&body) =>
+            {
                 attempt.succeed();
                 (ResponseBody::whole(frames, None), false)
             }

@@ -91,32 +91,40 @@ fn redacted(
     let mut redacted = Vec::with_capacity(bytes.len());
     let mut from = 0;
     for (start, end) in matches {
-        // Secrets may overlap: the password ends the pair of user and password.
-        if start >= from {
-            redacted.extend_from_slice(&bytes[from..start]);
-            redacted.extend_from_slice(instead(end - start).as_bytes());
-        }
-        from = from.max(end);
+        redacted.extend_from_slice(&bytes[from..start]);
+        redacted.extend_from_slice(instead(end - start).as_bytes());
+        from = end;
     }
     redacted.extend_from_slice(&bytes[from..]);
     Some(redacted)
 }
 
-/// Where credentials stand, in order; of those that begin at one place the longest first.
+/// Where credentials stand, in order. Those that overlap are one: a password ends the pair of user and password.
 fn matches(bytes: &[u8], provider: &Provider) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut text = Unescaped::of(bytes);
     for depth in 0..=DEEPEST {
         for secret in secrets(provider) {
-            let starts = memmem::find_iter(&text.bytes, secret);
-            found.extend(starts.map(|at| (text.origin(at), text.origin(at + secret.len()))));
+            let mut from = 0;
+            while let Some(at) = memmem::find(&text.bytes[from..], secret.as_bytes()) {
+                let end = from + at + secret.len();
+                found.push((text.origin(from + at), text.origin(end)));
+                from = end;
+            }
         }
         if depth == DEEPEST || !has_escapes(&text.bytes) {
             break;
         }
         text = text.unescaped();
     }
-    found.sort_unstable_by_key(|&(start, end)| (start, std::cmp::Reverse(end)));
+    found.sort_unstable();
+    found.dedup_by(|next, last| {
+        let overlaps = next.0 < last.1;
+        if overlaps {
+            last.1 = last.1.max(next.1);
+        }
+        overlaps
+    });
     found
 }
 
@@ -329,6 +337,16 @@ mod tests {
                 "{body}"
             );
         }
+    }
+
+    #[test]
+    fn credentials_that_overlap_go_as_one() {
+        let provider = provider("12345678second");
+        let text = redact_text("<12345678second-secret>", &provider);
+        assert_eq!(text, "<[redacted]>");
+        let mut redactor = Redactor::new(&provider, false).unwrap();
+        let (out, _) = passed(&mut redactor, "<12345678second-secret>", 5);
+        assert_eq!(out, "<[redacted]***********>");
     }
 
     #[test]

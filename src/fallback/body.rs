@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use serde_json::json;
 
-use super::{frames::Frames, gate::Gate, incoming::Incoming, silence::Silence, watch::Watch};
+use super::{frames::Frames, gate::Gate, inflate::Inflated, silence::Silence, watch::Watch};
 use crate::{
     answer::follow::Follow,
     body::BoxError,
@@ -39,9 +39,9 @@ pin_project! {
         // All of it is here.
         Whole { frames: Frames, trailers: Option<HeaderMap> },
         // An event stream that has begun to answer.
-        Events { body: Pin<Box<Incoming<B>>>, gate: Box<Gate>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
+        Events { body: Pin<Box<Inflated<B>>>, gate: Box<Gate>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
         // An answer that is too large, or of too strange a kind, to be held; JSON is followed as it passes.
-        Rest { frames: Frames, body: Pin<Box<Incoming<B>>>, document: Option<Follow>, watch: Watch, silence: Silence },
+        Rest { frames: Frames, body: Pin<Box<Inflated<B>>>, document: Option<Follow>, watch: Watch, silence: Silence },
     }
 }
 
@@ -63,7 +63,7 @@ impl<B> ResponseBody<B> {
     }
 
     pub(super) fn events(
-        body: Pin<Box<Incoming<B>>>,
+        body: Pin<Box<Inflated<B>>>,
         mut gate: Box<Gate>,
         watch: Watch,
         idle: Duration,
@@ -83,7 +83,7 @@ impl<B> ResponseBody<B> {
     /// The rest of an answer. What was read of it is JSON; where nothing was, nothing is known of its form.
     pub(super) fn rest(
         frames: Frames,
-        body: Pin<Box<Incoming<B>>>,
+        body: Pin<Box<Inflated<B>>>,
         watch: Watch,
         idle: Duration,
     ) -> Self {

@@ -16,7 +16,7 @@ use tower_service::Service;
 use super::{
     body::ResponseBody,
     frames::Frames,
-    incoming::Incoming,
+    inflate::Inflated,
     job::{After, Job},
     peek::{DRAIN_TIME, Drain, Kind, Peek, Peeked},
     relabel::relabel,
@@ -132,7 +132,7 @@ where
             };
         };
         let (mut head, body) = response.into_parts();
-        let body = Incoming::new(body, &mut head.headers);
+        let body = Inflated::new(body, &mut head.headers);
         let response = Read {
             attempt,
             head,

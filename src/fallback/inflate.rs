@@ -25,7 +25,7 @@ pin_project! {
     ///
     /// Of a compressed one a frame of at most 64 KiB is made at a time, so what a small body grows to is held in parts,
     /// and is bounded by the limits of those that read it.
-    pub(super) struct Incoming<B> {
+    pub(super) struct Inflated<B> {
         #[pin]
         body: B,
         inflating: Option<Box<Inflating>>,
@@ -70,7 +70,7 @@ enum Decoder {
     Deflate(ZlibDecoder<Vec<u8>>),
 }
 
-impl<B> Incoming<B> {
+impl<B> Inflated<B> {
     /// Takes a body by what its head says of it. What no longer describes it is removed from the head; the content
     /// encoding stays if it cannot be undone.
     pub(super) fn new(body: B, headers: &mut HeaderMap) -> Self {
@@ -143,7 +143,7 @@ impl Decoder {
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for Incoming<B> {
+impl<B: Body<Data = Bytes>> Body for Inflated<B> {
     type Data = Bytes;
     type Error = ReadError<B::Error>;
 
@@ -263,7 +263,7 @@ mod tests {
             .map(|chunk| Ok::<_, BoxError>(Frame::data(Bytes::copy_from_slice(chunk))))
             .collect();
         let body = StreamBody::new(futures_util::stream::iter(chunks));
-        let mut body = Incoming::new(body, &mut head(encoding));
+        let mut body = Inflated::new(body, &mut head(encoding));
         let (mut out, mut largest) = (Vec::new(), 0);
         let read = async {
             while let Some(frame) = body.frame().await {
@@ -324,7 +324,7 @@ mod tests {
     fn the_head_no_longer_describes_what_was_undone_and_still_what_was_not() {
         for (encoding, left) in [("gzip", 0), ("deflate", 0), ("br", 2), ("identity", 2)] {
             let mut headers = head(encoding);
-            Incoming::new((), &mut headers);
+            Inflated::new((), &mut headers);
             assert_eq!(headers.len(), left, "{encoding}");
         }
     }

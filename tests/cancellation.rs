@@ -584,7 +584,7 @@ async fn a_body_that_holds_bytes_back_drops_its_upstream_with_them() {
         let route = FreeModelRouteLayer::new(catalog, health).layer(upstream.clone());
         let response = route.oneshot(upload(at_once(CHAT))).await.unwrap();
         assert_eq!(upstream.alive(), 1);
-        assert!(!body_polled(response.into_body(), 3).await);
+        assert!(!body_polled(response.into_body(), 2).await);
         assert_eq!(upstream.alive(), 0);
     }
 }

@@ -167,7 +167,9 @@ impl BadId {
         let fits = (1..=Self::LONGEST).contains(&id.len());
         // A header's value loses the spaces around it.
         let whole = id.trim_matches(' ').len() == id.len();
-        match fits && whole && !id.contains(char::is_control) {
+        // U+FFFD stands where a listing held bytes that are no UTF-8: the provider knows no model of that name.
+        let is_odd = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
+        match fits && whole && !id.contains(is_odd) {
             true => Ok(()),
             false => Err(Self),
         }
@@ -236,7 +238,16 @@ mod tests {
     #[test]
     fn an_id_that_no_header_can_carry_is_no_target() {
         let long = "x".repeat(257);
-        for id in ["", " a", "a ", "a\nb", "a\u{85}", "a\u{7f}", long.as_str()] {
+        for id in [
+            "",
+            " a",
+            "a ",
+            "a\nb",
+            "a\u{85}",
+            "a\u{7f}",
+            "\u{fffd}",
+            long.as_str(),
+        ] {
             let error = provider("p").target(Model::new(id)).expect_err(id);
             assert_eq!(error.reason, Reason::Id(BadId), "{id:?}");
         }

@@ -23,8 +23,10 @@ use crate::{
 pin_project! {
     /// The response body of [`Fallback`](super::Fallback).
     ///
-    /// The upstream's bytes, unchanged but for the fields of a whole answer that `x-free-normalised` names. A stream that breaks off ends with one OpenAI-format error event, and
-    /// without `[DONE]`; any other body that breaks off ends in an error. Dropping it drops the upstream.
+    /// The upstream's bytes, unchanged but for the fields of a whole answer that `x-free-normalised` names, a
+    /// provider's credential in an error event, and gzip or deflate, which are inflated. A stream that breaks off ends
+    /// with one OpenAI-format error event, and without `[DONE]`; any other body that breaks off ends in an error, a
+    /// JSON document that lacks its end included. Dropping it drops the upstream.
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,

@@ -52,7 +52,9 @@ pub fn events(chunks: &[&[u8]]) -> Vec<[bool; 4]> {
 /// Reads an answer; says whether it was billed.
 #[must_use]
 pub fn answer(body: &[u8]) -> bool {
-    answer::tail_is_billed(body) | answer::read(body).billed
+    let mut follow = answer::follow::Follow::default();
+    follow.push(body);
+    follow.billed() | answer::read(body).billed
 }
 
 /// Makes an answer such that strict clients can read it; what was made of it, if anything.

@@ -1,5 +1,7 @@
 //! The headers by which the layers speak with callers, and with each other across the wire.
 
+use std::fmt::Write as _;
+
 use http::HeaderName;
 
 /// The model that answered.
@@ -22,3 +24,73 @@ pub(crate) const NORMALISED: HeaderName = HeaderName::from_static("x-free-normal
 pub(crate) const VIA: HeaderName = HeaderName::from_static("x-free-via");
 /// `true` forbids any model but the one that is named.
 pub(crate) const PIN: HeaderName = HeaderName::from_static("x-free-pin");
+
+/// A name as it stands in a header: what is no printable ASCII, the percent sign, and what is in `also`, as in a URL
+/// (RFC 3986, section 2.1).
+pub(crate) fn percent_encoded(name: &str, also: &[u8]) -> String {
+    name.bytes()
+        .fold(String::with_capacity(name.len()), |mut encoded, byte| {
+            match byte {
+                b' '..=b'~' if byte != b'%' && !also.contains(&byte) => {
+                    encoded.push(char::from(byte));
+                }
+                _ => {
+                    let _ = write!(encoded, "%{byte:02X}");
+                }
+            }
+            encoded
+        })
+}
+
+/// The name that a caller has read in a header, or means by it; `None` where nothing in it is encoded.
+pub(crate) fn percent_decoded(name: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    let mut changed = false;
+    while let Some((&byte, after)) = rest.split_first() {
+        let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
+        let value = (byte == b'%').then(|| Some(digit(0)? * 16 + digit(1)?));
+        if let Some(Some(value)) = value {
+            changed = true;
+            decoded.push(value as u8);
+            rest = &after[2..];
+        } else {
+            decoded.push(byte);
+            rest = after;
+        }
+    }
+    String::from_utf8(decoded).ok().filter(|_| changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_written_as_in_a_url_where_a_header_cannot_carry_it() {
+        for (name, encoded) in [
+            ("acme/chat:free", "acme/chat:free"),
+            ("my model [ab12]", "my model [ab12]"),
+            ("grün", "gr%C3%BCn"),
+            ("模型", "%E6%A8%A1%E5%9E%8B"),
+            ("100%", "100%25"),
+        ] {
+            assert_eq!(percent_encoded(name, b""), encoded);
+        }
+        assert_eq!(percent_encoded("a, b=c", b", ="), "a%2C%20b%3Dc");
+        assert_eq!(percent_decoded("100%"), None);
+        assert_eq!(percent_decoded("%zz%4"), None);
+        assert_eq!(percent_decoded("%FF"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_that_is_read_in_a_header_is_the_name(name in "\\PC{0,40}") {
+            let encoded = percent_encoded(&name, b",=");
+            prop_assert!(encoded.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+            prop_assert_eq!(percent_decoded(&encoded).unwrap_or(encoded), name);
+        }
+    }
+}

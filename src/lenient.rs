@@ -31,9 +31,15 @@ pub(crate) trait Reads {
 
     /// True or false.
     fn truth(&mut self, _truth: bool) {}
+
+    /// An object has ended: all its fields have been told.
+    fn closed(&mut self) {}
 }
 
 /// Reads `json` into `reader`. Whether it was one whole JSON document; if not, the reader has what came before.
+///
+/// Half a surrogate pair (`"\ud83d"`), at which `serde_json` stops, reads as U+FFFD: upstreams cut emoji in two, and the
+/// fields after it count.
 pub(crate) fn read<T: Reads>(json: &str, reader: &mut T) -> bool {
     extent(json, reader) == Extent::Whole
 }
@@ -51,7 +57,8 @@ pub(crate) enum Extent {
 
 /// Reads `json` into `reader`, and says how much of a document it is.
 pub(crate) fn extent<T: Reads>(json: &str, reader: &mut T) -> Extent {
-    let mut source = serde_json::Deserializer::from_str(json);
+    let json = without_lone_surrogates(json);
+    let mut source = serde_json::Deserializer::from_str(&json);
     match Seed(reader).deserialize(&mut source) {
         Ok(()) if source.end().is_ok() => Extent::Whole,
         Err(error) if error.is_eof() => Extent::Cut,
@@ -59,8 +66,46 @@ pub(crate) fn extent<T: Reads>(json: &str, reader: &mut T) -> Extent {
     }
 }
 
-/// Whether `text` is JSON by structure alone: also where it nests too deep or escapes half a surrogate pair, which
-/// [`read`] gives up on.
+/// The text with `\ufffd` in the place of each escape that is half a surrogate pair; as long as it was, and copied only
+/// if there is one.
+fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
+    let unit = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut lone = Vec::new();
+    let mut at = 0;
+    while let Some(next) = memchr::memchr(b'\\', &json.as_bytes()[at..]) {
+        at += next;
+        at += match unit(at) {
+            Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => 12,
+            Some(0xD800..=0xDFFF) => {
+                lone.push(at);
+                6
+            }
+            Some(_) => 6,
+            // The backslash and what it escapes, which may be the first byte of a longer character.
+            None => 2,
+        };
+        if at >= json.len() {
+            break;
+        }
+    }
+    if lone.is_empty() {
+        return Cow::Borrowed(json);
+    }
+    let mut mended = String::with_capacity(json.len());
+    let mut from = 0;
+    for at in lone {
+        mended.push_str(&json[from..at]);
+        mended.push_str("\\ufffd");
+        from = at + 6;
+    }
+    mended.push_str(&json[from..]);
+    Cow::Owned(mended)
+}
+
+/// Whether `text` is JSON by structure alone: also where it nests too deep, which [`read`] gives up on.
 pub(crate) fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
@@ -114,6 +159,7 @@ impl<'de, T: Reads> Visitor<'de> for Seed<'_, T> {
                 self.0.field(&key, &mut map)?;
             }
         }
+        self.0.closed();
         Ok(())
     }
 
@@ -219,6 +265,30 @@ mod tests {
         let (whole, names) = names(r#"[{"name":"a"},{"name":"b","#);
         assert!(!whole);
         assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_hides_no_field_after_it() {
+        for (text, read) in [
+            (r"\ud83d", "\u{fffd}"),
+            (r"\uDE00 x", "\u{fffd} x"),
+            (r"\ud83d\u0061", "\u{fffd}a"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}\u{1f600}"),
+            (r"\ud83d\n", "\u{fffd}\n"),
+            (r"\\ud83d", r"\ud83d"),
+            (r"\ud83d\ude00", "\u{1f600}"),
+            (r"ä\ud83dä", "ä\u{fffd}ä"),
+        ] {
+            let json = format!(r#"[{{"name":"{text}"}},{{"name":"after"}}]"#);
+            assert_eq!(
+                names(&json),
+                (true, vec![read.to_owned(), "after".into()]),
+                "{text}"
+            );
+        }
+        for broken in [r#"{"name":"\"#, r#"{"name":"\ud8"#, r"\ä", "\\"] {
+            assert!(!names(broken).0, "{broken}");
+        }
     }
 
     #[test]

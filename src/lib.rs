@@ -168,6 +168,7 @@ mod memory;
 mod outcome;
 mod patience;
 mod readied;
+mod redact;
 mod request;
 mod rng;
 pub mod route;

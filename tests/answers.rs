@@ -2,9 +2,10 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use support::*;
@@ -320,6 +321,115 @@ async fn an_answer_beyond_the_peek_limit_commits_before_its_end() {
     );
 }
 
+/// This answer is passed on beyond the peek limit and ends in an error, and its attempt has failed.
+async fn cut_after_commit(reply: Reply) {
+    let why = format!("{} steps", reply.steps.len());
+    let (stack, health) = two();
+    let stack = stack.fallback(|f| f.peek_limit(5000));
+    let upstream = Upstream::script([reply, Reply::answer(GOOD)]);
+    let whole = send(&stack, &upstream, chat()).await;
+    let broken = whole.broken.expect(&why);
+    assert!(broken.contains("broke off before its end"), "{broken}");
+    let targets = health.snapshot().targets;
+    let failed: Vec<_> = targets.iter().filter(|t| t.tally.failed > 0).collect();
+    assert_eq!(failed.len(), 1, "{why}");
+    assert!(targets.iter().all(|t| t.tally.succeeded == 0), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_answer_whose_length_was_not_stated_does_not_pass_as_whole() {
+    // Within its text, behind its text, and before its last bracket.
+    for end in ["", "\"}}", "\"}}]", "\"}}],\"usage\":{\"x\":\"}\"}"] {
+        let end = Step::Data(Bytes::from_static(end.as_bytes()));
+        cut_after_commit(long(10, Some(end))).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_knows_its_end_does_not_hide_that_its_answer_was_cut() {
+    let (stack, health) = seeded(targets(&["a"], &["m"]));
+    let stack = stack.fallback(|f| f.peek_limit(1000));
+    let cut = format!(
+        "{{\"choices\":[{{\"message\":{{\"content\":\"{}",
+        "x".repeat(5000)
+    );
+    let service = stack.layer(tower::service_fn(move |_: http::Request<_>| {
+        let body = http_body_util::Full::new(Bytes::from(cut.clone()));
+        let response = http::Response::builder().header("content-type", "application/json");
+        std::future::ready(Ok::<_, BoxError>(response.body(body).unwrap()))
+    }));
+    let response = service.oneshot(chat()).await.unwrap();
+    assert!(!http_body::Body::is_end_stream(response.body()));
+    assert!(read(response).await.broken.is_some());
+    let tally = health.snapshot().targets[0].tally;
+    assert_eq!((tally.succeeded, tally.failed), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_answer_that_is_no_json_document_has_no_end_to_miss() {
+    let (stack, health) = two();
+    let stack = stack.fallback(|f| f.peek_limit(1000));
+    let text = Reply::new(200, "text/plain", "a { that is never closed\n".repeat(100));
+    let whole = send(&stack, &Upstream::script([text]), chat()).await;
+    assert_eq!(whole.broken, None);
+    let succeeded: u64 = health
+        .snapshot()
+        .targets
+        .iter()
+        .map(|t| t.tally.succeeded)
+        .sum();
+    assert_eq!(succeeded, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_large_answer_cost_is_seen_wherever_it_stands() {
+    for (before, after) in [
+        ("\"usage\":{\"cost\":0.1},", ""),
+        ("", ",\"usage\":{\"cost\":0.1}"),
+        (
+            "\"x\":\"\\ud800\",\"provider_metadata\":{\"gateway\":{\"cost\":\"0.1\"}},",
+            "",
+        ),
+    ] {
+        let (stack, health) = two();
+        let stack = stack.fallback(|f| f.peek_limit(1000));
+        let text = "x".repeat(50_000);
+        let body =
+            format!("{{{before}\"choices\":[{{\"message\":{{\"content\":\"{text}\"}}}}]{after}}}");
+        let pieces = body.as_bytes().chunks(999).map(Bytes::copy_from_slice);
+        let mut reply = Reply::new(200, "application/json", "");
+        reply.steps = pieces.map(Step::Data).collect();
+        let whole = send(&stack, &Upstream::script([reply]), chat()).await;
+        assert_eq!(whole.text(), body);
+        assert_eq!(quarantined(&health), 1, "{before}{after}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cost_is_seen_behind_half_a_surrogate_pair_and_in_what_a_gateway_adds() {
+    for body in [
+        r#"{"choices":[{"message":{"content":"\ud83d"},"finish_reason":"stop"}],"usage":{"cost":0.1}}"#,
+        r#"{"choices":[{"message":{"content":"a","provider_metadata":{"gateway":{"cost":"0.1"}}},"finish_reason":"stop"}]}"#,
+        r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],"provider_metadata":{"gateway":{"cost":0.1}}}"#,
+    ] {
+        let (_, health, _) = asked(Reply::new(200, "application/json", body)).await;
+        assert_eq!(quarantined(&health), 1, "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notice_of_progress_is_no_answer() {
+    assert_failover(Reply::json(200, json!({ "status": "queued" })), "empty").await;
+}
+
+fn quarantined(health: &HealthMap) -> usize {
+    let targets = health.snapshot().targets;
+    let states = targets.iter().map(|target| target.state);
+    states
+        .filter(|&state| state == TargetState::Quarantined)
+        .count()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_that_breaks_before_commit_is_a_failover() {
     assert_failover(long(0, Some(Step::Break)), "unavailable").await;
@@ -397,13 +507,113 @@ async fn only_a_target_that_is_alone_is_asked_again_when_it_was_empty() {
     assert_ne!(asked[0], asked[1]);
 }
 
+fn gzip(bytes: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap().into()
+}
+
+/// The same, compressed although `identity` was asked for, in pieces of this size.
+fn compressed(reply: Reply, size: usize) -> Reply {
+    let mut bytes = Vec::new();
+    for step in &reply.steps {
+        if let Step::Data(data) = step {
+            bytes.extend_from_slice(data);
+        }
+    }
+    let gzip = gzip(&bytes);
+    let steps = gzip
+        .chunks(size)
+        .map(|piece| Step::Data(gzip.slice_ref(piece)));
+    Reply {
+        steps: steps.collect(),
+        ..reply
+    }
+    .header("content-encoding", "gzip")
+    .header("content-length", &gzip.len().to_string())
+}
+
 #[tokio::test(start_paused = true)]
-async fn an_encoding_that_we_do_not_read_is_judged_by_its_head_alone() {
-    let opaque = b"\x1f\x8b\x08\x00 error {\"error\":1}".to_vec();
-    for encoding in ["gzip", "br", "zstd", "made-up"] {
-        for kind in ["application/json", "text/event-stream"] {
-            let reply = Reply::new(200, kind, opaque.clone()).header("content-encoding", encoding);
-            assert_passes(reply).await;
+async fn an_answer_that_is_compressed_all_the_same_is_inflated_and_read() {
+    for size in [1, 10, 10_000] {
+        let answer = Reply::answer("hello");
+        let (whole, health, _) = asked(compressed(answer.clone(), size)).await;
+        assert_eq!(whole.json()["choices"][0]["message"]["content"], "hello");
+        assert_eq!(whole.header("content-encoding"), None);
+        assert_ne!(whole.header("content-length"), Some("1"));
+        let failed: u64 = health
+            .snapshot()
+            .targets
+            .iter()
+            .map(|t| t.tally.failed)
+            .sum();
+        assert_eq!(failed, 0);
+
+        let hidden = json!({ "error": { "message": "busy", "code": 503 } });
+        assert_failover(compressed(Reply::json(200, hidden), size), "unavailable").await;
+        let empty = json!({ "choices": [] });
+        assert_failover(compressed(Reply::json(200, empty), size), "empty").await;
+        let limited = json!({ "error": { "message": "slow down", "code": 429 } });
+        assert_failover(compressed(Reply::json(429, limited), size), "rate_limited").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_compressed_is_inflated_and_commits_at_its_first_word() {
+    for size in [1, 10, 10_000] {
+        let words = compressed(Reply::words(&["one", "two"]), size);
+        let (whole, ..) = asked(words).await;
+        let mut expected = Vec::new();
+        for step in Reply::words(&["one", "two"]).steps {
+            if let Step::Data(data) = step {
+                expected.extend_from_slice(&data);
+            }
+        }
+        assert_eq!(whole.body, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compressed_answer_that_is_cut_is_no_answer() {
+    let mut cut = compressed(Reply::answer("hello"), 10);
+    cut.steps.pop();
+    assert_failover(cut, "unavailable").await;
+    let odd = Reply::new(200, "application/json", "not gzip at all");
+    assert_failover(odd.header("content-encoding", "gzip"), "unavailable").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_body_that_grows_without_end_is_held_up_to_the_peek_limit() {
+    let text = "x".repeat(20_000_000);
+    let bomb = compressed(Reply::answer(&text), 1_000_000);
+    let (stack, health) = two();
+    let upstream = Upstream::script([bomb, Reply::answer(GOOD)]);
+    let stack = stack.fallback(|f| f.peek_limit(5000));
+    let response = stack.layer(upstream).oneshot(chat()).await.unwrap();
+    let mut body = std::pin::pin!(response.into_body());
+    let (mut largest, mut all) = (0, 0);
+    while let Some(frame) = body.frame().await {
+        let data = frame.unwrap().into_data().unwrap();
+        largest = largest.max(data.len());
+        all += data.len();
+    }
+    assert!(all > 20_000_000);
+    assert!(largest <= 128 * 1024, "{largest}");
+    let succeeded: u64 = health
+        .snapshot()
+        .targets
+        .iter()
+        .map(|t| t.tally.succeeded)
+        .sum();
+    assert_eq!(succeeded, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_encoding_that_is_not_undone_has_failed() {
+    for encoding in ["br", "zstd", "made-up", "gzip, br"] {
+        for kind in ["application/json", "text/event-stream", "audio/mpeg"] {
+            let reply = Reply::new(200, kind, "opaque").header("content-encoding", encoding);
+            assert_failover(reply, "unavailable").await;
         }
     }
     let identity =
@@ -424,11 +634,7 @@ async fn an_answer_that_costs_is_passed_on_and_its_target_quarantined() {
     body["usage"]["cost"] = json!(0.00014);
     let (whole, health, _) = asked(Reply::json(200, body)).await;
     assert_eq!(whole.header("x-free-attempts"), Some("1"));
-    let targets = health.snapshot().targets;
-    let quarantined = targets
-        .iter()
-        .filter(|t| t.state == TargetState::Quarantined);
-    assert_eq!(quarantined.count(), 1);
+    assert_eq!(quarantined(&health), 1);
 }
 
 // ---- What is not quite OpenAI's.

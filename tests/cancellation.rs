@@ -562,3 +562,29 @@ async fn with_the_router_alone() {
         assert!(polls > unready + 1, "only {polls} polls");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_holds_bytes_back_drops_its_upstream_with_them() {
+    let held = |status, kind, text: &str| {
+        let steps = [text, text].map(|text| Step::Data(text.to_owned().into()));
+        let steps = steps.into_iter().chain([Step::Pause(LATE), Step::Hang]);
+        Reply {
+            steps: steps.collect(),
+            ..Reply::new(status, kind, "")
+        }
+    };
+    // An error that is redacted, and a line of a stream whose end has not come.
+    for reply in [
+        held(422, "application/json", "{\"detail\":"),
+        held(200, "text/event-stream", "data: {"),
+    ] {
+        let health = HealthMap::seeded(7);
+        let upstream = Upstream::script([reply]);
+        let catalog = Catalog::from_targets(targets(&["a"], &["m"]));
+        let route = FreeModelRouteLayer::new(catalog, health).layer(upstream.clone());
+        let response = route.oneshot(upload(at_once(CHAT))).await.unwrap();
+        assert_eq!(upstream.alive(), 1);
+        assert!(!body_polled(response.into_body(), 2).await);
+        assert_eq!(upstream.alive(), 0);
+    }
+}

@@ -320,7 +320,7 @@ async fn what_is_decompressed_inside_is_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_decompressed_outside_passes_unread() {
+async fn what_is_inflated_already_is_not_decompressed_outside() {
     let (stack, _) = seeded(targets(&["a"], &["m"]));
     let upstream = Upstream::script([compressed(Reply::answer("hello"))]);
     let service = ServiceBuilder::new()
@@ -329,6 +329,7 @@ async fn what_is_decompressed_outside_passes_unread() {
         .service(upstream.clone());
     let answer = read(service.oneshot(chat()).await.unwrap()).await;
     assert_eq!(content(&answer), json!("hello"));
+    assert_eq!(answer.header("content-encoding"), None);
     let seen = upstream.seen.lock().unwrap();
     assert_eq!(seen[0].parts.headers["accept-encoding"], "identity");
 }

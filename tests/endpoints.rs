@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use support::*;
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
-    Catalog, Endpoint, FreeModelRouteLayer, HealthMap, KnownProvider, Model, Stack, Target, stack,
+    Catalog, Endpoint, FreeModelRouteLayer, HealthMap, KnownProvider, Model, Stack, Target,
+    TargetState, stack,
 };
 
 fn of(provider: &str, model: impl Into<Model>) -> Target {
@@ -769,4 +770,36 @@ async fn a_completion_streams_like_a_chat() {
     assert_eq!((upstream.calls(), whole.broken.is_none()), (2, true));
     assert!(whole.text().starts_with("data: {") && whole.text().ends_with("data: [DONE]\n\n"));
     assert_eq!(whole.text().matches("text_completion").count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_cost_money_quarantines_its_target_wherever_that_is_said() {
+    let edit = || {
+        let image = json!([{ "image_url": "data:image/png;base64,AA" }]);
+        ask(
+            Endpoint::ImageEdits,
+            json!({ "prompt": "a hat", "images": image }),
+        )
+    };
+    for paid in [
+        json!({ "usage": { "cost": 0.04 } }),
+        json!({ "providerMetadata": { "gateway": { "cost": "0.04" } } }),
+        json!({ "provider_metadata": { "gateway": { "cost": 0.04 } } }),
+    ] {
+        for request in [draw(), edit()] {
+            let mut body = json!({ "created": 1, "data": [{ "b64_json": "AA" }] });
+            for (name, value) in paid.as_object().unwrap() {
+                body[name] = value.clone();
+            }
+            let (stack, health) = seeded([of("a", Model::new("m").output(["image"]))]);
+            let upstream = Upstream::script([Reply::json(200, body)]);
+            assert_eq!(
+                send(&stack, &upstream, request).await.status(),
+                200,
+                "{paid}"
+            );
+            let state = health.snapshot().targets[0].state;
+            assert_eq!(state, TargetState::Quarantined, "{paid}");
+        }
+    }
 }

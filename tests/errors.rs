@@ -3,9 +3,12 @@
 mod support;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use support::*;
-use tower_free_models::{FreeRule, Provider, Stack};
+use tower::{Layer, ServiceExt};
+use tower_free_models::{Catalog, FreeModelRouteLayer, FreeRule, HealthMap, Provider, Stack};
 
 fn alone() -> Stack {
     seeded(targets(&["acme"], &["m"])).0
@@ -245,15 +248,15 @@ async fn a_refusal_of_the_caller_s_own_credential_comes_out_the_same() {
 async fn no_spelling_of_a_credential_reaches_the_caller() {
     let provider = Provider::new("acme")
         .base_url("http://acme.test/v1")
-        .key("sk-12/3")
+        .key("sk-1234/5")
         .free(FreeRule::All)
         .build()
         .expect("a valid provider");
     for body in [
-        r#"{"detail":"odd key sk-12/3"}"#,
-        r#"{"detail":"odd key \u0073k-12\/3"}"#,
-        r#"{"detail":[{"loc":["body","sk-12\/3"],"msg":"odd"}],"sk\u002d12/3":1}"#,
-        "odd key sk-12/3",
+        r#"{"detail":"odd key sk-1234/5"}"#,
+        r#"{"detail":"odd key \u0073k-1234\/5"}"#,
+        r#"{"detail":[{"loc":["body","sk-1234\/5"],"msg":"odd"}],"sk\u002d1234/5":1}"#,
+        "odd key sk-1234/5",
     ] {
         let (stack, _) = seeded([target(&provider, "m")]);
         let whole = send(
@@ -264,7 +267,7 @@ async fn no_spelling_of_a_credential_reaches_the_caller() {
         .await;
         assert_eq!(whole.status(), 422, "{body}");
         openai_error(&whole);
-        assert!(!whole.text().contains("sk-12/3"), "{}", whole.text());
+        assert!(!whole.text().contains("sk-1234/5"), "{}", whole.text());
         assert!(whole.text().contains("[redacted]"), "{}", whole.text());
     }
 }
@@ -302,4 +305,139 @@ async fn the_pool_s_own_refusal_keeps_the_last_error_beside_it() {
         error["metadata"]["last_error"],
         json!({ "provider": "acme", "model": "m", "status": 503, "message": "out of order" })
     );
+}
+
+/// A provider with this key.
+fn with_key(key: &str) -> Provider {
+    Provider::new("acme")
+        .base_url("http://acme.test/v1")
+        .key(key)
+        .free(FreeRule::All)
+        .build()
+        .expect("a valid provider")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dummy_key_takes_no_header_and_no_word_away() {
+    for key in ["x", "json", "none", "a"] {
+        let (stack, _) = seeded([target(&with_key(key), "m")]);
+        let reply = Reply::json(
+            422,
+            json!({ "detail": format!("{key} is no json of a box") }),
+        )
+        .header("x-request-id", key);
+        let whole = send(&stack, &Upstream::script([reply]), chat()).await;
+        assert_eq!(
+            whole.header("content-type"),
+            Some("application/json"),
+            "{key}"
+        );
+        assert_eq!(whole.header("x-request-id"), Some(key));
+        assert_eq!(
+            openai_error(&whole)["message"],
+            format!("{key} is no json of a box")
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_that_frames_the_response_is_never_taken_away() {
+    let (stack, _) = seeded([target(&with_key("application/json"), "m")]);
+    let reply = Reply::answer("hi").header("x-request-id", "application/json");
+    let whole = send(&stack, &Upstream::script([reply]), chat()).await;
+    assert_eq!(whole.header("content-type"), Some("application/json"));
+    assert_eq!(whole.header("x-request-id"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_of_a_basic_credential_does_not_reach_the_caller() {
+    let sdnext = Provider::known("sdnext").expect("a known provider");
+    let sdnext = sdnext
+        .base_url("http://studio.test")
+        .key("operator-1:hunter2-hunter2");
+    let provider = sdnext
+        .free(FreeRule::All)
+        .build()
+        .expect("a valid provider");
+    for half in ["operator-1", "hunter2-hunter2"] {
+        let (stack, _) = seeded([target(&provider, "m")]);
+        let reply = Reply::json(422, json!({ "detail": format!("odd {half}") }));
+        let whole = send(&stack, &Upstream::script([reply]), chat()).await;
+        assert!(!whole.text().contains(half), "{}", whole.text());
+    }
+}
+
+// ---- The router alone, without a fallback around it.
+
+async fn routed_alone(key: &str, reply: Reply) -> Whole {
+    let catalog = Catalog::from_targets([target(&with_key(key), "m")]);
+    let route = FreeModelRouteLayer::new(catalog, HealthMap::seeded(7));
+    let service = route.layer(Upstream::script([reply]));
+    read(service.oneshot(chat()).await.expect("a response")).await
+}
+
+fn in_pieces(body: &str, size: usize) -> Vec<Step> {
+    let pieces = body.as_bytes().chunks(size).map(Bytes::copy_from_slice);
+    pieces.map(Step::Data).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_alone_redacts_errors_however_they_come() {
+    const KEY: &str = "sk-canary/123";
+    for body in [
+        format!(r#"{{"error":{{"message":"bad key {KEY}!"}}}}"#),
+        r#"{"error":{"message":"bad key sk\u002dcanary\/123!"}}"#.to_owned(),
+        format!("bad key {KEY}!"),
+        format!("{}{KEY}!", "x".repeat(200_000)),
+    ] {
+        for size in [1, 7, 100_000] {
+            if body.len() / size > 100_000 {
+                continue;
+            }
+            for status in [400, 401, 429, 500] {
+                let reply = Reply {
+                    steps: in_pieces(&body, size),
+                    ..Reply::new(status, "application/json", "")
+                };
+                let length = body.len().to_string();
+                let whole = routed_alone(KEY, reply.header("content-length", &length)).await;
+                assert_eq!(whole.status(), status);
+                assert!(!whole.text().contains("canary"), "{size}");
+                assert!(whole.text().contains("[redacted]"), "{size}");
+                // So the length that was stated is still true.
+                assert_eq!(whole.body.len(), body.len());
+                assert!(whole.text().contains('!'), "what follows it stays");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_alone_redacts_the_error_events_of_a_stream_and_holds_no_line_back() {
+    const KEY: &str = "sk-canary-123";
+    let stream = format!(
+        "data: {{\"choices\":[{{\"delta\":{{\"content\":\"a\"}}}}]}}\n\nevent: error\r\ndata: {{\"error\":\"bad {KEY}\"}}\r\n\r\n"
+    );
+    for size in 1..=stream.len() {
+        let reply = Reply::stream(in_pieces(&stream, size));
+        let whole = routed_alone(KEY, reply).await;
+        assert_eq!(whole.text(), stream.replace(KEY, "[redacted]***"), "{size}");
+    }
+    let catalog = Catalog::from_targets([target(&with_key(KEY), "m")]);
+    let route = FreeModelRouteLayer::new(catalog, HealthMap::seeded(7));
+    let service = route.layer(Upstream::script([Reply::stream([delta("a"), Step::Hang])]));
+    let response = service.oneshot(streamed_chat()).await.expect("a response");
+    let mut body = Box::pin(response.into_body());
+    let first = body.frame().now_or_never().expect("not held back");
+    assert!(first.expect("a frame").expect("no error").is_data());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_alone_passes_answers_as_they_are() {
+    let reply = Reply::answer("hello");
+    let whole = routed_alone("sk-canary-123", reply.clone()).await;
+    let Step::Data(sent) = &reply.steps[0] else {
+        panic!("an answer is data")
+    };
+    assert_eq!(whole.body, sent);
 }

@@ -1730,3 +1730,25 @@ async fn an_error_of_the_inner_service_does_not_hide_what_the_callers_own_creden
     let upstream = Upstream::script([Reply::unreachable(), Reply::error(401)]);
     assert_eq!(send(&stack, &upstream, chat()).await.status(), 401);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_model_whose_id_is_not_ascii_is_routed_and_named() {
+    for id in ["grün/模型:free", "50% more [ab12]"] {
+        let pool = [target(&provider("a"), id), target(&provider("a"), "other")];
+        let (stack, _) = seeded(pool);
+        let upstream = Upstream::script([Reply::answer("hi")]);
+        let raw = send(&stack, &upstream, asks_for(id)).await;
+        let shown = raw.header("x-free-model").expect("printable").to_owned();
+        // The caller sends back what it has read, and gets the same model.
+        let again = send(&stack, &upstream, asks_for(&shown)).await;
+        let there = send(&stack, &upstream, asks_for(&format!("a/{shown}"))).await;
+        for whole in [raw, again, there] {
+            assert_eq!(whole.header("x-free-model"), Some(&*shown));
+            let trail = whole.header("x-free-trail").expect("printable");
+            assert!(trail.starts_with("a/") && trail.ends_with("=succeeded"));
+        }
+        let seen = upstream.seen.lock().unwrap();
+        assert!(seen.iter().all(|seen| seen.model() == id));
+        assert_eq!(seen.len(), 3);
+    }
+}

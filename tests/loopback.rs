@@ -432,7 +432,14 @@ async fn dealings_of_the_provider_with_its_client_do_not_reach_the_caller() {
                 .header("proxy-authenticate", "Basic")
                 .header("upgrade", "h2c")
                 .header("x-debug", "you sent Bearer key-of-a")
-                .header("x-generation", "gen-1")
+                .header("access-control-allow-origin", "*")
+                .header("openai-organization", "org-of-the-pool")
+                .header("cf-ray", "1")
+                .header("x-free-model", "of-another-router")
+                .header("x-free-made-up", "1")
+                .header("x-request-id", "req-1")
+                .header("x-ratelimit-remaining-requests", "9")
+                .header("openai-processing-ms", "7")
         })
         .await;
         let (stack, _) = seeded(upstream.targets("a", &["m"]));
@@ -446,15 +453,18 @@ async fn dealings_of_the_provider_with_its_client_do_not_reach_the_caller() {
                 "content-length",
                 "content-type",
                 "date",
+                "openai-processing-ms",
                 "x-free-attempts",
                 "x-free-model",
                 "x-free-provider",
                 "x-free-trail",
-                "x-generation",
+                "x-ratelimit-remaining-requests",
+                "x-request-id",
             ],
             "{version:?}"
         );
         assert_eq!(headers["x-free-trail"], ["a/m=succeeded"]);
+        assert_eq!(headers["x-free-model"], ["m"]);
     }
 }
 

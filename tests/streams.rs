@@ -15,7 +15,9 @@ use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
 use support::*;
 use tower::{Layer, ServiceExt};
-use tower_free_models::{HealthMap, Stack, Tally, Target, TargetState};
+use tower_free_models::{
+    Classify, DefaultClassify, Endpoint, Evidence, HealthMap, Stack, Tally, Target, TargetState,
+};
 
 /// A stream up to this long is tried at every byte; of a longer one, each event's edges and so many places between.
 /// An optimised build has the time for every byte of all.
@@ -180,18 +182,26 @@ impl Event {
         }
     }
 
-    /// Whether nothing has to follow it.
-    fn ends(&self) -> bool {
-        let event = self.json();
-        let reason = |list: &str, key: &str| {
-            let list = event[list].as_array().cloned().unwrap_or_default();
-            list.iter().any(|item| item[key].is_string())
-        };
+    /// Whether nothing has to follow it, however many choices there are.
+    fn ends_all(&self) -> bool {
+        let candidates = self.json()["candidates"].clone();
+        let reason = |candidate: &Value| candidate["finishReason"].is_string();
         self.data == "[DONE]"
             || self.fails()
             || matches!(self.kind().as_str(), "response.completed" | "message-end")
-            || reason("choices", "finish_reason")
-            || reason("candidates", "finishReason")
+            || candidates
+                .as_array()
+                .is_some_and(|all| all.iter().any(reason))
+    }
+
+    /// The choices that it speaks of, and whether it ends each.
+    fn choices(&self) -> Vec<(u64, bool)> {
+        let choices = self.json()["choices"].as_array().cloned();
+        let choice = |choice: &Value| {
+            let index = choice["index"].as_u64().unwrap_or(0);
+            (index, choice["finish_reason"].is_string())
+        };
+        choices.iter().flatten().map(choice).collect()
     }
 
     fn fails(&self) -> bool {
@@ -208,6 +218,14 @@ fn has_text(value: &Value) -> bool {
         }),
         _ => false,
     }
+}
+
+/// Whether these events are a whole answer: each choice has its end, or one event ends all.
+fn is_whole(events: &[Event]) -> bool {
+    let choices: Vec<_> = events.iter().flat_map(Event::choices).collect();
+    let ended = |index| choices.contains(&(index, true));
+    let all_ended = !choices.is_empty() && choices.iter().all(|&(index, _)| ended(index));
+    all_ended || events.iter().any(Event::ends_all)
 }
 
 /// Where the first event that says something is complete.
@@ -362,9 +380,8 @@ struct Known {
     stream: Bytes,
     commit: usize,
     events: Vec<Event>,
-    /// The first event that says something, that ends the answer, that is an error.
+    /// The first event that says something, that is an error.
     speaks: usize,
-    ends: Option<usize>,
     fails: Option<usize>,
 }
 
@@ -375,7 +392,6 @@ impl Known {
         Self {
             commit: commit_of(&stream).expect("it says something"),
             speaks: first(Event::speaks).expect("it says something"),
-            ends: first(Event::ends),
             fails: first(Event::fails),
             name,
             stream,
@@ -430,8 +446,7 @@ fn cut(known: &Known, at: usize, broken: bool) {
     // No half event, not even for a client that takes the end for an event's end.
     assert!(seen.len() > known.speaks, "{why}");
     assert_eq!(seen, original[..seen.len()], "{why}");
-    let complete = known.ends.is_some_and(|end| seen.len() > end);
-    assert_eq!(appended, !complete, "{why}");
+    assert_eq!(appended, !is_whole(&seen), "{why}");
     let failed = appended || known.fails.is_some_and(|error| seen.len() > error);
     pool.assert_counts(1, u64::from(!failed), u64::from(failed), why);
 }
@@ -779,4 +794,178 @@ async fn a_stream_that_costs_nothing_quarantines_nobody() {
     pool.whole();
     let targets = pool.health.snapshot().targets;
     assert!(targets.iter().all(|t| t.state != TargetState::Quarantined));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cost_in_any_event_quarantines_the_target_at_once() {
+    let surrogate = r#"data: {"choices":[{"delta":{"content":"\ud83d"}}],"usage":{"cost":0.1}}"#;
+    let gateway = r#"data: {"choices":[{"delta":{"content":"a","provider_metadata":{"gateway":{"cost":"0.1"}}}}]}"#;
+    for paid in [surrogate, gateway] {
+        let pool = pool([delta("a"), text(&format!("{paid}\n\n")), Step::Hang]);
+        let mut body = Box::pin(pool.open().unwrap().into_body());
+        while body.frame().now_or_never().is_some() {}
+        let targets = pool.health.snapshot().targets;
+        let quarantined = targets
+            .iter()
+            .filter(|t| t.state == TargetState::Quarantined);
+        assert_eq!(quarantined.count(), 1, "{paid}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cost_in_an_event_beyond_the_peek_limit_quarantines_the_target() {
+    let image = format!(
+        "data: {{\"choices\":[{{\"delta\":{{\"images\":[\"{}\"]}},\"finish_reason\":\"stop\"}}],\"usage\":{{\"cost\":0.04}}}}\n\n",
+        "x".repeat(5000)
+    );
+    for steps in [vec![text(&image)], bytewise(&Bytes::from(image.clone()))] {
+        let mut pool = pool(steps.into_iter().chain([done()]));
+        pool.stack = pool.stack.clone().fallback(|f| f.peek_limit(1000));
+        assert!(pool.whole().text().starts_with(&image));
+        let targets = pool.health.snapshot().targets;
+        let quarantined = targets
+            .iter()
+            .filter(|t| t.state == TargetState::Quarantined);
+        assert_eq!(quarantined.count(), 1);
+    }
+}
+
+/// A chunk about one of several choices.
+fn of_choice(index: u32, text: &str, finish: Option<&str>) -> Step {
+    event(
+        &json!({ "choices": [{ "index": index, "delta": { "content": text }, "finish_reason": finish }] }),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_several_choices_is_whole_when_each_has_its_end() {
+    let (first, second) = (of_choice(0, "a", None), of_choice(1, "b", None));
+    let (end, other_end) = (
+        of_choice(0, "", Some("stop")),
+        of_choice(1, "", Some("length")),
+    );
+    for (steps, whole) in [
+        (vec![first.clone(), second.clone(), end.clone()], false),
+        (
+            vec![
+                first.clone(),
+                second.clone(),
+                end.clone(),
+                other_end.clone(),
+            ],
+            true,
+        ),
+        // One after the other.
+        (vec![first.clone(), end.clone(), second.clone()], false),
+        (
+            vec![first.clone(), end.clone(), second.clone(), other_end],
+            true,
+        ),
+        (vec![first, second, end, done()], true),
+    ] {
+        let why = format!("{steps:?}");
+        let pool = pool(steps);
+        let seen = pool.whole();
+        assert_eq!(!seen.text().contains("interrupted"), whole, "{why}");
+        pool.assert_counts(1, u64::from(whole), u64::from(!whole), &why);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_choice_that_ends_without_its_last_line_end_does_not_run_into_the_error_that_is_appended()
+{
+    let end = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    let pool = pool([of_choice(0, "a", None), of_choice(1, "b", None), text(end)]);
+    let whole = pool.whole();
+    let events = parse(&whole.body);
+    let (last, at) = events.last().unwrap();
+    assert_eq!(
+        (&last.json()["error"]["code"], *at),
+        (&json!("interrupted"), whole.body.len())
+    );
+    pool.assert_counts(1, 0, 1, "cut");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keep_alive_in_json_is_no_first_token() {
+    for notice in [
+        json!({ "status": "queued" }),
+        json!({ "status": "processing", "queue_position": 2, "message": "soon" }),
+        json!({ "type": "keep-alive" }),
+    ] {
+        let pool = pool([event(&notice), event(&notice), Step::Hang]);
+        assert!(pool.open().is_none(), "{notice}");
+    }
+    let notice = event(&json!({ "status": "queued" }));
+    let pool = pool([notice, delta("a"), finish(), done()]);
+    assert!(
+        pool.whole()
+            .text()
+            .starts_with("data: {\"status\":\"queued\"}")
+    );
+    pool.assert_counts(1, 1, 0, "it passes in front of the answer");
+}
+
+/// What a caller sees of a stream whose error event echoes the key, after content.
+fn echoed(steps: Vec<Step>) -> String {
+    let pool = pool(steps);
+    let whole = pool.whole();
+    pool.assert_counts(1, 0, 1, "it fails");
+    whole.text().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_event_after_content_is_redacted_however_it_is_split() {
+    for error in [
+        r#"data: {"error":{"message":"bad key key-of-a, or key-of-b","code":401}}"#,
+        r#"data: {"error":{"message":"bad key \u006bey-of-a, or key\u002dof-b","code":401}}"#,
+    ] {
+        let error = Bytes::from(format!("{error}\n\n"));
+        for at in 0..=error.len() {
+            let steps = vec![delta("a"), data(&error, ..at), data(&error, at..), done()];
+            let seen = echoed(steps);
+            // One of the two answers; its own key is the one that it was given.
+            assert!(seen.contains("[redacted]"), "{at}: {seen}");
+            assert!(
+                seen.ends_with("\"code\":401}}\n\ndata: [DONE]\n\n"),
+                "{at}: {seen}"
+            );
+        }
+        // In one frame with the content before it, and without its last line end.
+        let Step::Data(content) = delta("a") else {
+            panic!("a delta is data")
+        };
+        let together = Bytes::from([&content[..], &error[..]].concat());
+        assert!(echoed(vec![Step::Data(together)]).contains("[redacted]"));
+        let unended = error.slice(..error.len() - 2);
+        assert!(echoed(vec![delta("a"), Step::Data(unended)]).contains("[redacted]"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_error_passes_as_it_is_whatever_it_says() {
+    let pool = pool([delta("key-of-a key-of-b"), finish(), done()]);
+    assert!(pool.whole().text().contains("key-of-a key-of-b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_in_mid_stream_is_classified_with_the_head_and_the_endpoint_of_its_response() {
+    // GitHub Models says in a header whose limit it is.
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = Arc::clone(&seen);
+    let classify = move |evidence: &Evidence<'_>| {
+        let whose = evidence.headers.get("x-ratelimit-type").cloned();
+        noted.lock().unwrap().push((whose, evidence.endpoint));
+        DefaultClassify.classify(evidence)
+    };
+    let (stack, _) = seeded(targets(&["a"], &["m"]));
+    let stack = stack.fallback(|f| f.classify(classify));
+    let error = event(&json!({ "error": { "message": "slow down", "code": 429 } }));
+    let reply = Reply::stream([delta("a"), error]).header("x-ratelimit-type", "UserByMinute");
+    send(&stack, &Upstream::script([reply]), streamed_chat()).await;
+    let whose = Some(http::HeaderValue::from_static("UserByMinute"));
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [(whose, Some(Endpoint::ChatCompletions))]
+    );
 }

@@ -2,12 +2,16 @@
 //!
 //! Providers commit to a 200 before their upstream has run, so an error, or nothing at all, may come in one.
 
+pub(crate) mod follow;
 pub(crate) mod normal;
 pub(crate) mod shape;
 
 use serde::de::MapAccess;
 
-use self::shape::{Choices, Data, Present, Response, Turn};
+use self::{
+    follow::Follow,
+    shape::{Choices, Data, Metadata, Present, Response, Turn},
+};
 use crate::lenient::{Reads, into, is_json, read as read_json, skip};
 
 /// What a body is.
@@ -37,19 +41,21 @@ pub(crate) fn read(body: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}');
     let mut document = Document::default();
+    let mut beyond = Follow::default();
     let verdict = if read_json(text, &mut document) {
         document.verdict()
     } else if text.trim().is_empty() {
         Verdict::Empty
     } else if is_json(text) {
-        // Valid, but nested or escaped beyond what we read: no reason to take it from the caller.
+        // Valid, but nested beyond what we read: no reason to take it from the caller.
+        beyond.push(text.as_bytes());
         Verdict::Content
     } else {
         Verdict::NotJson
     };
     Answer {
         verdict,
-        billed: document.billed(),
+        billed: document.billed() || beyond.billed(),
     }
 }
 
@@ -59,6 +65,8 @@ struct Document {
     choices: Option<Choices>,
     /// The body itself, read as a `response` of the Responses API.
     response: Response,
+    /// It is such a response by its `object`, or has an `output`.
+    is_response: bool,
     incomplete: bool,
     /// An `error` or `errors`.
     error: Present,
@@ -68,6 +76,7 @@ struct Document {
     message: Message,
     /// Embeddings, images, transcripts and other results.
     data: Data,
+    metadata: Metadata,
 }
 
 impl Document {
@@ -86,8 +95,9 @@ impl Document {
                 Verdict::Empty
             };
         }
-        let said = self.response.output.0.0 || self.message.turn.0.0 || self.data.0;
-        if said || self.incomplete {
+        let said = self.response.output.0.0 || self.message.turn.said.0 || self.data.0;
+        // `{"status": "queued"}` alone is a notice of progress and no response.
+        if said || (self.incomplete && self.is_response) {
             Verdict::Content
         } else if self.message.flat {
             // `{"message": "…", "code": …}`: an error without an envelope (Mistral, Cerebras, Cohere).
@@ -97,8 +107,13 @@ impl Document {
         }
     }
 
-    const fn billed(&self) -> bool {
+    fn billed(&self) -> bool {
         self.response.usage.billed()
+            || self.metadata.billed()
+            || self.message.turn.metadata.billed()
+            || self
+                .choices
+                .is_some_and(|choices| choices.metadata.billed())
     }
 }
 
@@ -107,7 +122,12 @@ impl Reads for Document {
         match key {
             "choices" => into(map, self.choices.get_or_insert_default()),
             "error" | "errors" => into(map, &mut self.error),
-            "output" | "usage" => self.response.field(key, map),
+            "output" => {
+                self.is_response = true;
+                self.response.field(key, map)
+            }
+            "usage" => self.response.field(key, map),
+            "provider_metadata" | "providerMetadata" => into(map, &mut self.metadata),
             "message" => into(map, &mut self.message),
             "data" | "text" | "embedding" | "embeddings" | "images" | "result" | "results"
             | "candidates" | "content" | "response" => into(map, &mut self.data),
@@ -121,6 +141,7 @@ impl Reads for Document {
                 let mut word = Word::default();
                 into(map, &mut word)?;
                 self.envelope |= word.error;
+                self.is_response |= word.response;
                 Ok(())
             }
             // FastAPI, NVIDIA and Mistral's gateway.
@@ -181,35 +202,16 @@ impl Reads for Failed {
 #[derive(Default)]
 struct Word {
     error: bool,
+    response: bool,
     unfinished: bool,
 }
 
 impl Reads for Word {
     fn text(&mut self, text: &str) {
         self.error |= text == "error" || text.ends_with("_error");
+        self.response |= text == "response";
         self.unfinished |= matches!(text, "incomplete" | "queued" | "in_progress");
     }
-}
-
-/// Whether the end of a JSON answer, which need not be whole, states that it cost money.
-///
-/// For answers that are too large to be held: their `usage` stands at the end, after the content.
-pub(crate) fn tail_is_billed(tail: &[u8]) -> bool {
-    const COST: &[u8] = b"\"cost\"";
-    memchr::memmem::rfind_iter(tail, COST).any(|at| {
-        let after = tail[at + COST.len()..].trim_ascii_start();
-        let Some(number) = after.strip_prefix(b":").map(<[u8]>::trim_ascii_start) else {
-            return false;
-        };
-        let number = number.strip_prefix(b"\"").unwrap_or(number);
-        let digits = number
-            .iter()
-            .take_while(|b| b.is_ascii_digit() || **b == b'.')
-            .count();
-        number[..digits]
-            .iter()
-            .any(|digit| (b'1'..=b'9').contains(digit))
-    })
 }
 
 #[cfg(test)]
@@ -382,6 +384,50 @@ mod tests {
     }
 
     #[test]
+    fn a_notice_of_progress_is_no_answer() {
+        for body in [
+            r#"{"status":"queued"}"#,
+            r#"{"id":"x","status":"in_progress","progress":0.5}"#,
+        ] {
+            assert_eq!(verdict(body), Verdict::Empty, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_cost_is_seen_behind_what_strict_readers_fail_at() {
+        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        for content in [r#""\ud800""#, r#""a\ud83d\n\udc00b""#, &deep] {
+            let body = format!(
+                r#"{{"choices":[{{"message":{{"content":{content}}}}}],"usage":{{"cost":0.1}}}}"#
+            );
+            assert!(read(body.as_bytes()).billed, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_a_gateway_took_is_a_cost() {
+        for body in [
+            r#"{"choices":[],"provider_metadata":{"gateway":{"cost":"0.0002"}}}"#,
+            r#"{"choices":[{"message":{"content":"a","provider_metadata":{"gateway":{"cost":0.1}}}}]}"#,
+            r#"{"choices":[{"provider_metadata":{"gateway":{"cost":0.1}}}]}"#,
+            r#"{"created":1,"data":[{"b64_json":"AA"}],"providerMetadata":{"gateway":{"cost":"0.04"}}}"#,
+            r#"{"created":1,"data":[{"b64_json":"AA"}],"usage":{"cost":0.04}}"#,
+        ] {
+            assert!(read(body.as_bytes()).billed, "{body}");
+            assert!(
+                !read(
+                    body.replace("0.", "0.0")
+                        .replace(['1', '2', '4'], "0")
+                        .as_bytes()
+                )
+                .billed
+            );
+        }
+        let other = r#"{"choices":[],"provider_metadata":{"openai":{"cost":1},"gateway":{"marketCost":"1"}}}"#;
+        assert!(!read(other.as_bytes()).billed);
+    }
+
+    #[test]
     fn a_cost_above_zero_is_seen() {
         let billed =
             |usage: &str| read(format!(r#"{{"choices":[],"usage":{usage}}}"#).as_bytes()).billed;
@@ -447,25 +493,6 @@ mod tests {
         #[test]
         fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..300)) {
             read(&body);
-        }
-    }
-
-    #[test]
-    fn the_tail_of_a_large_answer_tells_what_it_cost() {
-        for (tail, billed) in [
-            (
-                r#"BORw0KGgo="}}]}}],"usage":{"total_tokens":9,"cost":0.00013}}"#,
-                true,
-            ),
-            (r#"…"usage":{"cost" : "0.01","total_tokens":9}}"#, true),
-            (
-                r#"…"usage":{"cost":0.000,"cost_details":{"upstream":1}}}"#,
-                false,
-            ),
-            (r#"…"usage":{"cost":null}}"#, false),
-            (r#"…"}"#, false),
-        ] {
-            assert_eq!(tail_is_billed(tail.as_bytes()), billed, "{tail}");
         }
     }
 }

@@ -89,6 +89,14 @@ pub(crate) struct Finish {
     pub(crate) error: bool,
 }
 
+impl Finish {
+    const fn join(&mut self, other: Self) {
+        self.any |= other.any;
+        self.cut |= other.cut;
+        self.error |= other.error;
+    }
+}
+
 impl Reads for Finish {
     fn text(&mut self, reason: &str) {
         let is = |words: &[&str]| words.iter().any(|word| reason.eq_ignore_ascii_case(word));
@@ -109,21 +117,50 @@ impl Reads for Finish {
     }
 }
 
-/// The `message` of an answer or the `delta` of a chunk: does it hold text, a tool call, reasoning, a refusal, audio or
-/// images?
+/// The `message` of an answer or the `delta` of a chunk.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Turn(pub(crate) Said);
+pub(crate) struct Turn {
+    /// It holds text, a tool call, reasoning, a refusal, audio or images.
+    pub(crate) said: Said,
+    /// What the gateway in between took for it.
+    pub(crate) metadata: Metadata,
+}
 
 impl Reads for Turn {
     fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
+            "provider_metadata" | "providerMetadata" => into(map, &mut self.metadata),
             "content" | "refusal" | "tool_calls" | "function_call" | "audio" | "images"
             // OpenRouter and Groq; DeepSeek, Moonshot and vLLM; OpenRouter; Copilot; Ollama; Cohere.
             | "reasoning" | "reasoning_content" | "reasoning_details" | "reasoning_text" | "thinking" | "tool_plan"
             // Groq's compound systems.
-            | "executed_tools" => into(map, &mut self.0),
+            | "executed_tools" => into(map, &mut self.said),
             _ => skip(map),
         }
+    }
+}
+
+/// Some of the choices of an answer, by their `index`. One beyond 127 is not counted: no service makes as many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Indexes(u128);
+
+impl Indexes {
+    fn add(&mut self, index: u32) {
+        self.0 |= 1_u128.checked_shl(index).unwrap_or(0);
+    }
+
+    /// Takes those of `other` in as well.
+    pub(crate) const fn join(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Whether all of them are among `others`.
+    pub(crate) const fn are_among(self, others: Self) -> bool {
+        self.0 & !others.0 == 0
+    }
+
+    pub(crate) const fn is_empty(self) -> bool {
+        self.0 == 0
     }
 }
 
@@ -136,6 +173,16 @@ pub(crate) struct Choices {
     pub(crate) finish: Finish,
     /// A choice carries an `error` of its own (OpenRouter, errors-and-debugging).
     pub(crate) error: Present,
+    /// The choices that are spoken of.
+    pub(crate) begun: Indexes,
+    /// Those that have a finish reason, which is no failure.
+    pub(crate) finished: Indexes,
+    /// What the gateway in between took for one of them.
+    pub(crate) metadata: Metadata,
+    /// The `index` of the choice that is being read; 0 where it has none.
+    index: u32,
+    /// It has a finish reason.
+    ends: bool,
 }
 
 impl Choices {
@@ -155,14 +202,45 @@ impl Reads for Choices {
         match key {
             "delta" | "message" => {
                 let turn: Turn = value(map)?;
-                self.said.0 |= turn.0.0;
+                self.said.0 |= turn.said.0;
+                self.metadata.join(turn.metadata);
+                Ok(())
+            }
+            "index" => {
+                let mut index = Index(0);
+                into(map, &mut index)?;
+                self.index = index.0;
                 Ok(())
             }
             "text" => into(map, &mut self.said),
-            "finish_reason" => into(map, &mut self.finish),
+            "finish_reason" => {
+                let finish: Finish = value(map)?;
+                self.ends |= finish.any;
+                self.finish.join(finish);
+                Ok(())
+            }
+            "provider_metadata" | "providerMetadata" => into(map, &mut self.metadata),
             "error" => into(map, &mut self.error),
             _ => skip(map),
         }
+    }
+
+    fn closed(&mut self) {
+        self.begun.add(self.index);
+        if std::mem::take(&mut self.ends) {
+            self.finished.add(self.index);
+        }
+        self.index = 0;
+    }
+}
+
+/// The `index` of a choice.
+struct Index(u32);
+
+impl Reads for Index {
+    fn number(&mut self, number: f64) {
+        // A float that is too large, negative or NaN becomes the nearest number, or 0.
+        self.0 = number as u32;
     }
 }
 
@@ -237,6 +315,44 @@ impl Reads for Usage {
             "cost" => into(map, &mut self.cost),
             "cost_details" => into(map, &mut self.upstream),
             "is_byok" => into(map, &mut self.byok),
+            _ => skip(map),
+        }
+    }
+}
+
+/// What a gateway adds to an answer of its upstream: Vercel's `provider_metadata.gateway.cost`, a number or a string, in
+/// US dollars. It stands beside `choices`, in a `message` or in a `delta`; with images it is `providerMetadata`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Metadata(Gateway);
+
+impl Metadata {
+    /// Whether money was taken.
+    pub(crate) const fn billed(self) -> bool {
+        self.0.0.0
+    }
+
+    const fn join(&mut self, other: Self) {
+        self.0.0.0 |= other.billed();
+    }
+}
+
+impl Reads for Metadata {
+    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "gateway" => into(map, &mut self.0),
+            _ => skip(map),
+        }
+    }
+}
+
+/// The `gateway` in it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gateway(Amount);
+
+impl Reads for Gateway {
+    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "cost" => into(map, &mut self.0),
             _ => skip(map),
         }
     }

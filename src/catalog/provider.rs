@@ -224,7 +224,7 @@ impl Provider {
     /// # Errors
     ///
     /// If the provider's rule says that the id cannot be free, as on OpenRouter without `:free` at its end, or if the
-    /// id cannot stand in a header.
+    /// id is empty, longer than 256 bytes, or holds control characters.
     ///
     /// ```
     /// use tower_free_models::{Model, Provider};
@@ -517,12 +517,20 @@ impl Key {
         })
     }
 
-    /// The key, and the credential made of it where that is something else: Base64 is no disguise.
+    /// The key, and the credential made of it where that is something else: Base64 is no disguise, and a server that
+    /// decodes it may echo the user or the password alone (RFC 7617, section 2).
     fn secrets(&self) -> impl Iterator<Item = &str> {
         let sent = self.authorization.to_str().unwrap_or_default();
         let (_, sent) = sent.split_once(' ').unwrap_or_default();
-        let other = Some(sent).filter(|sent| *sent != self.secret);
-        [self.secret.as_str()].into_iter().chain(other)
+        let basic = Some(sent).filter(|sent| *sent != self.secret);
+        let halves = basic.and_then(|_| self.secret.split_once(':'));
+        let halves = halves
+            .into_iter()
+            .flat_map(|(user, password)| [user, password]);
+        [self.secret.as_str()]
+            .into_iter()
+            .chain(basic)
+            .chain(halves)
     }
 }
 
@@ -794,7 +802,12 @@ mod tests {
         // An upstream may echo either form.
         assert_eq!(
             provider.secrets().collect::<Vec<_>>(),
-            ["Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]
+            [
+                "Aladdin:open sesame",
+                "QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+                "Aladdin",
+                "open sesame"
+            ]
         );
     }
 

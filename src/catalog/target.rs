@@ -10,7 +10,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{Model, Provider, assumed, belief::Belief, means_any};
-use crate::{capability::Capability, dialect::ImageApi};
+use crate::{capability::Capability, dialect::ImageApi, headers::percent_decoded};
 
 /// A model at a provider: what a request is routed to, and what health is kept for.
 ///
@@ -124,11 +124,16 @@ impl Target {
     }
 
     /// Whether a request with this `model` asks for this target: by the exact id of its model, or by
-    /// `provider/id`. A name that [means any](crate::means_any) names none in particular.
+    /// `provider/id`. Both may be written as in a URL, as they are in `x-free-model`. A name that
+    /// [means any](crate::means_any) names none in particular.
     #[must_use]
     pub fn is_named(&self, name: &str) -> bool {
-        let there = || name.strip_prefix(self.id().provider())?.strip_prefix('/');
-        !means_any(name) && (self.id().model() == name || there() == Some(self.id().model()))
+        let is = |name: &str| {
+            let there = || name.strip_prefix(self.id().provider())?.strip_prefix('/');
+            self.id().model() == name || there() == Some(self.id().model())
+        };
+        let is_decoded = || percent_decoded(name).is_some_and(|name| is(&name));
+        !means_any(name) && (is(name) || (name.contains('%') && is_decoded()))
     }
 
     /// A fingerprint of what the listing said of it: another one means that the provider changed something.
@@ -201,7 +206,7 @@ impl fmt::Debug for TargetId {
     }
 }
 
-/// Why an id cannot name a model in `x-free-model`.
+/// Why an id cannot name a model in `x-free-model`, where it stands as in a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BadId;
 
@@ -213,8 +218,9 @@ impl BadId {
         let fits = (1..=Self::LONGEST).contains(&id.len());
         // A header's value loses the spaces around it.
         let whole = id.trim_matches(' ').len() == id.len();
-        let visible = |byte| matches!(byte, b' '..=b'~');
-        match fits && whole && id.bytes().all(visible) {
+        // U+FFFD stands where a listing held bytes that are no UTF-8: the provider knows no model of that name.
+        let is_odd = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
+        match fits && whole && !id.contains(is_odd) {
             true => Ok(()),
             false => Err(Self),
         }
@@ -225,7 +231,7 @@ impl fmt::Display for BadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "an id is 1 to {} printable ASCII characters",
+            "an id is 1 to {} bytes without control characters, and no space at either end",
             Self::LONGEST
         )
     }
@@ -283,15 +289,40 @@ mod tests {
     #[test]
     fn an_id_that_no_header_can_carry_is_no_target() {
         let long = "x".repeat(257);
-        for id in ["", " a", "a ", "a\nb", "ä", "a\u{7f}", long.as_str()] {
+        for id in [
+            "",
+            " a",
+            "a ",
+            "a\nb",
+            "a\u{85}",
+            "a\u{7f}",
+            "\u{fffd}",
+            long.as_str(),
+        ] {
             let error = provider("p").target(Model::new(id)).expect_err(id);
             assert_eq!(error.reason, Reason::Id(BadId), "{id:?}");
         }
-        assert!(
-            provider("p")
-                .target(Model::new("/models/my model.gguf"))
-                .is_ok()
-        );
+        for id in ["/models/my model.gguf", "grün", "模型 [ab12]"] {
+            assert!(provider("p").target(Model::new(id)).is_ok(), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_written_as_in_a_url_names_the_same_target() {
+        let target = provider("p")
+            .target(Model::new("grün/a%b"))
+            .expect("a target");
+        for name in [
+            "grün/a%b",
+            "p/grün/a%b",
+            "gr%C3%BCn/a%25b",
+            "p/gr%c3%bcn%2Fa%b",
+        ] {
+            assert!(target.is_named(name), "{name}");
+        }
+        for name in ["grun/a%b", "gr%C3%BCn", "q/gr%C3%BCn/a%25b", "%"] {
+            assert!(!target.is_named(name), "{name}");
+        }
     }
 
     #[test]

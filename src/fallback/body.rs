@@ -11,13 +11,9 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use serde_json::json;
 
-use super::{
-    frames::Frames,
-    gate::Gate,
-    silence::Silence,
-    watch::{Tail, Watch},
-};
+use super::{frames::Frames, gate::Gate, inflate::Inflated, silence::Silence, watch::Watch};
 use crate::{
+    answer::follow::Follow,
     body::BoxError,
     outcome::{Outcome, OutcomeKind},
     patience::Patience,
@@ -27,8 +23,10 @@ use crate::{
 pin_project! {
     /// The response body of [`Fallback`](super::Fallback).
     ///
-    /// The upstream's bytes, unchanged but for the fields of a whole answer that `x-free-normalised` names. A stream that breaks off ends with one OpenAI-format error event, and
-    /// without `[DONE]`; any other body that breaks off ends in an error. Dropping it drops the upstream.
+    /// The upstream's bytes, unchanged but for the fields of a whole answer that `x-free-normalised` names, a
+    /// provider's credential in an error event, and gzip or deflate, which are inflated. A stream that breaks off ends
+    /// with one OpenAI-format error event, and without `[DONE]`; any other body that breaks off ends in an error, a
+    /// JSON document that lacks its end included. Dropping it drops the upstream.
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -43,9 +41,9 @@ pin_project! {
         // All of it is here.
         Whole { frames: Frames, trailers: Option<HeaderMap> },
         // An event stream that has begun to answer.
-        Events { body: Pin<Box<B>>, gate: Box<Gate>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
-        // An answer that is too large, or of too strange a kind, to be looked at.
-        Rest { frames: Frames, body: Pin<Box<B>>, tail: Tail, watch: Watch, silence: Silence },
+        Events { body: Pin<Box<Inflated<B>>>, gate: Box<Gate>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
+        // An answer that is too large, or of too strange a kind, to be held; JSON is followed as it passes.
+        Rest { frames: Frames, body: Pin<Box<Inflated<B>>>, document: Option<Follow>, watch: Watch, silence: Silence },
     }
 }
 
@@ -66,7 +64,13 @@ impl<B> ResponseBody<B> {
         Self::whole(Frames::from_iter([bytes]), None)
     }
 
-    pub(super) fn events(body: Pin<Box<B>>, gate: Box<Gate>, watch: Watch, idle: Duration) -> Self {
+    pub(super) fn events(
+        body: Pin<Box<Inflated<B>>>,
+        mut gate: Box<Gate>,
+        watch: Watch,
+        idle: Duration,
+    ) -> Self {
+        watch.redact(&mut gate);
         Self {
             kind: Kind::Events {
                 body,
@@ -78,12 +82,19 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    pub(super) fn rest(frames: Frames, body: Pin<Box<B>>, watch: Watch, idle: Duration) -> Self {
+    /// The rest of an answer. What was read of it is JSON; where nothing was, nothing is known of its form.
+    pub(super) fn rest(
+        frames: Frames,
+        body: Pin<Box<Inflated<B>>>,
+        watch: Watch,
+        idle: Duration,
+    ) -> Self {
+        let document = (frames.len() > 0).then(Follow::default);
         Self {
             kind: Kind::Rest {
                 frames,
                 body,
-                tail: Tail::default(),
+                document,
                 watch,
                 silence: Silence::new(idle),
             },
@@ -153,6 +164,7 @@ where
                                 Ok(chunk) => {
                                     silence.broken();
                                     gate.push(chunk);
+                                    watch.redact(gate);
                                 }
                                 Err(frame) => *trailers = frame.into_trailers().ok(),
                             }
@@ -175,15 +187,15 @@ where
                 KindProj::Rest {
                     frames,
                     body,
-                    tail,
+                    document,
                     watch,
                     silence,
                 } => {
                     if let Some(bytes) = frames.pop() {
-                        tail.push(&bytes);
-                        // Who knows the length does not ask for the end.
+                        follow(document, watch, &bytes);
+                        // A client that reads exactly Content-Length bytes may never poll for the end.
                         if frames.len() == 0 && body.is_end_stream() {
-                            tail.report(watch);
+                            succeed_if_whole(document.as_ref(), watch);
                         }
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
@@ -191,20 +203,26 @@ where
                         Poll::Ready(Some(Ok(frame))) => {
                             silence.broken();
                             if let Some(bytes) = frame.data_ref() {
-                                tail.push(bytes);
+                                follow(document, watch, bytes);
                             }
                             if body.is_end_stream() {
-                                tail.report(watch);
+                                succeed_if_whole(document.as_ref(), watch);
                             }
                             return Poll::Ready(Some(Ok(frame)));
                         }
-                        Poll::Ready(None) => {
-                            tail.report(watch);
+                        Poll::Ready(None) if is_whole(document.as_ref()) => {
+                            watch.succeed();
                             None
+                        }
+                        Poll::Ready(None) => {
+                            let name = watch.name();
+                            let error = format!("the answer of {name} broke off before its end");
+                            watch.fail(&Outcome::of(OutcomeKind::Interrupted));
+                            Some(error.into())
                         }
                         Poll::Ready(Some(Err(error))) => {
                             watch.fail(&Outcome::of(OutcomeKind::Interrupted));
-                            Some(error.into())
+                            Some(error.into_box())
                         }
                         Poll::Pending => {
                             ready!(silence.poll(cx));
@@ -229,7 +247,12 @@ where
             Kind::Passing { body } => body.is_end_stream(),
             Kind::Whole { frames, trailers } => frames.len() == 0 && trailers.is_none(),
             Kind::Events { .. } => false,
-            Kind::Rest { frames, body, .. } => frames.len() == 0 && body.is_end_stream(),
+            Kind::Rest {
+                frames,
+                body,
+                document,
+                ..
+            } => frames.len() == 0 && body.is_end_stream() && is_whole(document.as_ref()),
         }
     }
 
@@ -251,9 +274,32 @@ where
     }
 }
 
+/// A part of a document passes.
+fn follow(document: &mut Option<Follow>, watch: &Watch, bytes: &[u8]) {
+    if let Some(document) = document {
+        let billed = document.billed();
+        document.push(bytes);
+        if document.billed() && !billed {
+            watch.billed();
+        }
+    }
+}
+
+/// Whether nothing is known to be missing.
+fn is_whole(document: Option<&Follow>) -> bool {
+    document.is_none_or(|document| !document.is_cut())
+}
+
+fn succeed_if_whole(document: Option<&Follow>, watch: &mut Watch) {
+    if is_whole(document) {
+        watch.succeed();
+    }
+}
+
 /// Ends a stream: as it was meant to, or with an error where it broke off.
 fn finish(gate: &mut Gate, watch: &mut Watch, end: OutcomeKind) {
     gate.end();
+    watch.redact(gate);
     watch.note_bill(gate);
     if let Some(error) = &gate.seen.error {
         watch.fail_as_said(error);

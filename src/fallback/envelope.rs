@@ -13,8 +13,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::{error_body::ErrorBody, redact::redact_text};
-use crate::{catalog::Provider, error::kind_of};
+use super::error_body::ErrorBody;
+use crate::{catalog::Provider, error::kind_of, redact::redact_text};
 
 /// The most bytes of a provider's body, and of a message made of it, that are passed on.
 const MAX_RAW: usize = 4096;
@@ -248,18 +248,8 @@ fn raw(tree: Value, body: &[u8], provider: &Provider) -> Value {
 
 fn redact_tree(value: &mut Value, provider: &Provider) {
     match value {
-        Value::String(text) => {
-            *text = redact_text(text, provider);
-            // JSON in a string, as routers relay it, has spellings of its own.
-            let inner = text.contains('\\').then(|| serde_json::from_str(text));
-            if let Some(Ok::<Value, _>(as_sent)) = inner {
-                let mut tree = as_sent.clone();
-                redact_tree(&mut tree, provider);
-                if tree != as_sent {
-                    *text = tree.to_string();
-                }
-            }
-        }
+        // JSON in a string, as routers relay it, has spellings of its own; they are known there.
+        Value::String(text) => *text = redact_text(text, provider),
         Value::Array(items) => items
             .iter_mut()
             .for_each(|item| redact_tree(item, provider)),
@@ -293,7 +283,7 @@ mod tests {
     fn acme() -> Provider {
         Provider::new("acme")
             .base_url("http://acme.test/v1")
-            .key("sk-acme")
+            .key("sk-acme-1")
             .build()
             .unwrap()
     }
@@ -527,13 +517,13 @@ mod tests {
     #[test]
     fn no_spelling_brings_a_credential_back() {
         for body in [
-            r#"{"detail":"bad key \u0073k-acme","sk\u002dacme":{"code":"s\u006b-acme"}}"#,
-            r#"{"error":{"message":"bad key \u0073k-acme","type":"t"}}"#,
-            r#"{"error":{"message":"Provider returned error","code":1,"metadata":{"raw":"{\"error\":{\"message\":\"bad key \\u0073k-acme\"}}"}}}"#,
-            r#"{"error":{"message":"busy","metadata":{"raw":"[\"bad key \\u0073k-acme\"]"}}}"#,
+            r#"{"detail":"bad key \u0073k-acme-1","sk\u002dacme-1":{"code":"s\u006b-acme-1"}}"#,
+            r#"{"error":{"message":"bad key \u0073k-acme-1","type":"t"}}"#,
+            r#"{"error":{"message":"Provider returned error","code":1,"metadata":{"raw":"{\"error\":{\"message\":\"bad key \\u0073k-acme-1\"}}"}}}"#,
+            r#"{"error":{"message":"busy","metadata":{"raw":"[\"bad key \\u0073k-acme-1\"]"}}}"#,
         ] {
             let made = made(body.as_bytes()).unwrap().to_string();
-            for spelling in ["sk-acme", "u0073k-acme"] {
+            for spelling in ["sk-acme-1", "u0073k-acme-1"] {
                 assert!(!made.contains(spelling), "{made}");
             }
             assert!(made.contains("bad key [redacted]"), "{made}");

@@ -167,7 +167,7 @@ where
                         let (Some(response), Some(peek)) = (peeking.as_mut(), peek.as_mut()) else {
                             return Poll::Pending;
                         };
-                        match response.body.as_mut().poll_frame(cx) {
+                        match http_body::Body::poll_frame(response.body.as_mut(), cx) {
                             Poll::Ready(frame) => {
                                 patience.saw(frame.as_ref());
                                 if let Some(peeked) = peek.frame(frame) {
@@ -199,7 +199,7 @@ where
                         let Some(response) = draining.as_mut() else {
                             return Poll::Pending;
                         };
-                        match response.body.as_mut().poll_frame(cx) {
+                        match http_body::Body::poll_frame(response.body.as_mut(), cx) {
                             Poll::Ready(frame) => {
                                 patience.saw(frame.as_ref());
                                 if drain.frame(frame) {

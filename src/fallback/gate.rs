@@ -6,15 +6,26 @@
 use bytes::Bytes;
 
 use super::frames::Frames;
-use crate::sse::{EventReader, Meaning};
+use crate::{
+    answer::shape::Indexes,
+    catalog::Provider,
+    redact::redact,
+    sse::{EventReader, Meaning},
+};
 
 /// What a stream has been seen to hold so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     /// The first semantic event: text, a tool call, reasoning, a refusal, audio, an image.
     pub(super) content: bool,
-    /// A finish reason, `[DONE]`, or a terminal event.
+    /// The answer is whole: a finish reason for each choice that was spoken of, `[DONE]`, or a terminal event.
     pub(super) finished: bool,
+    /// `[DONE]` or a terminal event: nothing has to follow.
+    terminated: bool,
+    /// The choices that were spoken of, ...
+    begun: Indexes,
+    /// ... and those that have a finish reason.
+    ended: Indexes,
     /// The first error event.
     pub(super) error: Option<Bytes>,
     /// That came before any content.
@@ -75,14 +86,12 @@ impl Gate {
     /// the answer; else it is held, and dropped when the stream is [cut](Self::cut). So is half an event.
     pub(super) fn end(&mut self) {
         let whole = self.reader.ends_whole();
-        let last = self.reader.finish().filter(|_| whole);
-        let ends_it = last
-            .as_ref()
-            .is_some_and(|last| last.finished || last.error.is_some());
-        if whole && (ends_it || self.seen.finished || self.seen.error.is_some()) {
-            if let Some(last) = last {
-                note(&mut self.seen, last);
-            }
+        let mut seen = self.seen.clone();
+        if let Some(last) = self.reader.finish().filter(|_| whole) {
+            note(&mut seen, last);
+        }
+        if whole && (seen.finished || seen.error.is_some()) {
+            self.seen = seen;
             self.release();
         }
     }
@@ -95,6 +104,15 @@ impl Gate {
             self.ready.push(Bytes::from_static(b"\n\n"));
         }
         self.ready.push(error);
+    }
+
+    /// Takes the provider's credentials out of what may be passed on, from the first error event on: whole events, so
+    /// that none passes in two frames.
+    pub(super) fn redact(&mut self, provider: &Provider) {
+        if self.seen.error.is_some() && self.ready.len() > 0 {
+            let ready = redact(&self.ready.joined(), provider);
+            self.ready = Frames::from_iter([ready]);
+        }
     }
 
     pub(super) fn next(&mut self) -> Option<Bytes> {
@@ -119,7 +137,13 @@ impl Gate {
 fn note(seen: &mut Seen, meaning: Meaning) {
     seen.failed_first |= meaning.error.is_some() && !seen.content;
     seen.content |= meaning.content;
-    seen.finished |= meaning.finished;
+    seen.begun.join(meaning.begun);
+    seen.ended.join(meaning.ended);
+    // With `n` above 1 each choice ends for itself.
+    let all_ended = !seen.ended.is_empty() && seen.begun.are_among(seen.ended);
+    let ends_all = meaning.finished && meaning.ended.is_empty();
+    seen.terminated |= ends_all;
+    seen.finished = seen.terminated || all_ended;
     seen.billed |= meaning.billed;
     if seen.error.is_none() {
         seen.error = meaning.error.map(Bytes::from);

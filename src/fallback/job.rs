@@ -7,12 +7,11 @@ use http::{Request, Response, StatusCode, request, response};
 use tokio::time::Instant;
 
 use super::{
-    classify::Evidence,
     config::Config,
     error_body::{self, ErrorBody},
     last_word::{Account, Failed, LastError, OutOf},
     peek::{Drain, is_encoded},
-    redact::{redact, redact_text},
+    watch::outcome_of,
 };
 use crate::{
     body::Body,
@@ -22,6 +21,7 @@ use crate::{
     health::{Attempt, Place},
     memory::Held,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
+    redact::{redact, redact_text},
     request::{Endpoint, Segments},
     route::{Routed, mark_trail},
     slot::{AttemptSlot, NoTarget, Patience, SecondTry, Session, Terms},
@@ -286,16 +286,15 @@ impl<S: Clone, E> Job<S, E> {
         head: &response::Parts,
         body: &[u8],
     ) -> Outcome {
-        let now = attempt.map().wall();
-        let evidence = Evidence::new(status, &head.headers, body, now).at(Some(self.endpoint));
-        let outcome = self.config.classify.classify(&evidence);
-        let output = self.endpoint.output();
-        if outcome.kind == OutcomeKind::Gone && !attempt.target().model().is_for(output) {
-            // It was asked by its name for what it is not made for, and may be there for all else.
-            Outcome::unfit(Lack::Capability(output))
-        } else {
-            outcome
-        }
+        let classify = &*self.config.classify;
+        outcome_of(
+            classify,
+            attempt,
+            self.endpoint,
+            status,
+            &head.headers,
+            body,
+        )
     }
 
     fn failed(&mut self, attempt: Attempt, outcome: &Outcome, failed: Option<Failed>) -> After<E> {

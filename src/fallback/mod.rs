@@ -8,6 +8,7 @@
 //! 2. *Readying*: an instance of the inner service becomes ready.
 //! 3. *Calling*: an attempt is under way. The router inside leaves it in a slot.
 //! 4. *Peeking*: a success is read until it is clear that it answers (`peek`, and `gate` for streams).
+//!    What it was compressed with is undone first (`inflate`).
 //!    *Draining*: a failure is read for its evidence, and `classify` says what it means.
 //! 5. An answer goes to the caller in a `body` that finishes the attempt; a failure leads back to 2, or, when
 //!    there is nobody left, to *Waiting* for a recovery, or to a refusal.
@@ -21,12 +22,12 @@ mod error_body;
 mod frames;
 mod future;
 mod gate;
+mod inflate;
 mod job;
 mod last_word;
 mod layer;
 mod peek;
 mod prose;
-mod redact;
 mod relabel;
 mod service;
 mod signs;

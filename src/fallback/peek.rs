@@ -12,6 +12,7 @@ use crate::{
     capability::Capability,
     intake::is_json,
     request::Endpoint,
+    sse::is_event_stream,
 };
 
 /// An error body is read for its evidence up to here ...
@@ -26,14 +27,16 @@ pub(super) enum Kind {
     Events,
     /// One JSON document, or something that should be one.
     Answer,
-    /// Anything else: audio, an image, a compressed body. The head is all there is to go by.
+    /// Anything else: audio, an image. The head is all there is to go by.
     Opaque,
+    /// It is in a content encoding that was not asked for and is not undone.
+    Unreadable,
 }
 
 impl Kind {
     pub(super) fn of(headers: &HeaderMap, endpoint: Endpoint) -> Self {
         if is_encoded(headers) {
-            return Self::Opaque;
+            return Self::Unreadable;
         }
         let Some(kind) = headers.get(header::CONTENT_TYPE) else {
             return Self::Answer;
@@ -48,7 +51,7 @@ impl Kind {
         // What was said can be asked for as bare text or subtitles, which hold anything (`response_format`).
         let transcript = endpoint.output() == Capability::Transcription
             && !essence.eq_ignore_ascii_case(b"text/html");
-        if essence.eq_ignore_ascii_case(b"text/event-stream") {
+        if is_event_stream(kind.as_bytes()) {
             Self::Events
         } else if is_json(essence) || is_text && !transcript {
             Self::Answer
@@ -58,7 +61,7 @@ impl Kind {
     }
 }
 
-/// Whether a body is in a content encoding that we do not read.
+/// Whether a body is in a content encoding that is not undone.
 pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::CONTENT_ENCODING)

@@ -21,11 +21,17 @@ const DESCRIBING: &[&str] = &[
     "transfer-encoding",
 ];
 
-/// Makes headers fit a body of JSON that is `len` bytes long.
-pub(super) fn relabel(headers: &mut HeaderMap, len: usize) {
+/// Removes what described the bytes that were sent, and is not true of those that are passed on.
+pub(super) fn no_longer_as_sent(headers: &mut HeaderMap) {
     for name in DESCRIBING {
         headers.remove(*name);
     }
+    headers.remove(header::CONTENT_LENGTH);
+}
+
+/// Makes headers fit a body of JSON that is `len` bytes long.
+pub(super) fn relabel(headers: &mut HeaderMap, len: usize) {
+    no_longer_as_sent(headers);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
     let says_json = headers
         .get(header::CONTENT_TYPE)

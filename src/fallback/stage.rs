@@ -11,6 +11,7 @@ use tower_service::Service;
 use super::{
     body::ResponseBody,
     config::Config,
+    inflate::Inflated,
     peek::{Drain, Peek},
 };
 use crate::{
@@ -61,7 +62,7 @@ impl Drop for OwnSlot {
 pub(super) struct Read<R> {
     pub(super) attempt: Attempt,
     pub(super) head: response::Parts,
-    pub(super) body: Pin<Box<R>>,
+    pub(super) body: Pin<Box<Inflated<R>>>,
 }
 
 /// What a stage leads to.

@@ -16,6 +16,7 @@ use tower_service::Service;
 use super::{
     body::ResponseBody,
     frames::Frames,
+    inflate::Inflated,
     job::{After, Job, Wait},
     peek::{DRAIN_TIME, Drain, Kind, Peek, Peeked},
     relabel::relabel,
@@ -140,7 +141,8 @@ where
                 None => Next::Answer(Ok(response)),
             };
         };
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        let body = Inflated::new(body, &mut head.headers);
         let response = Read {
             attempt,
             head,
@@ -167,6 +169,9 @@ where
                 job.within(began, job.config.first_token_timeout),
             ),
             Kind::Answer => (Peek::answer(limit), job.answer_deadline(began)),
+            Kind::Unreadable => {
+                return self.then(|job| job.no_answer(response.attempt, OutcomeKind::Unavailable));
+            }
             Kind::Opaque => return self.commit(response, Peek::answer(limit), Peeked::Begun),
         };
         self.set_timer(end);
@@ -225,7 +230,12 @@ where
         let id = attempt.target().id().clone();
         let idle = job.config.idle_timeout;
         let (classify, endpoint) = (Arc::clone(&job.config.classify), job.endpoint);
-        let watch = |attempt| Watch::new(attempt, classify, endpoint);
+        // Only in a stream can an error come after the head has gone to the caller.
+        let headers = match &peek {
+            Peek::Events(_) => head.headers.clone(),
+            Peek::Answer { .. } => HeaderMap::new(),
+        };
+        let watch = |attempt| Watch::new(attempt, classify, endpoint, headers);
         let (body, is_stream) = match (peek, peeked) {
             (Peek::Events(gate), _) => {
                 (ResponseBody::events(body, gate, watch(attempt), idle), true)
@@ -247,7 +257,9 @@ where
                 attempt.succeed();
                 (ResponseBody::whole(frames, trailers), false)
             }
-            (Peek::Answer { frames, .. }, _) if frames.len() == 0 && body.is_end_stream() => {
+            (Peek::Answer { frames, .. }, _)
+                if frames.len() == 0 && http_body::Body::is_end_stream(&body) =>
+            {
                 attempt.succeed();
                 (ResponseBody::whole(frames, None), false)
             }

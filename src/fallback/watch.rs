@@ -8,7 +8,31 @@ use super::{
     classify::{Classify, Evidence},
     gate::Gate,
 };
-use crate::{answer, health::Attempt, outcome::Outcome, request::Endpoint};
+use crate::{
+    health::Attempt,
+    outcome::{Lack, Outcome, OutcomeKind},
+    request::Endpoint,
+};
+
+/// What a failure means, whether it came before or after its answer had begun.
+pub(super) fn outcome_of(
+    classify: &dyn Classify,
+    attempt: &Attempt,
+    endpoint: Endpoint,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Outcome {
+    let now = attempt.map().wall();
+    let outcome = classify.classify(&Evidence::new(status, headers, body, now).at(Some(endpoint)));
+    let output = endpoint.output();
+    if outcome.kind == OutcomeKind::Gone && !attempt.target().model().is_for(output) {
+        // It was asked by its name for what it is not made for, and may be there for all else.
+        Outcome::unfit(Lack::Capability(output))
+    } else {
+        outcome
+    }
+}
 
 /// What watches over an answer that has begun: it ends the attempt.
 pub(super) struct Watch {
@@ -16,16 +40,25 @@ pub(super) struct Watch {
     classify: Arc<dyn Classify>,
     /// What was asked; each has its own way to tell of an error in a stream.
     pub(super) endpoint: Endpoint,
+    /// The head of the response, for what an error in it means.
+    headers: HeaderMap,
     /// The answer is whole, whatever may follow it.
     pub(super) finished: bool,
 }
 
 impl Watch {
-    pub(super) fn new(attempt: Attempt, classify: Arc<dyn Classify>, endpoint: Endpoint) -> Self {
+    /// `headers` are those of the response, if an error may come in its body.
+    pub(super) fn new(
+        attempt: Attempt,
+        classify: Arc<dyn Classify>,
+        endpoint: Endpoint,
+        headers: HeaderMap,
+    ) -> Self {
         Self {
             attempt: Some(attempt),
             classify,
             endpoint,
+            headers,
             finished: false,
         }
     }
@@ -41,6 +74,13 @@ impl Watch {
         }
     }
 
+    /// An error event must not tell the caller the pool's credential.
+    pub(super) fn redact(&self, gate: &mut Gate) {
+        if let Some(attempt) = &self.attempt {
+            gate.redact(attempt.target().provider());
+        }
+    }
+
     pub(super) fn succeed(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             attempt.succeed();
@@ -53,17 +93,19 @@ impl Watch {
         }
     }
 
-    /// An error event has been passed on: what it says counts.
+    /// An error event has been passed on: what it says counts, with the head of its response.
     pub(super) fn fail_as_said(&mut self, error: &[u8]) {
-        let Some(now) = self.attempt.as_ref().map(|attempt| attempt.map().wall()) else {
+        let Some(attempt) = &self.attempt else {
             return;
         };
-        let outcome = self.classify.classify(&Evidence::new(
+        let outcome = outcome_of(
+            &*self.classify,
+            attempt,
+            self.endpoint,
             StatusCode::OK,
-            &HeaderMap::new(),
+            &self.headers,
             error,
-            now,
-        ));
+        );
         self.fail(&outcome);
     }
 
@@ -80,27 +122,5 @@ impl Drop for Watch {
         if self.finished {
             self.succeed();
         }
-    }
-}
-
-/// The end of an answer that is too large to be held: there it says what it cost.
-#[derive(Default)]
-pub(super) struct Tail(Vec<u8>);
-
-impl Tail {
-    const KEPT: usize = 8 * 1024;
-
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.0
-            .extend_from_slice(&bytes[bytes.len().saturating_sub(Self::KEPT)..]);
-        let over = self.0.len().saturating_sub(Self::KEPT);
-        self.0.drain(..over);
-    }
-
-    pub(super) fn report(&self, watch: &mut Watch) {
-        if answer::tail_is_billed(&self.0) {
-            watch.billed();
-        }
-        watch.succeed();
     }
 }

@@ -140,7 +140,7 @@ fn passed(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// What `Connection` names belongs to one hop, even if a list would pass it (RFC 9110 7.6.1).
-fn of_this_hop(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+pub(super) fn of_this_hop(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers
         .get_all(header::CONNECTION)
         .iter()
@@ -155,52 +155,6 @@ pub(super) fn is_ours(headers: &HeaderMap, identity: &HeaderValue) -> bool {
             .split(|&b| b == b',')
             .any(|id| id.trim_ascii() == identity.as_bytes())
     })
-}
-
-/// Response headers that concern the hop to the provider, or the provider's own dealings with its client.
-const NOT_RETURNED: &[&str] = &[
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-    "set-cookie",
-    "alt-svc",
-    "strict-transport-security",
-    // The pool's account at the provider.
-    "openai-organization",
-    "openai-project",
-];
-
-/// Removes from a response what must not reach the caller: headers of the other hop, and any that echo the credential.
-pub(super) fn clean(headers: &mut HeaderMap, target: &Target) {
-    let provider = target.provider();
-    if provider.base().is_none() {
-        return;
-    }
-    let of_this_hop: Vec<HeaderName> = of_this_hop(headers)
-        .filter_map(|name| HeaderName::from_bytes(name).ok())
-        .collect();
-    for name in of_this_hop {
-        headers.remove(name);
-    }
-    for name in NOT_RETURNED {
-        headers.remove(*name);
-    }
-    for secret in provider.secrets() {
-        let echoes: Vec<HeaderName> = headers
-            .iter()
-            .filter(|(_, value)| {
-                memchr::memmem::find(value.as_bytes(), secret.as_bytes()).is_some()
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in echoes {
-            headers.remove(name);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, request::Parts};
+use http::{Request, Response, header::CONTENT_TYPE, request::Parts};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
     body::ResponseBody,
     exchange::Exchange,
-    forward,
+    incoming,
     responses::Learner,
     routed::Routed,
     router::{Info, Plan, Router},
@@ -28,7 +28,9 @@ use crate::{
     memory::Held,
     outcome::{Outcome, OutcomeKind},
     readied::Readied,
+    redact::Redactor,
     request::Endpoint,
+    sse::is_event_stream,
 };
 
 pin_project! {
@@ -160,7 +162,11 @@ where
                     let mut info = info.take();
                     state.set(State::Done);
                     let learner = info.as_mut().and_then(|info| info.learner.take());
-                    let result = result.map(|response| upstream(response, learner));
+                    let redactor = |head: &Response<R>| redactor(info.as_ref()?, head);
+                    let result = result.map(|response| {
+                        let redactor = redactor(&response);
+                        upstream(response, learner, redactor)
+                    });
                     return Poll::Ready(finish(result, info));
                 }
                 StateProj::Translating { exchange, info } => {
@@ -219,13 +225,25 @@ where
     }
 }
 
-/// The upstream's response, read as it passes where later requests may build upon it.
-fn upstream<R>(response: Response<R>, learner: Option<Learner>) -> Response<ResponseBody<R>> {
+/// The upstream's response, read as it passes where later requests may build upon it or where it may echo a credential.
+fn upstream<R>(
+    response: Response<R>,
+    learner: Option<Learner>,
+    redactor: Option<Redactor>,
+) -> Response<ResponseBody<R>> {
     let learner = learner.filter(|_| response.status().is_success());
-    response.map(|body| match learner {
-        Some(learner) => ResponseBody::learnt(body, learner),
-        None => ResponseBody::upstream(body),
-    })
+    response.map(|body| ResponseBody::read(body, learner, redactor))
+}
+
+/// What takes the provider's credentials out of an error, or out of the error events of a stream, where no fallback
+/// around the router does. A whole answer passes as it is.
+fn redactor<R>(info: &Info, head: &Response<R>) -> Option<Redactor> {
+    info.attempt.as_ref()?;
+    let kind = head.headers().get(CONTENT_TYPE);
+    let is_stream = kind.is_some_and(|kind| is_event_stream(kind.as_bytes()));
+    let may_be_an_error = is_stream || !head.status().is_success();
+    let provider = info.target.provider();
+    may_be_an_error.then(|| Redactor::new(provider, is_stream))?
 }
 
 /// Marks a response with the target it came from. Without a fallback around, its head is all that is known of it.
@@ -246,7 +264,7 @@ fn finish<B, E>(result: Result<Response<B>, E>, info: Option<Info>) -> Result<Re
             if let Some(attempt) = attempt {
                 finish_by_head(attempt, endpoint, &response);
             }
-            forward::clean(response.headers_mut(), &target);
+            incoming::clean(response.headers_mut(), target.provider());
             Routed {
                 target,
                 trail: Vec::new(),

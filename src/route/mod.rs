@@ -2,7 +2,7 @@
 //!
 //! `router` turns a whole request into the one to send, `pick` chooses the target (or `nobody` says
 //! why there is none), `forward` addresses the
-//! request to it, `routed` says in the response who answered, `responses` remembers who holds what a later request may
+//! request to it, `incoming` says what of the response is passed on, `routed` says in the response who answered, `responses` remembers who holds what a later request may
 //! build upon. Where a provider wants images asked for in another way, `exchange` makes the calls that takes.
 
 mod body;
@@ -10,6 +10,7 @@ mod call;
 mod exchange;
 mod forward;
 mod future;
+mod incoming;
 mod layer;
 mod nobody;
 mod pick;

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::{
     catalog::{Target, TargetId},
-    headers::{ADJUSTED, ATTEMPTS, DROPPED, MODEL, NORMALISED, PROVIDER, TRAIL},
+    headers::{ADJUSTED, ATTEMPTS, DROPPED, MODEL, PROVIDER, TRAIL, percent_encoded},
     outcome::OutcomeKind,
 };
 
@@ -38,12 +38,8 @@ impl Routed {
     pub(crate) fn mark<B>(self, response: &mut Response<B>) {
         let headers = response.headers_mut();
         let id = self.target.id();
-        insert(headers, MODEL, id.model());
+        insert(headers, MODEL, &percent_encoded(id.model(), b""));
         insert(headers, PROVIDER, id.provider());
-        // An upstream that is such a router itself must not speak for this one.
-        for name in [DROPPED, ADJUSTED, ATTEMPTS, TRAIL, NORMALISED] {
-            headers.remove(name);
-        }
         for (name, fields) in [(DROPPED, &self.dropped), (ADJUSTED, &self.adjusted)] {
             if !fields.is_empty() {
                 insert(headers, name, &list_text(fields));
@@ -82,7 +78,12 @@ fn trail_text(trail: &[(TargetId, OutcomeKind)]) -> String {
     let mut text = String::new();
     for (i, (id, outcome)) in trail.iter().enumerate().rev() {
         let mut entry = String::new();
-        let _ = write!(entry, "{}/{}={outcome}", id.provider(), escape(id.model()));
+        let _ = write!(
+            entry,
+            "{}/{}={outcome}",
+            id.provider(),
+            percent_encoded(id.model(), b",= ")
+        );
         if !text.is_empty() {
             entry.push_str(", ");
         }
@@ -94,25 +95,11 @@ fn trail_text(trail: &[(TargetId, OutcomeKind)]) -> String {
     text
 }
 
-/// Names are checked when a target is made, so they are always fit for a header.
+/// Names are checked when a target is made, and encoded here, so they are always fit for a header.
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
-}
-
-/// Ids may be file paths with anything in them; what divides the trail is written as in a URL.
-fn escape(id: &str) -> String {
-    id.chars()
-        .fold(String::with_capacity(id.len()), |mut escaped, c| {
-            match c {
-                '%' | ',' | '=' | ' ' => {
-                    let _ = write!(escaped, "%{:02X}", c as u32);
-                }
-                _ => escaped.push(c),
-            }
-            escaped
-        })
 }
 
 #[cfg(test)]
@@ -155,6 +142,10 @@ mod tests {
         assert_eq!(
             trail_text(&trail),
             "p/a/b:free=rate_limited, q/c%2C%20d%3De=succeeded"
+        );
+        assert_eq!(
+            trail_text(&self::trail(1, "50% grün")),
+            "p/50%25%20gr%C3%BCn=rate_limited"
         );
     }
 

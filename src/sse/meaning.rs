@@ -4,7 +4,10 @@ use serde::de::MapAccess;
 
 use super::MAX_ERROR;
 use crate::{
-    answer::shape::{Choices, Finish, Items, Present, Response, Said, Usage},
+    answer::{
+        follow::Follow,
+        shape::{Choices, Finish, Indexes, Items, Metadata, Present, Response, Said, Usage},
+    },
     lenient::{Reads, into, is_json, read, skip},
 };
 
@@ -14,8 +17,12 @@ pub(crate) struct Meaning {
     /// It says something: text, a tool call, reasoning, a refusal, audio, an image. Or it says that the answer was cut
     /// by a limit or a filter, which is an answer too.
     pub(crate) content: bool,
-    /// It ends the answer: a finish reason that is no failure, `[DONE]`, or a terminal event.
+    /// It ends the answer, or one of its choices: a finish reason that is no failure, `[DONE]`, or a terminal event.
     pub(crate) finished: bool,
+    /// The choices that it speaks of.
+    pub(crate) begun: Indexes,
+    /// The choices that it ends. If there are none, and it is `finished`, it ends the whole answer.
+    pub(crate) ended: Indexes,
     /// It is `[DONE]`.
     pub(crate) done: bool,
     /// It is an error: its data, cut at a bound, for the classifier.
@@ -25,10 +32,11 @@ pub(crate) struct Meaning {
 }
 
 impl Meaning {
-    /// What an event means that was too long to be read: nothing but content is as long.
-    pub(crate) fn too_long() -> Self {
+    /// What an event means that was too long to be held, and was followed as it passed: nothing but content is as long.
+    pub(crate) fn too_long(followed: &Follow) -> Self {
         Self {
             content: true,
+            billed: followed.billed(),
             ..Self::default()
         }
     }
@@ -54,10 +62,13 @@ impl Meaning {
         let text = String::from_utf8_lossy(data);
         let mut event = Event::default();
         if !read(&text, &mut event) {
+            let mut beyond = Follow::default();
+            beyond.push(data);
             return Self {
-                // Valid, but escaped or nested beyond what we read. Else cut or broken, and nothing.
+                // Valid, but nested beyond what we read. Else cut or broken, and nothing.
                 content: failed.is_none() && is_json(&text),
                 error: failed,
+                billed: beyond.billed(),
                 ..Self::default()
             };
         }
@@ -67,9 +78,11 @@ impl Meaning {
         Self {
             content: event.content(),
             finished: event.finished(),
+            begun: event.choices.map_or_else(Indexes::default, |c| c.begun),
+            ended: event.choices.map_or_else(Indexes::default, |c| c.finished),
             done: false,
+            billed: event.billed(),
             error: failed.or_else(|| event.failed().then(|| keep(data))),
-            billed: event.usage.billed() || event.response.usage.billed(),
         }
     }
 }
@@ -97,7 +110,7 @@ impl Kind {
     fn of(name: &str) -> Option<Self> {
         Some(match name {
             "" => return None,
-            "ping" | "keepalive" | "heartbeat" => Self::Silent,
+            "ping" | "keepalive" | "keep-alive" | "keep_alive" | "heartbeat" => Self::Silent,
             "error" | "response.failed" | "response.error" => Self::Error,
             _ if name.ends_with("_error") => Self::Error,
             // Responses API. `incomplete` was cut by a limit or a filter. It has no `[DONE]`.
@@ -144,10 +157,13 @@ struct Event {
     response: Response,
     candidates: Option<Candidates>,
     usage: Usage,
+    metadata: Metadata,
     /// It has a `delta`.
     has_delta: bool,
     /// It has a field that we do not know.
     unknown: bool,
+    /// Its `status` or `state` says that the answer is yet to come.
+    waiting: bool,
 }
 
 impl Event {
@@ -168,7 +184,7 @@ impl Event {
                     fields || cut
                 } else {
                     // A shape that we do not know is not ours to hold back.
-                    !self.error.0 && (self.unknown || fields)
+                    !self.error.0 && (fields || (self.unknown && !self.waiting))
                 }
             }
         }
@@ -180,6 +196,15 @@ impl Event {
             || self
                 .candidates
                 .is_some_and(|candidates| candidates.finish.any)
+    }
+
+    fn billed(&self) -> bool {
+        self.usage.billed()
+            || self.response.usage.billed()
+            || self.metadata.billed()
+            || self
+                .choices
+                .is_some_and(|choices| choices.metadata.billed())
     }
 
     fn failed(&self) -> bool {
@@ -198,6 +223,13 @@ impl Reads for Event {
             "type" | "object" => into(map, &mut KindOf(&mut self.kind)),
             "error" | "errors" => into(map, &mut self.error),
             "usage" => into(map, &mut self.usage),
+            "provider_metadata" | "providerMetadata" => into(map, &mut self.metadata),
+            "status" | "state" => {
+                let mut progress = Progress(false);
+                into(map, &mut progress)?;
+                self.waiting |= progress.0;
+                Ok(())
+            }
             "delta" => {
                 self.has_delta = true;
                 into(map, &mut self.delta)
@@ -213,12 +245,40 @@ impl Reads for Event {
             "candidates" => into(map, self.candidates.get_or_insert_default()),
             // What every chunk has.
             "id" | "created" | "model" | "provider" | "system_fingerprint" | "service_tier"
-            | "index" | "sequence_number" => skip(map),
+            | "index" | "sequence_number"
+            // What keep-alives in JSON have.
+            | "progress" | "queue_position" | "position" | "eta" | "ping" | "heartbeat"
+            | "keepalive" | "keep_alive" | "timestamp" => skip(map),
             _ => {
                 self.unknown = true;
                 skip(map)
             }
         }
+    }
+}
+
+/// A `status` or `state`: whether it says that the answer is yet to come.
+struct Progress(bool);
+
+impl Reads for Progress {
+    fn text(&mut self, word: &str) {
+        let is = |known: &&str| word.eq_ignore_ascii_case(known);
+        self.0 |= [
+            "queued",
+            "pending",
+            "waiting",
+            "starting",
+            "loading",
+            "processing",
+            "running",
+            "in_progress",
+            "keepalive",
+            "keep-alive",
+            "heartbeat",
+            "ping",
+        ]
+        .iter()
+        .any(is);
     }
 }
 
@@ -320,7 +380,9 @@ mod tests {
             r#"{"content":"","reasoning_details":[{"type":"reasoning.text","text":"","format":"unknown","index":0}]}"#,
             r#"{"audio":{"id":"a","expires_at":1}}"#,
         ] {
-            assert_eq!(delta(silent), Meaning::default(), "{silent}");
+            let meaning = delta(silent);
+            assert!(!meaning.content && meaning.ended.is_empty(), "{silent}");
+            assert_eq!((meaning.error, meaning.finished), (None, false), "{silent}");
         }
     }
 
@@ -366,6 +428,57 @@ mod tests {
             assert_eq!((meaning.content, meaning.billed), (false, billed), "{cost}");
         }
         assert!(of(r#"{"type":"response.completed","response":{"usage":{"cost":1}}}"#).billed);
+    }
+
+    #[test]
+    fn a_cost_is_seen_in_any_event() {
+        for event in [
+            r#"{"choices":[{"delta":{"content":"a\ud83d"}}],"usage":{"cost":0.1}}"#,
+            r#"{"choices":[{"delta":{"content":"a","provider_metadata":{"gateway":{"cost":"0.1"}}}}]}"#,
+            r#"{"choices":[],"provider_metadata":{"gateway":{"cost":0.1}}}"#,
+            r#"{"type":"image_generation.completed","b64_json":"AA","usage":{"cost":0.1}}"#,
+            r#"{"type":"image_generation.completed","b64_json":"AA","providerMetadata":{"gateway":{"cost":"1"}}}"#,
+        ] {
+            assert!(of(event).billed, "{event}");
+        }
+        let deep = format!(
+            r#"{{"choices":[{{"delta":{{"content":{}1{}}}}}],"usage":{{"cost":1}}}}"#,
+            "[".repeat(200),
+            "]".repeat(200)
+        );
+        assert!(of(&deep).billed);
+    }
+
+    #[test]
+    fn a_keep_alive_in_json_is_no_first_token() {
+        for event in [
+            r#"{"status":"queued"}"#,
+            r#"{"id":"x","status":"processing","queue_position":3,"eta":1.5,"message":"your turn comes"}"#,
+            r#"{"state":"loading","model_size":7}"#,
+            r#"{"type":"keep-alive"}"#,
+            r#"{"ping":1}"#,
+            r#"{"timestamp":1700000000,"heartbeat":true}"#,
+        ] {
+            assert_eq!(of(event), Meaning::default(), "{event}");
+        }
+        assert!(of(r#"{"status":"processing","text":"a"}"#).content);
+    }
+
+    #[test]
+    fn each_choice_ends_for_itself() {
+        let both = of(
+            r#"{"choices":[{"finish_reason":"stop","index":1,"delta":{}},{"index":0,"delta":{"content":"a"}}]}"#,
+        );
+        assert!(!both.begun.are_among(both.ended));
+        let first = of(r#"{"choices":[{"index":0,"finish_reason":"stop"}]}"#);
+        let mut ended = both.ended;
+        ended.join(first.ended);
+        assert!(both.begun.are_among(ended));
+        for odd in ["-1", "1e300", "128", "\"0\"", "null"] {
+            of(&format!(
+                r#"{{"choices":[{{"index":{odd},"finish_reason":"stop"}}]}}"#
+            ));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use memchr::memchr2;
 
 use super::meaning::Meaning;
-use crate::lenient::is_json;
+use crate::{answer::follow::Follow, lenient::is_json};
 
 /// An event's name beyond this is cut: no name that means anything is as long.
 const MAX_NAME: usize = 64;
@@ -25,6 +25,8 @@ pub(crate) struct EventReader {
     max_event: usize,
     /// The start of a line whose end has not been seen.
     line: Vec<u8>,
+    /// That line was too long to be held, and what it says of a cost is read as it passes.
+    line_followed: bool,
     /// The last byte was a CR: an LF that follows belongs to it.
     after_cr: bool,
     /// No line has ended yet: a byte order mark may stand here.
@@ -41,8 +43,8 @@ struct Pending {
     has_data: bool,
     /// There was a field that counts; cutting the stream here would leave it dangling.
     open: bool,
-    /// The data outgrew the reader and is gone.
-    overflown: bool,
+    /// The data outgrew the reader and is gone: what it said of a cost was read as it passed.
+    overflown: Option<Box<Follow>>,
 }
 
 impl EventReader {
@@ -51,6 +53,7 @@ impl EventReader {
         Self {
             max_event,
             line: Vec::new(),
+            line_followed: false,
             after_cr: false,
             at_start: true,
             event: Pending {
@@ -58,7 +61,7 @@ impl EventReader {
                 data: Vec::new(),
                 has_data: false,
                 open: false,
-                overflown: false,
+                overflown: None,
             },
         }
     }
@@ -128,7 +131,21 @@ impl EventReader {
     fn hold(&mut self, part: &[u8]) {
         let room = (self.max_event - self.event.data.len().min(self.max_event) + MAX_FIELD)
             .saturating_sub(self.line.len());
-        self.line.extend_from_slice(&part[..part.len().min(room)]);
+        let (held, over) = part.split_at(part.len().min(room));
+        self.line.extend_from_slice(held);
+        if over.is_empty() {
+            return;
+        }
+        let line = self.line.strip_prefix(BYTE_ORDER_MARK);
+        let line = line.filter(|_| self.at_start).unwrap_or(&self.line);
+        // What is cut off another field is of no use to anybody.
+        if let Some(value) = line.strip_prefix(b"data:") {
+            let follow = self.event.outgrow();
+            if !std::mem::replace(&mut self.line_followed, true) {
+                follow.push(value);
+            }
+            follow.push(over);
+        }
     }
 
     /// Takes a line, of which `tail` was not held yet. What it ended, if it was empty.
@@ -143,10 +160,11 @@ impl EventReader {
         if std::mem::take(&mut self.at_start) {
             line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         }
+        let followed = std::mem::take(&mut self.line_followed);
         let meaning = if line.is_empty() {
             self.event.dispatch()
         } else {
-            self.event.field(line, self.max_event);
+            self.event.field(line, self.max_event, followed);
             None
         };
         if held.capacity() > 0 {
@@ -159,8 +177,8 @@ impl EventReader {
 }
 
 impl Pending {
-    /// Takes a line that is not empty.
-    fn field(&mut self, line: &[u8], max_event: usize) {
+    /// Takes a line that is not empty, and that is cut and was `followed` if it is too long.
+    fn field(&mut self, line: &[u8], max_event: usize, followed: bool) {
         let colon = memchr::memchr(b':', line).unwrap_or(line.len());
         let (field, value) = line.split_at(colon);
         let value = value.strip_prefix(b":").unwrap_or(value);
@@ -168,14 +186,17 @@ impl Pending {
         match field {
             b"data" => {
                 self.open = true;
-                if self.overflown {
+                if let Some(follow) = &mut self.overflown {
+                    if !followed {
+                        follow.push(value);
+                    }
+                    self.has_data = true;
                     return;
                 }
                 // One line feed for each line but the first.
                 let length = self.data.len() + usize::from(self.has_data) + value.len();
                 if length > max_event {
-                    self.overflown = true;
-                    self.data = Vec::new();
+                    self.outgrow().push(value);
                 } else {
                     if self.has_data {
                         self.data.push(b'\n');
@@ -196,6 +217,18 @@ impl Pending {
         }
     }
 
+    /// Gives up the data that is held, to a reader that holds nothing.
+    fn outgrow(&mut self) -> &mut Follow {
+        let Self {
+            data, overflown, ..
+        } = self;
+        overflown.get_or_insert_with(|| {
+            let mut follow = Box::<Follow>::default();
+            follow.push(&std::mem::take(data));
+            follow
+        })
+    }
+
     /// Whether the data, if there is any, seems to be all there.
     fn is_whole(&self) -> bool {
         if !self.has_data {
@@ -211,19 +244,16 @@ impl Pending {
 
     /// Ends the event.
     fn dispatch(&mut self) -> Option<Meaning> {
-        let meaning = self.has_data.then(|| {
-            if self.overflown {
-                Meaning::too_long()
-            } else {
-                Meaning::of(&self.name, &self.data)
-            }
+        let meaning = self.has_data.then(|| match self.overflown.take() {
+            Some(follow) => Meaning::too_long(&follow),
+            None => Meaning::of(&self.name, &self.data),
         });
         self.name.clear();
         self.data.clear();
         self.data.shrink_to(KEEP);
         self.has_data = false;
         self.open = false;
-        self.overflown = false;
+        self.overflown = None;
         meaning
     }
 }
@@ -350,7 +380,8 @@ mod tests {
     fn an_event_is_joined_from_its_data_lines() {
         let told =
             whole(b"data: {\"choices\":[{\"delta\":\ndata:{\"content\"\ndata::\"x\"}}]}\n\n");
-        assert_eq!(told.events, [(content(), 59)]);
+        let (meaning, at) = &told.events[0];
+        assert_eq!((told.events.len(), meaning.content, *at), (1, true, 59));
     }
 
     #[test]
@@ -424,6 +455,48 @@ mod tests {
         assert_eq!(seen.len(), 2);
         assert_eq!(seen[0], content());
         assert!(seen[1].done);
+    }
+
+    #[test]
+    fn a_cost_is_seen_in_an_event_that_outgrows_the_reader() {
+        let image = "x".repeat(500);
+        for (stream, billed) in [
+            (
+                format!("data: {{\"b64_json\":\"{image}\",\"usage\":{{\"cost\":0.1}}}}\n\n"),
+                true,
+            ),
+            (
+                format!("data: {{\"b64_json\":\"{image}\",\"usage\":{{\"cost\":0}}}}\n\n"),
+                false,
+            ),
+            (
+                format!("data:{{\"usage\":{{\"cost\":0.1}},\ndata:\"b64_json\":\"{image}\"}}\n\n"),
+                true,
+            ),
+            (
+                format!(
+                    "data: {{\"b64_json\":\ndata: \"{image}\"\ndata: ,\"usage\":{{\"cost\":0.1}}}}\n\n"
+                ),
+                true,
+            ),
+            (
+                format!(
+                    ": {image}{{\"usage\":{{\"cost\":1}}}}\n\ndata: {{\"b64_json\":\"{image}\"}}\n\n"
+                ),
+                false,
+            ),
+        ] {
+            for size in [1, 7, 100, 10_000] {
+                let told = tell(100, stream.as_bytes().chunks(size));
+                let (meaning, _) = &told.events[0];
+                assert_eq!(
+                    (meaning.billed, meaning.content),
+                    (billed, true),
+                    "{stream} by {size}"
+                );
+                assert_eq!(told.events.len(), 1, "{stream} by {size}");
+            }
+        }
     }
 
     #[test]

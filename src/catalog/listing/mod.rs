@@ -256,7 +256,7 @@ impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Malformed => "no object with an id",
-            Self::BadId => "an id that no header can carry",
+            Self::BadId => "an id that is empty, too long or holds control characters",
             Self::Duplicate => "listed before, with other words",
             Self::Expired => "expired",
             Self::Alias => "an alias",

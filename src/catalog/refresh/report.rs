@@ -10,7 +10,10 @@ use std::{
 use http::StatusCode;
 
 use super::AccountStatus;
-use crate::catalog::{ListingError, Provider, Skipped, Swap};
+use crate::{
+    catalog::{ListingError, Provider, Skipped, Swap},
+    redact::redact_text,
+};
 
 /// What asking one provider for its models came to.
 ///
@@ -144,9 +147,7 @@ impl RefreshError {
         let fault = match fault {
             // A client may put into its words what it was given.
             Fault::Unreachable(text) => {
-                let text = provider
-                    .secrets()
-                    .fold(text, |text, secret| text.replace(secret, "[redacted]"));
+                let text = redact_text(&text, provider);
                 Fault::Unreachable(text.chars().take(500).collect())
             }
             other => other,

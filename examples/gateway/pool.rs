@@ -10,6 +10,7 @@ use tower_free_models::{
 use crate::{
     client::HttpClient,
     config::{self, Config, Free},
+    say::say,
 };
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -100,18 +101,18 @@ pub(crate) async fn fill(
         refresh = refresh.seed(seed);
     }
     if let Some(note) = may_be_billed(&sources) {
-        println!("{note}");
+        say!("{note}");
     }
     for Source { provider, models } in sources {
         if models.is_empty() {
             refresh = refresh.provider(provider);
         } else {
-            println!("{}: {} models as written", provider.name(), models.len());
+            say!("{}: {} models as written", provider.name(), models.len());
             catalog.replace(&provider, models)?;
         }
     }
     for report in refresh.once(client).await {
-        println!("{report}");
+        say!("{report}");
         for skipped in &report.skipped {
             tracing::warn!(
                 provider = report.provider,

@@ -40,6 +40,9 @@ enum Refused {
     Origin(Option<String>),
 }
 
+/// An origin is repeated to the caller and the operator up to here.
+const SHOWN: usize = 200;
+
 /// Lets through what may come in.
 pub(crate) async fn keep_pages_out(
     State(guard): State<Guard>,
@@ -49,8 +52,9 @@ pub(crate) async fn keep_pages_out(
     match guard.check(&request) {
         Ok(()) => next.run(request).await,
         Err(refused) => {
-            tracing::warn!(path = request.uri().path(), "refused: {refused:?}");
-            refused.into_response()
+            let (status, code, message) = refused.words();
+            tracing::warn!("refused: {message}");
+            openai_error(status, code, &message, json!({}))
         }
     }
 }
@@ -119,18 +123,24 @@ impl Guard {
             Origin::of(value)
                 .is_some_and(|origin| self.origins.contains(&origin) || is_own(&origin))
         };
+        let shown = |origin: &HeaderValue| {
+            let bytes = origin.as_bytes().iter().take(SHOWN);
+            let plain = |&byte: &u8| match byte.is_ascii_graphic() {
+                true => char::from(byte),
+                false => '?',
+            };
+            bytes.map(plain).collect()
+        };
         match origins.find(|origin| !is_allowed(origin)) {
-            Some(origin) => Err(Refused::Origin(Some(
-                String::from_utf8_lossy(origin.as_bytes()).into_owned(),
-            ))),
+            Some(origin) => Err(Refused::Origin(Some(shown(origin)))),
             None => Ok(()),
         }
     }
 }
 
 impl Refused {
-    fn into_response(self) -> Response {
-        let (status, code, message) = match self {
+    fn words(self) -> (StatusCode, &'static str, String) {
+        match self {
             Self::NoHost(why) => (StatusCode::BAD_REQUEST, "invalid_host", why.to_owned()),
             Self::Host(name) => (
                 StatusCode::FORBIDDEN,
@@ -151,8 +161,7 @@ impl Refused {
                     None => "Web pages from other sites may not use this gateway.".to_owned(),
                 },
             ),
-        };
-        openai_error(status, code, &message, json!({}))
+        }
     }
 }
 
@@ -176,10 +185,9 @@ mod tests {
             request = request.header(*name, *value);
         }
         let request = request.body(()).expect("a request");
-        guard().check(&request).map_or_else(
-            |refused| refused.into_response().status().as_u16(),
-            |()| 200,
-        )
+        guard()
+            .check(&request)
+            .map_or_else(|refused| refused.words().0.as_u16(), |()| 200)
     }
 
     fn with(headers: &[(&str, &str)]) -> u16 {

@@ -75,6 +75,9 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
     let keys = keys
         .map(|name| AccessKeys::from_variable(name, &variable))
         .transpose()?;
+    // Before providers are asked for anything: what is wrong with it is seen at once.
+    let listener = config.listen.bind(cli.open || keys.is_some()).await?;
+    let address = listener.local_addr()?;
 
     let mut sources = config
         .providers
@@ -100,8 +103,9 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
     if catalog.snapshot().is_empty() {
         return Err("no provider has a free model to offer, so there is nothing to serve".into());
     }
-    let listener = config.listen.bind(cli.open || keys.is_some()).await?;
-    let address = listener.local_addr()?;
+    if keys.is_none() && !address.ip().to_canonical().is_loopback() {
+        say!("*** OPEN: other machines can reach this gateway, and callers need no key. ***");
+    }
     say!("{} free models in the pool", catalog.snapshot().len());
     say!("listening on http://{address}\n\nTry it:\n");
     say!("  curl http://{address}/v1/chat/completions -H 'content-type: application/json' \\");

@@ -10,7 +10,7 @@ use axum::{
     body::{Body, Bytes},
     http::Version,
 };
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::{
     sync::mpsc::{Receiver, Sender, channel},
@@ -36,7 +36,6 @@ pub(crate) fn hand_over(
     if http_body::Body::is_end_stream(&body) {
         return body;
     }
-    let size = http_body::Body::size_hint(&body);
     let (pieces, taken) = channel(1);
     tokio::spawn(async move {
         let written = || match version {
@@ -49,7 +48,6 @@ pub(crate) fn hand_over(
     });
     Body::new(Handed {
         pieces: taken,
-        left: size.exact(),
         ended: false,
     })
 }
@@ -84,11 +82,9 @@ async fn give(
     }
 }
 
-/// The reader's end.
+/// The reader's end. The length of the answer, where it is known, stands in its `Content-Length` already.
 struct Handed {
     pieces: Receiver<Piece>,
-    /// Bytes still to come, if that is known.
-    left: Option<u64>,
     ended: bool,
 }
 
@@ -108,15 +104,6 @@ impl http_body::Body for Handed {
             None => Some(Err(axum::Error::new("the answer was not taken in time"))),
         };
         self.ended = !matches!(piece, Some(Ok(_)));
-        if let (Some(Ok(frame)), Some(left)) = (&piece, self.left) {
-            let taken = frame.data_ref().map_or(0, Bytes::len);
-            self.left = Some(left.saturating_sub(taken as u64));
-        }
         Poll::Ready(piece)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.left
-            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

@@ -332,6 +332,7 @@ fn too_busy() -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
     use http_body_util::{Full, StreamBody};
 
     use super::*;
@@ -448,6 +449,43 @@ mod tests {
         );
         drop(first);
         assert!(intake.collect(frames(vec![b"def"])).await.is_ok());
+        assert_eq!(intake.memory.held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn eight_slow_uploads_do_not_take_the_memory_of_a_ninth_request() {
+        // The default bounds, a thousandth of them.
+        let intake = Intake {
+            max_body: MAX_BODY / 1000,
+            ..Intake::default()
+        }
+        .max_in_flight(MAX_IN_FLIGHT / 1000);
+        let sent_but_for_its_end = || {
+            let sent = (0..MAX_BODY / 1_000_000).map(|_| {
+                let frame = http_body::Frame::data(Bytes::from_static(&[b'x'; 1000]));
+                Ok::<_, BoxError>(frame)
+            });
+            let sent = futures_util::stream::iter(sent);
+            StreamBody::new(sent.chain(futures_util::stream::pending()))
+        };
+        let mut slow: Vec<_> = (0..8)
+            .map(|_| tokio_test::task::spawn(intake.collect(sent_but_for_its_end())))
+            .collect();
+        for upload in &mut slow {
+            assert!(upload.poll().is_pending());
+        }
+        assert!(intake.memory.held() >= 6 * intake.max_body);
+
+        for (length, what) in [(100, "a prompt"), (5000, "a picture")] {
+            let body = Full::new(Bytes::from(vec![b'x'; length]));
+            assert!(intake.collect(body).await.is_ok(), "{what}");
+        }
+        for upload in slow {
+            assert!(matches!(
+                upload.await.unwrap_err().status.as_u16(),
+                408 | 503
+            ));
+        }
         assert_eq!(intake.memory.held(), 0);
     }
 

@@ -1,4 +1,4 @@
-//! The memory that the bodies of all requests may take together.
+//! The memory that the bodies of all requests may take together, and how much of it one body may take.
 
 use std::{
     fmt,
@@ -9,6 +9,11 @@ use std::{
 };
 
 /// A bound on the bytes of all bodies that are held at a time. Clones share it.
+///
+/// A few large bodies cannot take all of it. While others hold something, a body may hold no more than it leaves free:
+/// the rule of dynamic thresholds that switches use for their shared packet memory (Choudhury and Hahne, "Dynamic Queue
+/// Length Thresholds for Shared-Memory Packet Switches", IEEE/ACM Transactions on Networking 6(2), 1998). The last
+/// [part](RESERVED) is left to [small](SMALL) bodies.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory(Arc<Count>);
 
@@ -16,6 +21,24 @@ pub(crate) struct Memory(Arc<Count>);
 struct Count {
     bytes: AtomicU64,
     max: u64,
+}
+
+/// One part in so many of all memory is for small bodies alone: 64 MB of the 512 MB that are the default.
+const RESERVED: u64 = 8;
+/// A body is small up to one part in so many of all memory: up to 1 MB of 512 MB.
+const SMALL: u64 = 512;
+
+impl Count {
+    /// Whether one body may hold `own` bytes where all bodies, this one included, hold `all`.
+    const fn allows(&self, own: u64, all: u64) -> bool {
+        if all > self.max {
+            return false;
+        }
+        let alone = all <= own;
+        let small = own <= self.max / SMALL;
+        let for_large = self.max - self.max / RESERVED;
+        alone || small || own <= for_large.saturating_sub(all)
+    }
 }
 
 impl Memory {
@@ -51,11 +74,11 @@ impl Held {
         self.bytes
     }
 
-    /// Takes more; says whether that is still within the bound.
+    /// Takes more; says whether that is still within the bounds.
     pub(crate) fn add(&mut self, more: u64) -> bool {
         let before = self.of.bytes.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
-        before.saturating_add(more) <= self.of.max
+        self.of.allows(self.bytes, before.saturating_add(more))
     }
 }
 
@@ -70,5 +93,39 @@ impl fmt::Debug for Held {
         f.debug_struct("Held")
             .field("bytes", &self.bytes)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_alone_may_take_all_and_not_a_byte_more() {
+        let mut alone = Memory::of(5).hold();
+        assert!(alone.add(5));
+        assert!(!alone.add(1));
+    }
+
+    #[test]
+    fn a_large_body_leaves_as_much_free_as_it_takes() {
+        let memory = Memory::of(512_000);
+        let (mut first, mut second, mut third) = (memory.hold(), memory.hold(), memory.hold());
+        assert!(first.add(300_000));
+        // 448,000 are for large bodies, so 148,000 are free.
+        assert!(second.add(74_000));
+        assert!(!second.add(1));
+        drop(second);
+        assert!(third.add(74_000));
+    }
+
+    #[test]
+    fn the_last_part_is_for_small_bodies() {
+        let memory = Memory::of(512_000);
+        let mut large = memory.hold();
+        assert!(large.add(448_000));
+        let mut small: Vec<_> = (0..64).map(|_| memory.hold()).collect();
+        assert!(small.iter_mut().all(|small| small.add(1000)));
+        assert!(!memory.hold().add(1));
     }
 }

@@ -1,10 +1,10 @@
 //! The command line: where the settings come from, and the few worth changing for one run.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::config::Config;
+use crate::{config::Config, host::Name, listen::Listen, origin::Origin};
 
 /// An OpenAI-compatible gateway that answers from free models.
 ///
@@ -19,9 +19,26 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Listen here; port 0 lets the system choose [default: 127.0.0.1:3733]
+    /// Listen here: an address or a name with a port, or a port at 127.0.0.1; port 0 lets the system choose [default:
+    /// 127.0.0.1:3733]
     #[arg(long, value_name = "ADDR")]
-    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listen: Option<Listen>,
+
+    /// Listen where other machines can reach it without asking callers for a key
+    #[arg(long)]
+    pub(crate) open: bool,
+
+    /// Ask callers for one of the keys that this environment variable holds, separated by commas
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) access_keys_env: Option<String>,
+
+    /// Also answer under this name; localhost and addresses in digits always work. Can be repeated
+    #[arg(long = "host", value_name = "NAME", value_parser = host)]
+    pub(crate) hosts: Vec<Name>,
+
+    /// Let the web pages of this origin use the gateway, like http://localhost:8000. Can be repeated
+    #[arg(long = "cors-origin", value_name = "ORIGIN", value_parser = origin)]
+    pub(crate) cors_origins: Vec<Origin>,
 
     /// Also use the providers that need no key; what you send goes to them
     #[arg(long, conflicts_with = "config")]
@@ -38,18 +55,33 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// What was said here goes before what a file says.
+    /// What was said here goes before what a file says, and lists are added to the file's.
     pub(crate) fn override_in(&self, config: &mut Config) {
-        config.listen = self.listen.unwrap_or(config.listen);
+        if let Some(listen) = &self.listen {
+            config.listen = listen.clone();
+        }
+        if let Some(variable) = &self.access_keys_env {
+            config.access_keys_env = Some(variable.clone());
+        }
+        config.hosts.extend_from_slice(&self.hosts);
+        config.cors_origins.extend_from_slice(&self.cors_origins);
         config.seed = self.seed.or(config.seed);
     }
+}
+
+fn host(text: &str) -> Result<Name, &'static str> {
+    Name::parse(text).ok_or("this is not a name without a port")
+}
+
+fn origin(text: &str) -> Result<Origin, &'static str> {
+    Origin::parse(text).ok_or("this is not an origin like https://app.example")
 }
 
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
 
-    use super::{Cli, Config};
+    use super::{Cli, Config, Name};
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -63,11 +95,38 @@ mod tests {
             ..Config::default()
         };
         Cli::parse_from(["gateway"]).override_in(&mut config);
-        assert_eq!((config.listen.port(), config.seed), (3733, Some(1)));
+        assert_eq!(config.listen.to_string(), "127.0.0.1:3733");
+        assert_eq!(config.seed, Some(1));
 
-        Cli::parse_from(["gateway", "--listen", "127.0.0.1:0", "--seed", "7"])
-            .override_in(&mut config);
-        assert_eq!((config.listen.port(), config.seed), (0, Some(7)));
+        Cli::parse_from(["gateway", "--listen", ":0", "--seed", "7"]).override_in(&mut config);
+        assert_eq!(config.listen.to_string(), "127.0.0.1:0");
+        assert_eq!(config.seed, Some(7));
+    }
+
+    #[test]
+    fn hosts_and_origins_are_added_to_those_of_the_file() {
+        let mut config = Config {
+            hosts: vec![Name::Dns("box".to_owned())],
+            ..Config::default()
+        };
+        let said = [
+            "gateway",
+            "--host",
+            "Gateway.example",
+            "--cors-origin",
+            "http://localhost:8000",
+            "--cors-origin=https://app.example",
+            "--access-keys-env",
+            "KEYS",
+        ];
+        Cli::parse_from(said).override_in(&mut config);
+        let hosts: Vec<_> = config.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["box", "gateway.example"]);
+        assert_eq!(config.cors_origins.len(), 2);
+        assert_eq!(config.access_keys_env.as_deref(), Some("KEYS"));
+        for wrong in [["--host", "a:80"], ["--cors-origin", "*"]] {
+            assert!(Cli::try_parse_from(["gateway", wrong[0], wrong[1]]).is_err());
+        }
     }
 
     #[test]

@@ -4,22 +4,37 @@
 //! without effect. Nothing here knows which providers exist or where variables come from; both are
 //! asked of the caller.
 
-use std::{
-    collections::HashSet, fmt, fs, net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration,
-};
+use std::{collections::HashSet, fmt, fs, num::NonZeroUsize, path::Path, time::Duration};
 
 use bytesize::ByteSize;
 use http::Uri;
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::{
+    host::Name,
+    listen::{self, Listen},
+    origin::Origin,
+};
+
 /// The gateway's settings; every key has a default.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
-    /// Where to listen; port 0 lets the system choose.
+    /// Where to listen: an address or a name, and a port; a port alone means 127.0.0.1, and port 0 lets the system
+    /// choose. What other machines can reach needs `access_keys_env`, or `--open` on the command line.
     #[serde(deserialize_with = "address")]
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: Listen,
+    /// The environment variable that holds the keys of callers, separated by commas. Where it is named, every request
+    /// needs one of them, as `Authorization: Bearer` or as `x-api-key`, but for `/healthz` and preflights.
+    #[serde(deserialize_with = "variable_name")]
+    pub(crate) access_keys_env: Option<String>,
+    /// The names under which callers may reach the gateway, in `Host`; `localhost` and addresses in digits always may.
+    #[serde(deserialize_with = "host_names")]
+    pub(crate) hosts: Vec<Name>,
+    /// The origins whose web pages may use the gateway, like `https://app.example`; without one, none may.
+    #[serde(deserialize_with = "origins")]
+    pub(crate) cors_origins: Vec<Origin>,
     /// The largest request body, in bytes.
     #[serde(deserialize_with = "size")]
     pub(crate) max_body: usize,
@@ -35,6 +50,9 @@ pub(crate) struct Config {
     /// How long a request may take until its answer begins.
     #[serde(deserialize_with = "duration")]
     pub(crate) deadline: Duration,
+    /// How long a request waits for a model while all that could serve it are cooling; zero refuses it at once.
+    #[serde(deserialize_with = "duration_or_zero")]
+    pub(crate) max_wait: Duration,
     /// Streams: how long until the head of one attempt's response.
     #[serde(deserialize_with = "duration")]
     pub(crate) header_timeout: Duration,
@@ -44,7 +62,7 @@ pub(crate) struct Config {
     /// Other answers: how long until one attempt's whole answer.
     #[serde(deserialize_with = "duration")]
     pub(crate) answer_timeout: Duration,
-    /// Streams: how long between bytes once the answer has begun.
+    /// Streams: how long between bytes once the answer has begun; and how long a caller may take none of an answer.
     #[serde(deserialize_with = "duration")]
     pub(crate) idle_timeout: Duration,
     /// How long the caller's upload may take.
@@ -171,8 +189,12 @@ impl Config {
         is_known: &dyn Fn(&str) -> bool,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        let mut config: Self =
-            toml::from_str(text).map_err(|error| ConfigError::at(text, &error))?;
+        let file =
+            toml::Deserializer::parse(text).map_err(|error| ConfigError::at(text, &error, None))?;
+        let mut config: Self = serde_path_to_error::deserialize(file).map_err(|error| {
+            let key = error.path().to_string();
+            ConfigError::at(text, error.inner(), Some(&key))
+        })?;
         if config.providers.is_empty() {
             return Err(ConfigError(
                 "names no provider, so there is nothing to route to: add a [[provider]] table"
@@ -199,13 +221,17 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 3733)),
+            listen: Listen::loopback(3733),
+            access_keys_env: None,
+            hosts: Vec::new(),
+            cors_origins: Vec::new(),
             max_body: 64_000_000,
             prefer_requested: true,
             embedding_model: None,
             seed: None,
             max_attempts: NonZeroUsize::MIN.saturating_add(5),
             deadline: Duration::from_secs(300),
+            max_wait: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),
             first_token_timeout: Duration::from_secs(120),
             answer_timeout: Duration::from_secs(300),
@@ -282,15 +308,26 @@ impl fmt::Debug for Key {
 }
 
 impl ConfigError {
-    /// The line and the reason, but not the line's text: someone may have written a key there.
-    fn at(text: &str, error: &toml::de::Error) -> Self {
+    /// The line, the key and the reason, but not the value: someone may have written a credential there.
+    fn at(text: &str, error: &toml::de::Error, key: Option<&str>) -> Self {
         let before = error.span().and_then(|span| text.get(..span.start));
-        let reason = error.message();
-        Self(match before {
-            Some(before) => format!("line {}: {reason}", before.matches('\n').count() + 1),
-            None => reason.to_owned(),
-        })
+        let line = before.map(|before| format!("line {}", before.matches('\n').count() + 1));
+        // A path of one dot is the whole file.
+        let key = key.filter(|key| *key != ".").map(|key| format!("`{key}`"));
+        let reason = without_text(error.message());
+        let all = [line, key, Some(reason)];
+        Self(all.into_iter().flatten().collect::<Vec<_>>().join(": "))
     }
+}
+
+/// `invalid type: string "…", expected u64`, as serde writes it, without the text.
+fn without_text(reason: &str) -> String {
+    let cut = || {
+        let (before, rest) = reason.split_once("string \"")?;
+        let (_, after) = rest.rsplit_once("\", expected ")?;
+        Some(format!("{before}string, expected {after}"))
+    };
+    cut().unwrap_or_else(|| reason.to_owned())
 }
 
 impl fmt::Display for ConfigError {
@@ -356,11 +393,23 @@ fn size<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
     )
 }
 
-fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
-    parsed(
+fn address<'de, D: Deserializer<'de>>(from: D) -> Result<Listen, D::Error> {
+    parsed(from, listen::EXPECTED, |text| text.parse().ok())
+}
+
+fn host_names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Name>, D::Error> {
+    each(
         from,
-        "an IP address and a port, like \"127.0.0.1:3733\"",
-        |text| text.parse().ok(),
+        "a name without a port, like \"gateway.example\"",
+        Name::parse,
+    )
+}
+
+fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Origin>, D::Error> {
+    each(
+        from,
+        "the origin of web pages, like \"https://app.example\" or \"http://localhost:8000\"",
+        Origin::parse,
     )
 }
 
@@ -442,6 +491,19 @@ fn parsed<'de, D: Deserializer<'de>, T>(
     from.deserialize_any(Parsed { expected, parse })
 }
 
+/// A list, each of whose entries is read like this.
+fn each<'de, D: Deserializer<'de>, T>(
+    from: D,
+    expected: &'static str,
+    parse: fn(&str) -> Option<T>,
+) -> Result<Vec<T>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?;
+    let entry = |text: &String| {
+        parse(text).ok_or_else(|| de::Error::custom(format_args!("this is not {expected}")))
+    };
+    texts.iter().map(entry).collect()
+}
+
 /// Takes a value if its text makes sense; a number's text is its digits. What makes none is not
 /// repeated in the error, since it may be a key in the wrong place.
 struct Parsed<T> {
@@ -505,12 +567,16 @@ mod tests {
         let config = read(
             r#"
             listen = "[::1]:8080"
+            access_keys_env = "CALLERS"
+            hosts = ["Gateway.example.", "box"]
+            cors_origins = ["https://app.example", "tauri://localhost"]
             max_body = "64MiB"
             prefer_requested = false
             embedding_model = "local/minilm"
             seed = 7
             max_attempts = 3
             deadline = "1h"
+            max_wait = "3s"
             header_timeout = "500ms"
             first_token_timeout = "10m"
             answer_timeout = "1m 30s"
@@ -542,13 +608,23 @@ mod tests {
         )
         .unwrap();
 
-        assert_eq!(config.listen, "[::1]:8080".parse().unwrap());
+        assert_eq!(config.listen.to_string(), "[::1]:8080");
+        assert_eq!(config.access_keys_env.as_deref(), Some("CALLERS"));
+        let hosts: Vec<_> = config.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["gateway.example", "box"]);
+        let origins: Vec<_> = config
+            .cors_origins
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(origins, ["https://app.example:443", "tauri://localhost"]);
         assert_eq!(config.max_body, 64 << 20);
         assert!(!config.prefer_requested);
         assert_eq!(config.embedding_model.as_deref(), Some("local/minilm"));
         assert_eq!(config.seed, Some(7));
         assert_eq!(config.max_attempts.get(), 3);
         assert_eq!(config.deadline, Duration::from_secs(3600));
+        assert_eq!(config.max_wait, Duration::from_secs(3));
         assert_eq!(config.header_timeout, Duration::from_millis(500));
         assert_eq!(config.first_token_timeout, Duration::from_secs(600));
         assert_eq!(config.answer_timeout, Duration::from_secs(90));
@@ -603,11 +679,14 @@ mod tests {
         let config = setting("").unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:3733");
         assert_eq!(config.max_body, 64_000_000);
+        assert!(config.access_keys_env.is_none());
+        assert!(config.hosts.is_empty() && config.cors_origins.is_empty());
         assert!(config.prefer_requested);
         assert_eq!((config.seed, config.embedding_model), (None, None));
         assert_eq!(config.max_attempts.get(), 6);
         let seconds = [
             config.deadline,
+            config.max_wait,
             config.header_timeout,
             config.first_token_timeout,
             config.answer_timeout,
@@ -617,7 +696,7 @@ mod tests {
             config.catalog_refresh,
         ]
         .map(|duration| duration.as_secs());
-        assert_eq!(seconds, [300, 30, 120, 300, 120, 30, 30, 600]);
+        assert_eq!(seconds, [300, 10, 30, 120, 300, 120, 30, 30, 600]);
     }
 
     #[test]
@@ -631,8 +710,8 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_its_line_and_the_keys_there_are() {
         refused(
-            setting("max_wait = \"0s\""),
-            &["line 1", "`max_wait`", "`listen`", "`shutdown_grace`"],
+            setting("max_waits = \"0s\""),
+            &["line 1", "`max_waits`", "`listen`", "`shutdown_grace`"],
         );
         refused(
             local("free = \"all\"\nrpm = 20\n"),
@@ -713,10 +792,63 @@ mod tests {
 
     #[test]
     fn an_address_to_listen_on_must_parse() {
-        for nonsense in ["\"127.0.0.1\"", "\"localhost\"", "3733", "\":3733\""] {
+        for nonsense in ["\"127.0.0.1\"", "\"localhost\"", "70000", "\":\""] {
             refused(
                 setting(&format!("listen = {nonsense}")),
-                &["line 1", "127.0.0.1:3733"],
+                &["line 1", "`listen`", "127.0.0.1:3733"],
+            );
+        }
+        for port in ["3733", "\":3733\"", "\"3733\""] {
+            let config = setting(&format!("listen = {port}")).unwrap();
+            assert_eq!(config.listen.to_string(), "127.0.0.1:3733");
+        }
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_key_and_its_line_and_without_its_text() {
+        for (line, key) in [
+            ("seed = \"canary\"", "`seed`"),
+            ("prefer_requested = \"canary\"", "`prefer_requested`"),
+            (
+                "max_attempts = \"canary \\\"quoted\\\", expected\"",
+                "`max_attempts`",
+            ),
+            ("max_attempts = [1]", "`max_attempts`"),
+            ("deadline = [\"canary\"]", "`deadline`"),
+            ("hosts = \"canary\"", "`hosts`"),
+            (
+                "cors_origins = [\"https://app.example\", 7]",
+                "`cors_origins[1]`",
+            ),
+            ("provider = \"canary\"", "`provider`"),
+        ] {
+            let error = read(&format!("\n{line}\n")).expect_err("should be refused");
+            assert!(error.starts_with(&format!("line 2: {key}: ")), "{error}");
+            assert!(!error.contains("canary"), "{error}");
+        }
+        for (keys, key) in [
+            ("free = true", "`provider[0].free`"),
+            (
+                "[[provider.model]]\nid = \"a\"\nrandom = \"no\"",
+                "`provider[0].model[0].random`",
+            ),
+        ] {
+            refused(local(keys), &["line ", key]);
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_and_an_origin_is_not_everything() {
+        for nonsense in ["a.example:80", "http://a.example", "*", ""] {
+            refused(
+                setting(&format!("hosts = [\"{nonsense}\"]")),
+                &["line 1", "`hosts", "gateway.example"],
+            );
+        }
+        for nonsense in ["*", "null", "app.example", "https://app.example/"] {
+            refused(
+                setting(&format!("cors_origins = [\"{nonsense}\"]")),
+                &["line 1", "`cors_origins", "https://app.example"],
             );
         }
     }

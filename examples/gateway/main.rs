@@ -3,30 +3,44 @@
 //! `cargo run --example gateway` needs nothing: without keys it serves a pool of simulated models. With a
 //! provider's key in the environment it uses that provider, with `--config FILE` exactly what the file says.
 
+// They panic where the other end of stdout or stderr has gone away: see `say`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+mod access;
+mod activity;
 mod alarm;
 mod cli;
 mod client;
 mod config;
+mod connections;
 mod environment;
+mod guard;
+mod handover;
+mod host;
+mod listen;
 mod models;
+mod origin;
 mod page;
 mod pool;
+mod refusal;
+mod say;
 mod server;
+mod signals;
 mod simulated;
 mod status;
 
-use std::{error::Error, process::ExitCode, time::Duration};
+use std::{error::Error, io::Write as _, process::ExitCode, time::Duration};
 
+use axum::serve::ListenerExt as _;
 use clap::Parser;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::net::TcpListener;
 use tower_free_models::{Catalog, FreeRule, HealthMap, KnownProvider, Provider};
 use tracing_subscriber::EnvFilter;
 
-use crate::{cli::Cli, config::Config, environment::Unbilled, pool::Source, server::Gateway};
+use crate::{
+    access::AccessKeys, cli::Cli, config::Config, connections::Limits, environment::Unbilled,
+    pool::Source, say::say, server::Gateway, signals::Signals,
+};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -37,11 +51,13 @@ async fn main() -> ExitCode {
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
         )
         .with_writer(std::io::stderr)
+        // Or a line that cannot be written is complained about with `esay!`.
+        .log_internal_errors(false)
         .init();
     match run(&Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("gateway: {error}");
+            let _ = writeln!(std::io::stderr(), "gateway: {error}");
             ExitCode::FAILURE
         }
     }
@@ -55,6 +71,13 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
         None => Config::default(),
     };
     cli.override_in(&mut config);
+    let keys = config.access_keys_env.as_deref();
+    let keys = keys
+        .map(|name| AccessKeys::from_variable(name, &variable))
+        .transpose()?;
+    // Before providers are asked for anything: what is wrong with it is seen at once.
+    let listener = config.listen.bind(cli.open || keys.is_some()).await?;
+    let address = listener.local_addr()?;
 
     let mut sources = config
         .providers
@@ -68,7 +91,7 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
         offered
             .left_out
             .iter()
-            .for_each(|why| println!("left out: {why}"));
+            .for_each(|why| say!("left out: {why}"));
         sources = offered.providers.into_iter().map(Source::listed).collect();
         if sources.is_empty() {
             sources = simulate(&mut config, offered.why_none).await?;
@@ -79,16 +102,15 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
     let health = config.seed.map_or_else(HealthMap::new, HealthMap::seeded);
     let refresh = pool::fill(sources, &config, client.clone(), &catalog, &health).await?;
     if catalog.snapshot().is_empty() {
-        println!("{}", pool::waiting_for(&catalog.snapshot())?);
+        say!("{}", pool::waiting_for(&catalog.snapshot())?);
     }
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
-    let address = listener.local_addr()?;
-    println!("{} free models in the pool", catalog.snapshot().len());
-    println!("listening on http://{address}\n\nTry it:\n");
-    println!("  curl http://{address}/v1/chat/completions -H 'content-type: application/json' \\");
-    println!(
+    if keys.is_none() && !address.ip().to_canonical().is_loopback() {
+        say!("*** OPEN: other machines can reach this gateway, and callers need no key. ***");
+    }
+    say!("{} free models in the pool", catalog.snapshot().len());
+    say!("listening on http://{address}\n\nTry it:\n");
+    say!("  curl http://{address}/v1/chat/completions -H 'content-type: application/json' \\");
+    say!(
         "    -d '{{\"model\": \"free\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}' -i\n"
     );
 
@@ -99,14 +121,34 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
         reports: refresh.reports(),
     };
     tokio::spawn(refresh.run(client.clone()));
-    let router = server::router(gateway, &config, client);
-    serve(listener, router, config.shutdown_grace).await
+    let router = server::router(gateway, &config, keys, client);
+    let limits = Limits {
+        connections: connections::MOST,
+        idle_timeout: config.idle_timeout,
+        grace: config.shutdown_grace,
+    };
+    let stop = stop(Signals::listen()?, limits.grace);
+    connections::serve(listener, router, limits, stop).await;
+    Ok(())
+}
+
+/// Resolves at the first signal. A second one ends the gateway without waiting for requests under way.
+async fn stop(mut signals: Signals, grace: Duration) {
+    signals.next().await;
+    say!(
+        "stopping: what is under way may take {} s more",
+        grace.as_secs()
+    );
+    tokio::spawn(async move {
+        signals.next().await;
+        std::process::exit(130);
+    });
 }
 
 /// The simulated pool, on a port of its own, and its providers.
 async fn simulate(config: &mut Config, why: &str) -> Result<Vec<Source>, BoxError> {
-    println!("*** SIMULATED MODELS: {why}, so all answers are made up. ***");
-    println!(
+    say!("*** SIMULATED MODELS: {why}, so all answers are made up. ***");
+    say!(
         "*** They are rate limited, fail and recover like real ones; every answer says x-free-simulated: true. ***"
     );
     // A simulated model that stalls does so for 8 s; what a newcomer should see is the fallback.
@@ -116,6 +158,9 @@ async fn simulate(config: &mut Config, why: &str) -> Result<Vec<Source>, BoxErro
         .get_or_insert_with(|| simulated::EMBEDDING_MODEL.to_owned());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
     let upstream =
         simulated::upstream(config.seed.unwrap_or_else(|| u64::from(std::process::id())));
     tokio::spawn(async move { axum::serve(listener, upstream).await });
@@ -130,45 +175,4 @@ async fn simulate(config: &mut Config, why: &str) -> Result<Vec<Source>, BoxErro
             Ok(Source::listed(provider.build()?))
         })
         .collect()
-}
-
-/// Serves until a signal comes; then lets what is under way end within the grace.
-async fn serve(
-    listener: TcpListener,
-    router: axum::Router,
-    grace: Duration,
-) -> Result<(), BoxError> {
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
-    let (stop, mut stopping) = watch::channel(false);
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        println!(
-            "stopping: what is under way may take {} s more",
-            grace.as_secs()
-        );
-        let _ = stop.send(true);
-        // Who asks twice does not want to wait.
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        std::process::exit(130);
-    });
-    let mut asked = stopping.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-        let _ = stopping.wait_for(|stop| *stop).await;
-    });
-    tokio::select! {
-        served = server.into_future() => Ok(served?),
-        () = async {
-            let _ = asked.wait_for(|stop| *stop).await;
-            tokio::time::sleep(grace).await;
-        } => Ok(()),
-    }
 }

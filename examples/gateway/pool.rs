@@ -10,6 +10,7 @@ use tower_free_models::{
 use crate::{
     client::HttpClient,
     config::{self, Config, Free},
+    say::say,
 };
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -110,13 +111,13 @@ pub(crate) async fn fill(
         refresh = refresh.seed(seed);
     }
     if let Some(note) = said_unbilled(&sources) {
-        println!("{note}");
+        say!("{note}");
     }
     for Source { provider, models } in sources {
         if models.is_empty() {
             refresh = refresh.provider(provider);
         } else {
-            println!("{}: {} models as written", provider.name(), models.len());
+            say!("{}: {} models as written", provider.name(), models.len());
             catalog.replace(&provider, models)?;
         }
     }
@@ -127,12 +128,12 @@ pub(crate) async fn fill(
         .awaited()
         .filter(|name| !is_reported(name))
     {
-        println!(
+        say!(
             "{name}: its listing did not come within {FIRST_ROUND:?}; its models are added when it does"
         );
     }
     for report in reports {
-        println!("{report}");
+        say!("{report}");
         for skipped in &report.skipped {
             tracing::warn!(
                 provider = report.provider,

@@ -6,6 +6,7 @@ use axum::{
     Json, Router,
     extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
+    middleware::{from_fn, from_fn_with_state},
     response::{Html, IntoResponse, Response},
     routing::{get, post_service},
 };
@@ -13,7 +14,16 @@ use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 use tower_free_models::{Catalog, Endpoint, HealthMap, Reports, Stack};
 
-use crate::{client::HttpClient, config::Config, models, page, pool::describe, status};
+use crate::{
+    access::{AccessKeys, HEALTHZ, ask_key},
+    client::HttpClient,
+    config::Config,
+    guard::{Guard, ask_content_type, keep_pages_out},
+    models, origin, page,
+    pool::describe,
+    refusal::openai_error,
+    status,
+};
 
 /// What the routes read.
 #[derive(Clone, Debug)]
@@ -41,7 +51,13 @@ const ROUTES: [&str; 13] = [
     "GET /",
 ];
 
-pub(crate) fn router(gateway: Gateway, config: &Config, client: HttpClient) -> Router {
+/// With `keys`, callers need one of them.
+pub(crate) fn router(
+    gateway: Gateway,
+    config: &Config,
+    keys: Option<AccessKeys>,
+    client: HttpClient,
+) -> Router {
     let stack = stack(&gateway, config);
     // An answer in any case: axum's services do not fail.
     let models = stack.layer(client);
@@ -62,15 +78,37 @@ pub(crate) fn router(gateway: Gateway, config: &Config, client: HttpClient) -> R
                 post_service(models.clone()),
             )
         });
-    routed
+    let routes = routed
+        .route_layer(from_fn(ask_content_type))
         .route("/v1/models", get(list_models))
         .route("/v1/models/{*id}", get(show_model))
         .route("/status", get(show_status))
-        .route("/healthz", get(|| async { "ok" }))
+        .route(HEALTHZ, get(|| async { "ok" }))
         .route("/", get(show_page))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_route)
-        .with_state(gateway)
+        .with_state(gateway);
+    guarded(routes, config, keys)
+}
+
+/// Pages are kept out first; then preflights are answered, which cannot carry a key; then a key is asked for.
+fn guarded(mut routes: Router, config: &Config, keys: Option<AccessKeys>) -> Router {
+    if let Some(keys) = keys {
+        routes = routes.layer(from_fn_with_state(keys, ask_key));
+    }
+    let guard = Guard {
+        hosts: config
+            .hosts
+            .iter()
+            .chain(config.listen.name())
+            .cloned()
+            .collect(),
+        origins: config.cors_origins.clone().into(),
+    };
+    if !guard.origins.is_empty() {
+        routes = routes.layer(origin::cors(guard.origins.clone()));
+    }
+    routes.layer(from_fn_with_state(guard, keep_pages_out))
 }
 
 fn stack(gateway: &Gateway, config: &Config) -> Stack {
@@ -82,6 +120,7 @@ fn stack(gateway: &Gateway, config: &Config) -> Stack {
                 .max_body(max_body)
                 .body_timeout(config.body_timeout)
                 .deadline(config.deadline)
+                .max_wait(config.max_wait)
                 .header_timeout(config.header_timeout)
                 .first_token_timeout(config.first_token_timeout)
                 .answer_timeout(config.answer_timeout)
@@ -154,50 +193,5 @@ async fn no_such_route() -> Response {
     )
 }
 
-fn openai_error(status: StatusCode, code: &str, message: &str, more: Value) -> Response {
-    let kind = if status.is_server_error() {
-        "server_error"
-    } else {
-        "not_found_error"
-    };
-    let mut error = json!({ "message": message, "type": kind, "param": null, "code": code });
-    if let (Some(error), Value::Object(more)) = (error.as_object_mut(), more) {
-        error.extend(more);
-    }
-    (status, Json(json!({ "error": error }))).into_response()
-}
-
 #[cfg(test)]
-mod tests {
-    use axum::{body::Body, http::Request};
-    use http_body_util::BodyExt;
-    use tower_free_models::Refresh;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_is_not_there_is_said_in_openais_format() {
-        let (catalog, health) = (Catalog::new(), HealthMap::new());
-        let gateway = Gateway {
-            reports: Refresh::new(catalog.clone(), health.clone()).reports(),
-            catalog,
-            health,
-        };
-        let router = router(gateway, &Config::default(), crate::client::client());
-        for (method, path, code) in [
-            ("GET", "/v1/models/none", "model_not_found"),
-            ("GET", "/v1/models/%FF", "model_not_found"),
-            ("GET", "/%FF", "no_such_route"),
-            ("GET", "/v1/chat/completions", "no_such_route"),
-            ("POST", "/status", "no_such_route"),
-        ] {
-            let request = Request::builder().method(method).uri(path);
-            let request = request.body(Body::empty()).unwrap();
-            let response = router.clone().oneshot(request).await.unwrap();
-            assert_eq!(response.status(), 404, "{path}");
-            let body = response.into_body().collect().await.unwrap().to_bytes();
-            let body: Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!(body["error"]["code"], code, "{path}");
-        }
-    }
-}
+mod tests;

@@ -96,7 +96,8 @@ impl FallbackLayer {
     }
 
     /// The most bytes of request bodies held at a time, over all requests; beyond that requests are answered
-    /// with 503. Default: 512 MB.
+    /// with 503. Unless it is alone, a body may hold no more than it leaves free, and the last eighth is for bodies of at
+    /// most a 512th, so that a few large ones do not shut out the small. Default: 512 MB.
     #[must_use]
     pub fn max_bodies_in_flight(self, bytes: u64) -> Self {
         self.with(|config| config.intake = config.intake.clone().max_in_flight(bytes))

@@ -34,6 +34,26 @@ else
 fi
 stop
 
+# The reader of stdout may go away, as `gateway | head` does: the gateway serves on, and ends with 0.
+port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+env -i PATH="$PATH" "$gateway" --listen "$port" > >(exec true) 2>"$work/gateway-unread.log" &
+started+=($!)
+served=
+for _ in $(seq 300); do
+    served=$(curl -s "http://127.0.0.1:$port/healthz" || true)
+    [ -z "$served" ] && kill -0 "${started[-1]}" 2>/dev/null || break
+    sleep 0.1
+done
+kill -TERM "${started[-1]}" 2>/dev/null || true
+if wait "${started[-1]}" && [ "$served" = ok ]; then
+    echo "ok a gateway whose stdout is closed serves on and ends well"
+else
+    echo "FAILED a gateway whose stdout is closed serves on and ends well"
+    cat "$work/gateway-unread.log"
+    status=1
+fi
+stop
+
 start stub "$python" tests/clients/stub_upstream.py
 cat >"$work/limited.toml" <<TOML
 [[provider]]

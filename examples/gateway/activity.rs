@@ -1,0 +1,164 @@
+//! Whether a connection is in use, and since when it is not.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+/// What is known of one connection. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Activity(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// The last request under way has ended.
+    idle: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Requests whose heads have arrived and whose answers have not ended.
+    under_way: usize,
+    /// When the last of them ended, or when something was last written.
+    since: Instant,
+}
+
+/// A request under way; dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Activity);
+
+impl Activity {
+    /// That of a connection which begins now.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Shared {
+            state: Mutex::new(State {
+                under_way: 0,
+                since: Instant::now(),
+            }),
+            idle: Notify::new(),
+        }))
+    }
+
+    /// A request's head has arrived.
+    pub(crate) fn begin(&self) -> UnderWay {
+        self.lock().under_way += 1;
+        UnderWay(self.clone())
+    }
+
+    /// Measures the time from now on.
+    pub(crate) fn touch(&self) {
+        self.lock().since = Instant::now();
+    }
+
+    /// Resolves when the connection has been out of use for so long: no request is under way, and nothing was written.
+    /// What arrives does not count, because a head may arrive a byte at a time.
+    pub(crate) async fn unused_for(&self, limit: Duration) {
+        loop {
+            let (in_use, end) = {
+                let state = self.lock();
+                (state.under_way > 0, state.since + limit)
+            };
+            if in_use {
+                self.0.idle.notified().await;
+            } else if Instant::now() >= end {
+                return;
+            } else {
+                sleep_until(end).await;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UnderWay {
+    /// When the connection last took something of an answer, or an earlier answer ended.
+    pub(crate) fn last_written(&self) -> Instant {
+        self.0.lock().since
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.under_way -= 1;
+        state.since = Instant::now();
+        if state.under_way == 0 {
+            self.0.0.idle.notify_one();
+        }
+    }
+}
+
+/// A connection whose writes are noted.
+#[derive(Debug)]
+pub(crate) struct Noted<I> {
+    io: I,
+    activity: Activity,
+}
+
+impl<I> Noted<I> {
+    pub(crate) const fn new(io: I, activity: Activity) -> Self {
+        Self { io, activity }
+    }
+
+    fn note(&self, written: io::Result<usize>) -> Poll<io::Result<usize>> {
+        if written.as_ref().is_ok_and(|&bytes| bytes > 0) {
+            self.activity.touch();
+        }
+        Poll::Ready(written)
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Noted<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Noted<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bytes));
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

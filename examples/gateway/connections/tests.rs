@@ -1,0 +1,268 @@
+use std::sync::Mutex;
+
+use axum::{
+    body::{Body, Bytes},
+    routing::get,
+};
+use futures_util::{Stream, StreamExt};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::client::conn::http2;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    sync::oneshot,
+    time::Instant,
+};
+
+use super::*;
+
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A connection to these routes, with room for so many bytes on the way, and what stops it.
+fn connect(router: Router, room: usize) -> (DuplexStream, watch::Sender<bool>) {
+    let (caller, server) = duplex(room);
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(connection(server, router, IDLE, stopped));
+    (caller, stop)
+}
+
+/// `/` answers at once, `/slow` after 100 s.
+fn routes() -> Router {
+    let slow = || async {
+        sleep(Duration::from_secs(100)).await;
+        "late"
+    };
+    Router::new()
+        .route("/", get(|| async { "ok" }))
+        .route("/slow", get(slow))
+}
+
+/// `/` answers without end, in pieces of 64 KiB.
+fn endless() -> (Router, oneshot::Receiver<()>) {
+    answering(futures_util::stream::repeat(Bytes::from_static(
+        &[b'x'; 65536],
+    )))
+}
+
+/// `/` answers with these pieces; the receiver learns when the answer is dropped.
+fn answering(
+    pieces: impl Stream<Item = Bytes> + Clone + Send + Sync + 'static,
+) -> (Router, oneshot::Receiver<()>) {
+    let (dropped, told) = oneshot::channel::<()>();
+    let dropped = Arc::new(Mutex::new(Some(dropped)));
+    let answer = move || {
+        let dropped = dropped.lock().unwrap().take();
+        let pieces = pieces.clone().map(move |piece| {
+            let _alive = &dropped;
+            Ok::<_, Infallible>(http_body::Frame::data(piece))
+        });
+        async move { Body::new(StreamBody::new(pieces)) }
+    };
+    (Router::new().route("/", get(answer)), told)
+}
+
+async fn ask(caller: &mut DuplexStream, path: &str) {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    caller.write_all(head.as_bytes()).await.unwrap();
+}
+
+/// All that comes until the connection is closed.
+async fn rest(caller: &mut DuplexStream) -> String {
+    let mut all = Vec::new();
+    let closed = timeout(Duration::from_secs(1000), caller.read_to_end(&mut all));
+    let _ = closed.await.expect("the connection is closed");
+    String::from_utf8(all).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_is_not_waited_for_however_it_drips() {
+    // The second is taken for the beginning of HTTP/2, the third for nothing yet.
+    for head in ["GET / HTTP/1.1\r\nHost: loc", "PRI * HTTP/2.0\r\n", ""] {
+        let begin = Instant::now();
+        let (mut caller, _stop) = connect(routes(), 4096);
+        caller.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(rest(&mut caller).await, "", "{head:?}");
+        assert!(begin.elapsed() <= UNUSED + LINGER, "{head:?}");
+    }
+    let begin = Instant::now();
+    let (mut caller, _stop) = connect(routes(), 4096);
+    for byte in b"GET / HTTP/1.1\r\nX-Long: "
+        .iter()
+        .chain(std::iter::repeat(&b'x'))
+    {
+        if caller.write_all(&[*byte]).await.is_err() {
+            break;
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(begin.elapsed() <= UNUSED + LINGER + Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_between_requests_is_closed_and_one_with_a_request_is_not() {
+    let begin = Instant::now();
+    let (mut caller, _stop) = connect(routes(), 4096);
+    ask(&mut caller, "/").await;
+    sleep(Duration::from_secs(20)).await;
+    ask(&mut caller, "/slow").await;
+    let answers = rest(&mut caller).await;
+    assert!(
+        answers.contains("ok") && answers.ends_with("late"),
+        "{answers}"
+    );
+    assert_eq!(begin.elapsed().as_secs(), 20 + 100 + UNUSED.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_nothing_gives_its_place_back() {
+    let (router, dropped) = endless();
+    let begin = Instant::now();
+    let (mut caller, _stop) = connect(router, 4096);
+    ask(&mut caller, "/").await;
+    let _ = dropped.await;
+    assert_eq!(begin.elapsed().as_secs(), IDLE.as_secs());
+    // Its connection is not kept either.
+    let mut head = [0; 4096];
+    sleep(UNUSED + LINGER).await;
+    while caller.read(&mut head).await.is_ok_and(|bytes| bytes > 0) {}
+    assert!(begin.elapsed() <= IDLE + UNUSED + LINGER);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_http2_that_takes_nothing_gives_its_place_back() {
+    let (router, dropped) = endless();
+    let begin = Instant::now();
+    let (caller, _stop) = connect(router.route("/ok", get(|| async { "ok" })), 4096);
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(caller))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let mut get = async |path: &str| {
+        let uri = format!("http://localhost{path}");
+        let request = hyper::Request::get(uri).body(String::new()).unwrap();
+        sender.send_request(request).await.unwrap()
+    };
+    let unread = get("/").await;
+    let _ = dropped.await;
+    assert_eq!(begin.elapsed().as_secs(), IDLE.as_secs());
+    // Other requests of the same connection go on.
+    let other = get("/ok").await.into_body().collect().await.unwrap();
+    assert_eq!(other.to_bytes(), "ok");
+    drop(unread);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_a_little_at_a_time_keeps_its_place() {
+    let (router, mut dropped) = endless();
+    let (mut caller, _stop) = connect(router, 1024);
+    ask(&mut caller, "/").await;
+    let mut some = vec![0; 1024];
+    for _ in 0..100 {
+        sleep(IDLE - Duration::from_secs(1)).await;
+        caller.read_exact(&mut some).await.unwrap();
+    }
+    assert!(
+        dropped
+            .try_recv()
+            .is_err_and(|error| error == oneshot::error::TryRecvError::Empty)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_hangs_up_ends_its_answer_though_nothing_comes() {
+    let (router, dropped) = answering(futures_util::stream::pending());
+    let begin = Instant::now();
+    let (mut caller, _stop) = connect(router, 4096);
+    ask(&mut caller, "/").await;
+    let mut some = [0; 10];
+    caller.read_exact(&mut some).await.unwrap();
+    drop(caller);
+    let ended = timeout(Duration::from_secs(1000), dropped).await;
+    assert!(ended.is_ok() && begin.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_keeps_its_length() {
+    let (mut caller, _stop) = connect(routes(), 4096);
+    ask(&mut caller, "/").await;
+    let answer = rest(&mut caller).await.to_ascii_lowercase();
+    assert!(answer.contains("content-length: 2\r\n"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_requests_and_not_for_half_heads() {
+    for (head, longest) in [
+        ("GET / HTTP/1.1\r\nHost: loc", LINGER),
+        ("PRI * HTTP/2.0\r\n", LINGER),
+        ("", LINGER),
+        (
+            "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            Duration::from_secs(101),
+        ),
+    ] {
+        let begin = Instant::now();
+        let (mut caller, stop) = connect(routes(), 4096);
+        caller.write_all(head.as_bytes()).await.unwrap();
+        tokio::task::yield_now().await;
+        stop.send(true).unwrap();
+        let answer = rest(&mut caller).await;
+        assert_eq!(answer.ends_with("late"), head.contains("/slow"), "{answer}");
+        assert!(begin.elapsed() <= longest, "{head:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_beyond_the_limit_wait_until_one_ends() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = Limits {
+        connections: 2,
+        idle_timeout: IDLE,
+        grace: Duration::ZERO,
+    };
+    tokio::spawn(serve(listener, routes(), limits, std::future::pending()));
+    let begin = Instant::now();
+    let _half_heads = [
+        TcpStream::connect(address).await.unwrap(),
+        TcpStream::connect(address).await.unwrap(),
+    ];
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    caller
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    caller.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("ok"), "{answer}");
+    assert!(begin.elapsed() >= UNUSED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_gateway_stops_within_the_grace() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = Limits {
+        connections: 2,
+        idle_timeout: IDLE,
+        grace: Duration::from_secs(50),
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(serve(listener, routes(), limits, async {
+        let _ = stopped.await;
+    }));
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    let head = b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    caller.write_all(head).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let begin = Instant::now();
+    drop(stop);
+    serving.await.unwrap();
+    assert_eq!(begin.elapsed().as_secs(), 50);
+}
+
+#[tokio::test]
+async fn an_accepted_connection_sends_small_pieces_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let caller = TcpStream::connect(listener.local_addr().unwrap());
+    let (accepted, _caller) = tokio::join!(accept(&listener), caller);
+    assert!(accepted.nodelay().unwrap());
+}

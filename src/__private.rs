@@ -76,6 +76,8 @@ pub fn rewrite(
                 model,
                 dialect,
                 max_output,
+                window: None,
+                thinks: false,
             };
             Ok(envelope.rewrite(body, &recipient).body.collect())
         }
@@ -92,6 +94,8 @@ pub fn rewrite_form(body: &Bytes, content_type: &str, model: &str) -> Option<Vec
         model,
         dialect: &Dialect::OPENAI,
         max_output: None,
+        window: None,
+        thinks: false,
     };
     Some(scanned.ok()?.rewrite(body, &recipient).body.collect())
 }

@@ -498,6 +498,60 @@ mod tests {
     }
 
     #[test]
+    fn a_guarded_part_is_left_out_in_every_spelling() {
+        for (name, told) in [
+            ("serviceTier", "service_tier"),
+            ("MCP-Servers[]", "mcp_servers"),
+            ("<api_base>", "api_base"),
+            ("prov%69derOptions", "providerOptions"),
+            ("x\"; name=\"fallbacks", "fallbacks"),
+        ] {
+            let parts = [MODEL.to_owned(), field(name, "1")];
+            let scanned = scanned(&form("XX", &parts)).unwrap();
+            assert_eq!(scanned.dropped, [told], "{name}");
+            assert_eq!(rewritten(&parts), form("XX", &[MODEL.to_owned()]), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_chooses_by_itself_gets_known_parts_only() {
+        let dialect = Dialect {
+            known: Some(&["url"]),
+            ..Dialect::OPENAI
+        };
+        let to = Recipient {
+            model: "new/model",
+            dialect: &dialect,
+            max_output: None,
+            window: None,
+            thinks: false,
+        };
+        let [file, list, url] = [
+            field("file", "x"),
+            field("timestamp_granularities[]", "word"),
+            field("url", "y"),
+        ];
+        let sent = [
+            field("enabled_tools[]", "1"),
+            file.clone(),
+            field("Language", "en"),
+            list.clone(),
+            MODEL.to_owned(),
+            url.clone(),
+            field("file\"; name=\"image", "z"),
+        ];
+        let body = Bytes::from(form("XX", &sent));
+        let envelope = scan_form(&body, Endpoint::AudioTranscriptions, TYPE.as_bytes()).unwrap();
+        let rewritten = envelope.rewrite(&body, &to);
+        let left = form("XX", &[file, list, MODEL.to_owned(), url]);
+        assert_eq!(rewritten.dropped, ["enabled_tools[]", "Language", "image"]);
+        assert_eq!(
+            rewritten.body.flatten().collect::<Vec<_>>(),
+            left.into_bytes()
+        );
+    }
+
+    #[test]
     fn model_and_stream_are_read() {
         for (parts, requested, stream) in [
             (

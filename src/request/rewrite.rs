@@ -299,7 +299,7 @@ mod tests {
         dialect::Rule,
         request::{
             edits::{MAX_MESSAGE_FIELDS, MESSAGE_FIELDS},
-            scan,
+            known_fields, scan,
         },
     };
 
@@ -560,6 +560,215 @@ mod tests {
         let (_, dropped, _) = spoken(dialect, &body);
         let expected = format!("a%2C%20b%0D%0A%25%C3%A9  {}...", "x".repeat(64));
         assert_eq!(dropped, expected);
+    }
+
+    #[test]
+    fn a_service_that_chooses_by_itself_gets_known_fields_only() {
+        let dialect = Dialect {
+            known: Some(&["top_k"]),
+            ..fields(&[("old", Rule::Rename("temperature")), ("top_p", Rule::Drop)])
+        };
+        assert_spoken(
+            dialect,
+            &[
+                (
+                    r#"{"model":0,"messages":[],"top_k":1,"t\u006fp_k":1,"compound_custom":{},"extra_body":{"models":[]},"seed":1,"top_p":1,"old":1,"":2}"#,
+                    r#"{"model":"m","messages":[],"top_k":1,"t\u006fp_k":1,"seed":1,"temperature":1}"#,
+                    "compound_custom extra_body top_p ",
+                    "old",
+                ),
+                (
+                    r#"{"Top_K":1,"modelx":1,"Model":1,"seed":1}"#,
+                    r#"{"model":"m","seed":1}"#,
+                    "Top_K modelx Model",
+                    "",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn known_fields_are_those_of_the_endpoint() {
+        let dialect = Dialect {
+            known: Some(&["input_type"]),
+            ..Dialect::OPENAI
+        };
+        let to = Recipient {
+            model: "m",
+            dialect: &dialect,
+            max_output: None,
+            window: None,
+            thinks: false,
+        };
+        for endpoint in Endpoint::ALL {
+            let known = known_fields::of_openai(endpoint).iter();
+            let known: String = known
+                .filter(|field| **field != "model")
+                .map(|field| format!(r#","{field}":null"#))
+                .collect();
+            let left = format!(r#"{{"model":"m"{known},"input_type":1}}"#);
+            let body = left.replace("null", r#"null,"enabled_tools":[]"#);
+            let (sent, done) = rewrite(endpoint, &body, &to);
+            assert_eq!(sent, left, "{endpoint}");
+            assert_eq!(done.dropped, ["enabled_tools"], "{endpoint}");
+        }
+        let (sent, _) = rewrite(
+            Endpoint::Embeddings,
+            r#"{"model":"m","temperature":1}"#,
+            &to,
+        );
+        assert_eq!(sent, r#"{"model":"m"}"#);
+    }
+
+    #[test]
+    fn a_value_that_is_refused_becomes_another() {
+        let dialect = fields(&[("store", Rule::Replace("true", "false"))]);
+        assert_spoken(
+            dialect,
+            &[
+                (
+                    r#"{"model":0,"store": true ,"x":true}"#,
+                    r#"{"model":"m","store": false ,"x":true}"#,
+                    "",
+                    "store",
+                ),
+                (
+                    r#"{"model":0,"store":null}"#,
+                    r#"{"model":"m","store":null}"#,
+                    "",
+                    "",
+                ),
+                (
+                    r#"{"model":0,"store":"true"}"#,
+                    r#"{"model":"m","store":"true"}"#,
+                    "",
+                    "",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_role_developer_is_system_where_it_is_not_known() {
+        let dialect = Dialect {
+            developer_role: false,
+            ..Dialect::OPENAI
+        };
+        assert_spoken(
+            dialect,
+            &[
+                (
+                    r#"{"model":0,"messages":[{"role":"developer","content":"role"},{"content":null,"r\u006fle" : "dev\u0065loper"},{"role":"user","name":"developer","content":[{"role":"developer"}]}],"role":"developer"}"#,
+                    r#"{"model":"m","messages":[{"role":"system","content":"role"},{"content":null,"r\u006fle" : "system"},{"role":"user","name":"developer","content":[{"role":"developer"}]}],"role":"developer"}"#,
+                    "",
+                    "messages.role",
+                ),
+                (
+                    r#"{"model":0,"messages":[{"role":"Developer"},{"role":["developer"]}]}"#,
+                    r#"{"model":"m","messages":[{"role":"Developer"},{"role":["developer"]}]}"#,
+                    "",
+                    "",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_null_content_is_empty_where_null_is_refused() {
+        let dialect = Dialect {
+            null_content: false,
+            message_fields: &["name"],
+            ..Dialect::OPENAI
+        };
+        assert_spoken(
+            dialect,
+            &[(
+                r#"{"messages":[{"name":1,"content": null,"tool_calls":[{"content":null}]},{"content":[null],"name":null}],"content":null,"model":0}"#,
+                r#"{"messages":[{"content": "","tool_calls":[{"content":null}]},{"content":[null]}],"content":null,"model":"m"}"#,
+                "messages.name",
+                "messages.content",
+            )],
+        );
+    }
+
+    #[test]
+    fn keywords_of_schemas_go_with_their_commas_from_the_tools_that_are_left() {
+        let dialect = Dialect {
+            schema_keywords: &["additionalProperties", "$schema"],
+            ..fields(&[("n", Rule::Drop)])
+        };
+        assert_spoken(
+            dialect,
+            &[(
+                r#"{"n":1,"tools":[{"type":"x","parameters":{"$schema":1}},{"type":"function","function":{"name":"f","parameters":{"$schema":"s","type":"object","additionalProperties":false}}},{"type":"y"}],"model":0,"response_format":{"additionalProperties":1}}"#,
+                r#"{"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],"model":"m","response_format":{"additionalProperties":1}}"#,
+                "tools[0] tools[2] n tools.$schema tools.additionalProperties",
+                "",
+            )],
+        );
+    }
+
+    #[test]
+    fn a_limit_that_is_put_in_leaves_room_for_thoughts() {
+        let dialect = fields(&[(
+            "max_tokens",
+            Rule::DefaultLimit {
+                answer: 4096,
+                with_thoughts: 32_768,
+            },
+        )]);
+        for (thinks, window, max_output, limit) in [
+            (false, None, None, "4096"),
+            (true, None, None, "32768"),
+            (true, Some(131_072), None, "32768"),
+            (true, Some(131_072), Some(16_384), "16384"),
+            (true, Some(20_000), None, "20000"),
+            // What the service does by itself with a prompt that leaves no room is for it to say.
+            (true, Some(2_000), None, "4096"),
+            (false, Some(2_000), None, "4096"),
+        ] {
+            let to = Recipient {
+                model: "m",
+                dialect: &dialect,
+                max_output,
+                window,
+                thinks,
+            };
+            for body in [r#"{"model":"m"}"#, r#"{"model":"m","max_tokens":null}"#] {
+                let (sent, done) = rewrite(Endpoint::ChatCompletions, body, &to);
+                assert!(sent.contains(&format!(r#""max_tokens":{limit}"#)), "{sent}");
+                assert_eq!(done.adjusted, ["max_tokens"]);
+            }
+        }
+    }
+
+    #[test]
+    fn another_endpoint_has_rules_of_its_own() {
+        let dialect = Dialect {
+            elsewhere: &[(
+                Endpoint::Embeddings,
+                &[("input_type", Rule::Default("\"query\""))],
+            )],
+            ..fields(&[("input", Rule::Drop)])
+        };
+        let to = Recipient {
+            model: "m",
+            dialect: &dialect,
+            max_output: None,
+            window: None,
+            thinks: false,
+        };
+        let body = r#"{"model":"m","input":1}"#;
+        let (sent, done) = rewrite(Endpoint::Embeddings, body, &to);
+        assert_eq!(sent, r#"{"input_type":"query","model":"m","input":1}"#);
+        assert_eq!(done.adjusted, ["input_type"]);
+        let given = r#"{"model":"m","input_type":"passage"}"#;
+        assert_eq!(rewrite(Endpoint::Embeddings, given, &to).0, given);
+        assert_eq!(rewrite(Endpoint::Completions, body, &to).0, body);
+        assert_eq!(
+            rewrite(Endpoint::ChatCompletions, body, &to).0,
+            r#"{"model":"m"}"#
+        );
     }
 
     #[test]

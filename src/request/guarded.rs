@@ -38,7 +38,8 @@ pub(super) fn guarded(name: Text<'_>) -> Option<&'static str> {
     let mut alike = GUARDED.iter().filter(alike).map(|&(name, _)| name);
     let first = alike.next()?;
     // Of two spellings of one field, the one that the caller used is told.
-    let as_written = |told: &&str| told.contains('_') == name.raw.contains('_');
+    let has_underscore = name.chars().any(|char| char == '_');
+    let as_written = |told: &&str| told.contains('_') == has_underscore;
     Some(alike.find(as_written).unwrap_or(first))
 }
 
@@ -143,6 +144,7 @@ mod tests {
             ("PROVIDEROPTIONS", "providerOptions"),
             ("provider_options", "provider_options"),
             ("Provider_Options", "provider_options"),
+            (r"provider\u005foptions", "provider_options"),
             ("mcpServers", "mcp_servers"),
             ("serviceTier", "service_tier"),
         ] {

@@ -118,7 +118,7 @@ impl<'a> Rules<'a> {
         } else {
             let replaced = self.replaced(name, field.value);
             self.lowered(name, new, replaced.unwrap_or(field.value))
-                .or(replaced.map(str::to_owned))
+                .or_else(|| replaced.map(str::to_owned))
         };
         Fate::Stays {
             name: renamed,

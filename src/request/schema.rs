@@ -110,17 +110,20 @@ impl Schemas<'_> {
             self.cuts.push(start..token.comma + 1);
         }
         object.any_left = true;
-        object.member = match (object.place, key) {
-            (Place::Tool, "function" | "custom") => Place::Tool,
-            (Place::Tool, "parameters" | "input_schema") => Place::Schema,
-            (Place::Tool, _) => Place::Data,
-            (
-                Place::Schema,
-                "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas",
-            ) => Place::Named,
-            (Place::Schema, "enum" | "const" | "default" | "example" | "examples") => Place::Data,
-            (Place::Schema | Place::Named, _) => Place::Schema,
-            (Place::Data, _) => Place::Data,
+        object.member = match object.place {
+            Place::Tool => match key {
+                "function" | "custom" => Place::Tool,
+                "parameters" | "input_schema" => Place::Schema,
+                _ => Place::Data,
+            },
+            Place::Schema => match key {
+                "properties" | "patternProperties" | "$defs" | "definitions"
+                | "dependentSchemas" => Place::Named,
+                "enum" | "const" | "default" | "example" | "examples" => Place::Data,
+                _ => Place::Schema,
+            },
+            Place::Named => Place::Schema,
+            Place::Data => Place::Data,
         };
     }
 

@@ -150,13 +150,12 @@ impl<'a> ToolGuard<'a> {
             return;
         }
         match (self.within, token.depth) {
-            (Within::Elsewhere, _) => {}
             (Within::Choice, depth) => self.choice(depth, token.event),
             (Within::Tools, 1) => self.list(token),
             (Within::Tools, 2) => self.entry(token),
             (Within::Tools, 3) => self.member(token.event),
             (Within::Tools, 4) => self.nested(token.event),
-            (Within::Tools, _) => {}
+            (Within::Elsewhere | Within::Tools, _) => {}
         }
     }
 

@@ -126,8 +126,10 @@
 //!
 //! # What is guaranteed
 //!
-//! - **Free**: what is known to cost cannot be represented as a [`Target`]; see [`FreeRule`]. A target whose answer
-//!   reports a cost is quarantined at once.
+//! - **Free**: what is known to cost cannot be represented as a [`Target`]; see [`FreeRule`]. A service that
+//!   bills whoever has a payment method is used only if it is said that the account cannot be billed. A listed price of
+//!   zero is believed for an hour after the listing was last read, and by name for a day. A target whose answer reports
+//!   a cost is quarantined at once.
 //! - **Whole**: before commit no byte of a losing attempt reaches the caller; after it, the upstream's bytes pass
 //!   unchanged, but for the fields of a whole answer that `x-free-normalised` names. A stream that breaks off ends with
 //!   one error event, and never with an invented `[DONE]`.
@@ -172,8 +174,9 @@ pub use capability::{Capabilities, Capability, CapabilitySet};
 pub use catalog::{
     AccountStatus, Auth, BaseUrl, BaseUrlError, Catalog, CatalogError, DailyRequests, Day,
     FreeRule, KnownProvider, Limit, Listing, ListingError, ListingFormat, Model, ModelBuilder,
-    NotFree, Period, Provider, ProviderBuilder, ProviderError, Quantity, Refresh, RefreshError,
-    Report, Reports, SkipReason, Skipped, Snapshot, Swap, Target, TargetId, means_any,
+    NotFree, Period, Plan, Provider, ProviderBuilder, ProviderError, Quantity, Refresh,
+    RefreshError, Report, Reports, SkipReason, Skipped, Snapshot, Swap, Target, TargetId,
+    means_any,
 };
 pub use dialect::{Dialect, ImageApi, ImageQueue, Progress, Rule};
 #[doc(inline)]

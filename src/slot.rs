@@ -6,9 +6,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{sync::futures::OwnedNotified, time::Instant};
+use tokio::time::Instant;
 
-use crate::{catalog::TargetId, error::Refusal, health::Attempt, request::Envelope};
+use crate::{
+    catalog::TargetId,
+    error::Refusal,
+    health::{Attempt, Place},
+    request::Envelope,
+};
 
 /// Where a router leaves the [`Attempt`] it has begun, for the [`Fallback`](crate::Fallback) around it to finish.
 ///
@@ -40,16 +45,18 @@ enum Taken {
     Closed,
 }
 
-/// Why a router found nobody to send a request to, although the catalog has targets that could serve it.
+/// Why a router found no target for a request now, although the catalog has some that could serve it.
 pub(crate) struct NoTarget {
-    /// What to answer if nobody waits.
+    /// What to answer if the request does not wait.
     pub(crate) refusal: Refusal,
     /// When the first of those that this request may still try is free, at the latest.
     pub(crate) worth_waiting: Option<Instant>,
-    /// A probe is under way, and may end sooner.
+    /// Some are held back by nothing but other requests' probes, which may end at any time.
     pub(crate) probing: bool,
-    /// Resolves when somebody may have become free sooner.
-    pub(crate) changed: OwnedNotified,
+    /// Some are held back by nothing but a guess.
+    pub(crate) by_guess: bool,
+    /// The request's place among those that wait. Without it the request must not wait.
+    pub(crate) place: Option<Place>,
 }
 
 impl AttemptSlot {
@@ -153,8 +160,26 @@ pub(crate) struct Memory {
     pub(crate) avoided: Vec<Avoided>,
     /// A window of this size was too small.
     pub(crate) too_small: Option<u64>,
+    /// How the request takes it that targets are held back by a guess.
+    pub(crate) patience: Patience,
+    /// Its place in the line, if it has waited and looks again now.
+    pub(crate) place: Option<Place>,
+    /// Other targets than the one that was picked last could have been tried.
+    pub(crate) had_choice: bool,
     /// The scan of the body, and the very bytes that were scanned.
     scanned: Option<(Bytes, Arc<Envelope>)>,
+}
+
+/// What a request does where a guess is all that holds targets back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It does not wait: it is sent as soon as it gets a probe's lease.
+    #[default]
+    None,
+    /// It waits for the end of the guess.
+    Waits,
+    /// It has waited as long as it may: it is sent, also beside other probes.
+    Over,
 }
 
 /// A target that a request has been sent to.
@@ -162,10 +187,20 @@ pub(crate) struct Memory {
 pub(crate) struct Tried {
     pub(crate) id: TargetId,
     pub(crate) times: u32,
-    /// It named, or a fixed rule sets, when it is worth coming back.
-    pub(crate) stated: bool,
-    /// It may be tried once more, where nobody else is left.
+    /// When it may be tried once more.
+    pub(crate) second_try: SecondTry,
+    /// It may be tried once more, where no untried target is left.
     pub(crate) again: bool,
+}
+
+/// When a target that failed may be tried once more by the same request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SecondTry {
+    Never,
+    /// At the end that it named, or that a fixed rule sets.
+    AtReset,
+    /// At the end of a guess.
+    At(Instant),
 }
 
 /// A provider that a request has no use for any more.
@@ -177,6 +212,13 @@ pub(crate) struct Avoided {
 }
 
 impl Session {
+    /// For a router without a fallback around it, where no request can wait.
+    pub(crate) fn of_no_fallback() -> Self {
+        let session = Self::default();
+        session.lock().patience = Patience::Over;
+        session
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Memory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -184,31 +226,32 @@ impl Session {
 
 impl Memory {
     /// An attempt for this target has failed.
-    pub(crate) fn tried(&mut self, id: &TargetId, stated: bool) {
+    pub(crate) fn tried(&mut self, id: &TargetId, second_try: SecondTry) {
         match self.tried.iter_mut().find(|tried| tried.id == *id) {
             Some(tried) => {
                 *tried = Tried {
                     times: tried.times + 1,
-                    stated,
+                    second_try,
                     again: false,
                     ..tried.clone()
                 }
             }
             None => {
-                // There was somebody else after all: only the one and only is asked twice without a wait.
-                let asked = self.tried.iter_mut().filter(|tried| !tried.stated);
-                asked.for_each(|tried| tried.again = false);
+                // There was another target after all: only the one and only is asked twice without a wait.
+                let asked = self.tried.iter_mut();
+                let without_a_wait = asked.filter(|tried| tried.second_try == SecondTry::Never);
+                without_a_wait.for_each(|tried| tried.again = false);
                 self.tried.push(Tried {
                     id: id.clone(),
                     times: 1,
-                    stated,
+                    second_try,
                     again: false,
                 });
             }
         }
     }
 
-    /// Lets a target be tried a second time, where nobody else is left.
+    /// Lets a target be tried a second time, where no untried one is left.
     pub(crate) fn allow_again(&mut self, which: impl Fn(&Tried) -> bool) {
         for tried in &mut self.tried {
             tried.again |= tried.times == 1 && which(tried);
@@ -223,6 +266,15 @@ impl Memory {
             .is_none_or(|tried| tried.times == 1)
     }
 
+    /// When this target may be tried once more, if a guess is all that is against it.
+    pub(crate) fn second_try(&self, id: &TargetId) -> Option<Instant> {
+        let tried = self.tried.iter().find(|tried| tried.id == *id)?;
+        match tried.second_try {
+            SecondTry::At(at) if tried.times == 1 => Some(at),
+            _ => None,
+        }
+    }
+
     /// This provider cannot help: for good, or because it is `limited` for now.
     pub(crate) fn avoid(&mut self, provider: &str, limited: bool) {
         self.avoided.push(Avoided {
@@ -231,9 +283,13 @@ impl Memory {
         });
     }
 
-    /// The request has waited for limits to end.
-    pub(crate) fn waited(&mut self) {
-        self.allow_again(|tried| tried.stated);
+    /// The request has waited until `now`.
+    pub(crate) fn waited(&mut self, now: Instant) {
+        self.allow_again(|tried| match tried.second_try {
+            SecondTry::Never => false,
+            SecondTry::AtReset => true,
+            SecondTry::At(at) => at <= now,
+        });
         self.avoided.retain(|avoided| !avoided.limited);
     }
 

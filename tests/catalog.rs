@@ -525,7 +525,8 @@ proptest! {
             let _ = provider(rule).read_listing(body.to_string().as_bytes(), day(TODAY));
         }
         for known in KnownProvider::all() {
-            let provider = known.builder().account("0").build().expect(known.name);
+            let builder = known.builder().account("0").free(known.free);
+            let provider = builder.build().expect(known.name);
             let _ = provider.read_listing(body.to_string().as_bytes(), day(TODAY));
         }
     }

@@ -301,7 +301,14 @@ fn without(endpoint: Endpoint) -> Target {
     KnownProvider::all()
         .iter()
         .filter(|known| !known.endpoints.contains(&endpoint))
-        .filter_map(|known| known.builder().account("account").build().ok())
+        .filter_map(|known| {
+            known
+                .builder()
+                .account("account")
+                .free(known.free)
+                .build()
+                .ok()
+        })
         .find_map(|provider| provider.target(Model::new("acme/known:free")).ok())
         .expect("a known provider without this endpoint")
 }
@@ -326,7 +333,7 @@ async fn who_is_known_to_serve_an_endpoint_goes_before_who_may() {
     let known = KnownProvider::all()
         .iter()
         .filter(|known| known.endpoints.contains(&Endpoint::Responses))
-        .filter_map(|known| known.builder().build().ok())
+        .filter_map(|known| known.builder().free(known.free).build().ok())
         .find_map(|provider| provider.target(Model::new("acme/known:free")).ok())
         .expect("a known provider with this endpoint");
     let (stack, _) = seeded([of("a", Model::new("m")), known.clone()]);
@@ -350,6 +357,7 @@ async fn who_is_known_to_serve_an_endpoint_goes_before_who_may() {
 #[tokio::test(start_paused = true)]
 async fn embeddings_stay_at_the_model_they_name_wherever_it_is() {
     let (stack, _) = seeded(targets(&["a", "b"], &["embed-1", "embed-2"]));
+    let stack = without_waiting(stack);
     let named = || embed(json!({ "model": "embed-1", "input": "hi" }));
     assert_eq!(only(&stack, named).await, ["a/embed-1", "b/embed-1"]);
     let upstream = failing(&["a/embed-1", "b/embed-1"], Reply::error(503));
@@ -415,6 +423,7 @@ async fn a_personal_model_is_never_substituted() {
         of("a", Model::new("dear").random(false)),
         of("b", Model::new("m")),
     ]);
+    let stack = without_waiting(stack);
     let upstream = failing(&["a/dear"], Reply::error(503));
     let named = chat_with(json!({ "model": "dear", "messages": [] }));
     assert_eq!(send(&stack, &upstream, named).await.status(), 503);
@@ -550,6 +559,7 @@ async fn a_response_is_known_without_a_fallback_too() {
 #[tokio::test(start_paused = true)]
 async fn a_response_that_fails_where_it_began_goes_nowhere_else() {
     let (stack, holder) = conversation(Reply::json(200, response("resp_1"))).await;
+    let stack = without_waiting(stack);
     let upstream = Upstream::script([Reply::error(503)]);
     assert_eq!(send(&stack, &upstream, next()).await.status(), 503);
     assert_eq!(upstream.calls(), 2);

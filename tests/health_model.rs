@@ -33,6 +33,7 @@ const LEASE: Duration = Duration::from_secs(30);
 enum Step {
     Begin(usize),
     /// What follows is done to one of the attempts in flight.
+    Respond(usize),
     Commit(usize),
     Succeed(usize),
     Fail(usize, Outcome),
@@ -102,6 +103,7 @@ fn step() -> impl Strategy<Value = Step> {
     let attempt = 0..64_usize;
     prop_oneof![
         12 => target.clone().prop_map(Step::Begin),
+        1 => attempt.clone().prop_map(Step::Respond),
         3 => attempt.clone().prop_map(Step::Commit),
         4 => attempt.clone().prop_map(Step::Succeed),
         10 => (attempt.clone(), outcome()).prop_map(|(a, o)| Step::Fail(a, o)),
@@ -128,14 +130,16 @@ struct Guess {
     doublings: u32,
     /// How many attempts had begun when it was made.
     begun: u64,
+    /// How many successes have come since.
+    answers: u32,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Held {
     stated: Option<(Instant, OutcomeKind)>,
     guess: Option<Guess>,
-    /// Which attempt probes, and until when nobody else may.
-    probe: Option<(u64, Instant)>,
+    /// Which attempts probe, and until when each keeps its place.
+    probes: Vec<(u64, Instant)>,
     /// Refusals of the credential in a row, and how many attempts had begun at the last one.
     refusals: Option<(u32, u64)>,
 }
@@ -158,11 +162,16 @@ impl Held {
         }
         match self.guess {
             None => Stands::Healthy,
-            Some(_) if self.probe.is_some_and(|(_, until)| now < until) => Stands::Probing,
+            Some(guess) if self.probing(now) >= guess.probes(now) => Stands::Probing,
             Some(guess) if now < guess.earliest => Stands::Guessed,
             Some(guess) if now >= guess.latest => Stands::Probation,
             Some(_) => Stands::GuessedOrProbation,
         }
+    }
+
+    fn probing(&self, now: Instant) -> usize {
+        let under_way = self.probes.iter().filter(|(_, until)| now < *until);
+        under_way.count()
     }
 
     fn state_fact(&mut self, wait: Duration, kind: OutcomeKind, now: Instant) {
@@ -177,8 +186,8 @@ impl Held {
         let doublings = match self.guess {
             // It began before the cooldown: part of the same burst.
             Some(guess) if number <= guess.begun => return,
-            Some(guess) => guess.doublings + 1,
-            None => 0,
+            Some(guess) if guess.answers == 0 => guess.doublings + 1,
+            _ => 0,
         };
         let most =
             Duration::from_secs(2_u64.saturating_pow(doublings)).min(Duration::from_secs(120));
@@ -189,6 +198,7 @@ impl Held {
             kind,
             doublings,
             begun,
+            answers: 0,
         });
     }
 
@@ -203,10 +213,15 @@ impl Held {
         self.state_fact(wait, OutcomeKind::Unauthorised, now);
     }
 
-    fn success(&mut self, number: u64) {
-        if self.guess.is_some_and(|guess| number > guess.begun) {
-            self.guess = None;
-            self.probe = None;
+    fn success(&mut self, number: u64, now: Instant) {
+        if let Some(guess) = self.guess.as_mut().filter(|guess| number > guess.begun) {
+            guess.answers += 1;
+            guess.earliest = guess.earliest.min(now);
+            guess.latest = guess.latest.min(now);
+            if guess.answers == 4 {
+                self.guess = None;
+                self.probes.clear();
+            }
         }
         if self.refusals.is_some_and(|(_, begun)| number > begun) {
             self.refusals = None;
@@ -214,7 +229,7 @@ impl Held {
     }
 
     fn free_probe(&mut self, number: u64) {
-        self.probe = self.probe.filter(|(holder, _)| *holder != number);
+        self.probes.retain(|(holder, _)| *holder != number);
     }
 
     /// Checks a cooldown that is shown, and learns from it how long chance made the guess.
@@ -255,11 +270,27 @@ impl Held {
     }
 }
 
+impl Guess {
+    /// How many probes may be under way at a time: before its end one, then twice as many with each answer.
+    fn probes(&self, now: Instant) -> usize {
+        if now < self.latest {
+            1
+        } else {
+            1 << self.answers
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct ModelTarget {
     held: Held,
     quarantined: bool,
     soft: u32,
+    /// The share of successes: each attempt weighs a fifth.
+    rate: Option<f64>,
+    last_success: Option<Instant>,
+    /// Attempts in flight that have begun to answer.
+    answering: u64,
     started: u64,
     succeeded: u64,
     failed: u64,
@@ -278,6 +309,24 @@ struct Simple {
     targets: Vec<ModelTarget>,
     providers: Vec<ModelProvider>,
     begun: u64,
+}
+
+impl ModelTarget {
+    fn weigh(&mut self, sample: f64) {
+        self.rate = Some(
+            self.rate
+                .map_or(sample, |rate| rate + 0.2 * (sample - rate)),
+        );
+    }
+
+    fn fail_softly(&mut self, most: u32, kind: OutcomeKind, number: u64, begun: u64, now: Instant) {
+        self.weigh(0.0);
+        self.soft += 1;
+        if self.soft >= most {
+            self.soft = 0;
+            self.held.guess(kind, number, begun, now);
+        }
+    }
 }
 
 impl Simple {
@@ -316,18 +365,39 @@ impl Simple {
         ];
         for held in both {
             if held.guess.is_some() {
-                held.probe = Some((number, now + LEASE));
+                held.probes.push((number, now + LEASE));
             }
         }
         number
     }
 
-    fn commit(&mut self, target: usize, number: u64) {
-        self.targets[target].held.success(number);
+    fn commit(&mut self, target: usize, number: u64, now: Instant) {
+        self.targets[target].held.success(number, now);
+        self.targets[target].answering += 1;
         let provider = &mut self.providers[Self::provider_of(target)];
-        provider.held.success(number);
+        provider.held.success(number, now);
         provider.unreachable.clear();
         self.free(target, number);
+    }
+
+    fn succeed(&mut self, target: usize, now: Instant) {
+        let target = &mut self.targets[target];
+        target.succeeded += 1;
+        target.soft = 0;
+        target.last_success = Some(now);
+        target.answering -= 1;
+        target.weigh(1.0);
+    }
+
+    /// An outcome that one in a series of successes may be an accident.
+    fn accident(&mut self, target: usize, number: u64, kind: OutcomeKind, now: Instant) {
+        let begun = self.begun;
+        let target = &mut self.targets[target];
+        let answered_well =
+            target.rate >= Some(0.5) && target.last_success.is_some_and(|at| now - at < HOUR / 6);
+        let unproven = target.held.guess.is_some_and(|guess| guess.answers == 0);
+        let well = !unproven && (target.answering > 0 || answered_well);
+        target.fail_softly(if well { 3 } else { 1 }, kind, number, begun, now);
     }
 
     fn free(&mut self, target: usize, number: u64) {
@@ -337,10 +407,18 @@ impl Simple {
             .free_probe(number);
     }
 
-    fn fail(&mut self, target: usize, number: u64, outcome: &Outcome, now: Instant) {
+    fn fail(
+        &mut self,
+        target: usize,
+        number: u64,
+        committed: bool,
+        outcome: &Outcome,
+        now: Instant,
+    ) {
         use OutcomeKind as Kind;
         let begun = self.begun;
         self.targets[target].failed += 1;
+        self.targets[target].answering -= u64::from(committed);
         if !matches!(outcome.kind, Kind::Unreachable | Kind::TooSlow) {
             self.providers[Self::provider_of(target)]
                 .unreachable
@@ -358,22 +436,27 @@ impl Simple {
         };
         match outcome.kind {
             Kind::RateLimited | Kind::Unavailable | Kind::TooSlow => match stated {
-                Some(wait) => held.state_fact(wait, outcome.kind, now),
-                None => held.guess(outcome.kind, number, begun, now),
+                Some(wait) => {
+                    held.state_fact(wait, outcome.kind, now);
+                    self.targets[target].weigh(0.0);
+                }
+                None if outcome.kind == Kind::RateLimited || outcome.scope == Scope::Provider => {
+                    held.guess(outcome.kind, number, begun, now);
+                    self.targets[target].weigh(0.0);
+                }
+                None => self.accident(target, number, outcome.kind, now),
             },
-            Kind::OutOfQuota => held.state_fact(stated.unwrap_or(DAY), outcome.kind, now),
+            Kind::OutOfQuota => {
+                held.state_fact(stated.unwrap_or(DAY), outcome.kind, now);
+                self.targets[target].weigh(0.0);
+            }
             Kind::Unauthorised => held.refuse_credential(number, begun, now),
             Kind::Gated | Kind::Gone => {
                 let stated = stated.filter(|_| outcome.recovery != Recovery::DayEnd);
                 held.state_fact(stated.unwrap_or(DAY), outcome.kind, now);
             }
             Kind::Empty | Kind::Interrupted => {
-                let target = &mut self.targets[target];
-                target.soft += 1;
-                if target.soft == 3 {
-                    target.soft = 0;
-                    target.held.guess(outcome.kind, number, begun, now);
-                }
+                self.targets[target].fail_softly(3, outcome.kind, number, begun, now);
             }
             Kind::Unreachable => self.unreachable(target, number, now),
             _ => {}
@@ -396,18 +479,20 @@ impl Simple {
         };
         if self.providers.iter().all(|provider| lately(provider) > 0) {
             // It is our own network.
+            self.targets[target].weigh(0.0);
             let targets = self.targets.iter_mut().map(|t| &mut t.held);
             let providers = self.providers.iter_mut().map(|p| &mut p.held);
             for held in targets.chain(providers) {
-                held.guess = held.guess.filter(|guess| {
-                    guess.kind != OutcomeKind::Unreachable || now - guess.made > WINDOW
-                });
+                if held.guess.is_some_and(|guess| {
+                    guess.kind == OutcomeKind::Unreachable && now - guess.made <= WINDOW
+                }) {
+                    held.guess = None;
+                    held.probes.clear();
+                }
             }
             return;
         }
-        self.targets[target]
-            .held
-            .guess(OutcomeKind::Unreachable, number, begun, now);
+        self.accident(target, number, OutcomeKind::Unreachable, now);
         let provider = &mut self.providers[Self::provider_of(target)];
         if lately(provider) >= 3 {
             provider
@@ -419,6 +504,7 @@ impl Simple {
     fn reset(&mut self, target: usize) {
         let target = &mut self.targets[target];
         (target.held, target.quarantined, target.soft) = (Held::default(), false, 0);
+        target.last_success = None;
     }
 
     /// Everything that the map shows is what the model says.
@@ -552,11 +638,18 @@ impl Pair {
                     self.in_flight.push((*target, number, false, attempt));
                 }
             }
+            Step::Respond(n) => {
+                if let Some((target, number, committed, attempt)) = self.take(*n) {
+                    attempt.responded();
+                    self.model.free(target, number);
+                    self.in_flight.push((target, number, committed, attempt));
+                }
+            }
             Step::Commit(n) => {
                 if let Some((target, number, committed, mut attempt)) = self.take(*n) {
                     attempt.commit();
                     if !committed {
-                        self.model.commit(target, number);
+                        self.model.commit(target, number, now);
                     }
                     self.in_flight.push((target, number, true, attempt));
                 }
@@ -565,21 +658,21 @@ impl Pair {
                 if let Some((target, number, committed, attempt)) = self.take(*n) {
                     attempt.succeed();
                     if !committed {
-                        self.model.commit(target, number);
+                        self.model.commit(target, number, now);
                     }
-                    self.model.targets[target].succeeded += 1;
-                    self.model.targets[target].soft = 0;
+                    self.model.succeed(target, now);
                 }
             }
             Step::Fail(n, outcome) => {
-                if let Some((target, number, _, attempt)) = self.take(*n) {
+                if let Some((target, number, committed, attempt)) = self.take(*n) {
                     attempt.fail(outcome);
-                    self.model.fail(target, number, outcome, now);
+                    self.model.fail(target, number, committed, outcome, now);
                 }
             }
             Step::Abandon(n) => {
-                if let Some((target, number, _, attempt)) = self.take(*n) {
+                if let Some((target, number, committed, attempt)) = self.take(*n) {
                     drop(attempt);
+                    self.model.targets[target].answering -= u64::from(committed);
                     self.model.targets[target].abandoned += 1;
                     self.model.free(target, number);
                 }
@@ -686,7 +779,7 @@ async fn a_commit_frees_the_lease_also_where_the_guess_is_newer() {
     assert_eq!(state(), TargetState::Probing);
     second.commit();
     assert_eq!(state(), TargetState::Cooling);
-    assert!(health.begin(&target).is_some(), "nobody probes");
+    assert!(health.begin(&target).is_some(), "no probe is under way");
 }
 
 // ---- Threads.

@@ -169,7 +169,11 @@ async fn a_chat_model_draws_what_is_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn a_model_that_writes_and_draws_is_asked_by_chat_where_there_are_no_generations() {
     let groq = Provider::known("groq").expect("it is known");
-    let groq = groq.key("key-of-groq").build().expect("a provider");
+    let groq = groq
+        .key("key-of-groq")
+        .free(FreeRule::Plan)
+        .build()
+        .expect("a provider");
     let target = |model: ModelBuilder| groq.target(model).expect("a target");
     let (stack, _) = seeded([
         target(Model::new("artist").output(["text", "image"])),

@@ -17,7 +17,7 @@ use serde_json::json;
 use server::{FRONT, Front, RawServer, Received, Server, all};
 use support::{
     Reply, Step, bare_provider, chat, chat_with, comment, delta, post, read, role, seeded,
-    streamed_chat, target,
+    streamed_chat, target, without_waiting,
 };
 use tokio::sync::mpsc;
 use tower_free_models::{FreeRule, Provider};
@@ -150,7 +150,7 @@ async fn on_the_wire_there_is_one_request_line_one_host_and_one_body() {
         .expect("a provider");
     let (stack, _) = seeded([target(&provider, "the-model")]);
     let front = Front::start(&stack).await;
-    let request = post("/v1/chat/completions?x=1", r#"{"model":"free"}"#);
+    let request = post("/v1/chat/completions?api-version=1", r#"{"model":"free"}"#);
     let response = read(front.caller(Version::HTTP_2).await.send(request).await).await;
     assert_eq!(response.status(), 200, "{response:?}");
 
@@ -169,7 +169,7 @@ async fn on_the_wire_there_is_one_request_line_one_host_and_one_body() {
     assert_eq!(
         lines,
         [
-            "POST /api/v1/chat/completions?x=1 HTTP/1.1",
+            "POST /api/v1/chat/completions?api-version=1 HTTP/1.1",
             "accept-encoding: identity",
             "content-length: 21",
             "content-type: application/json",
@@ -198,6 +198,7 @@ async fn no_credential_of_the_caller_arrives_anywhere() {
         targets.extend(b.targets("b", &["m"]));
         targets.push(target(&keyless, "k"));
         let (stack, _) = seeded(targets);
+        let stack = without_waiting(stack);
         let front = Front::start(&stack).await;
         let response = front
             .caller(version)
@@ -496,6 +497,7 @@ async fn a_redirect_is_never_followed() {
         })
         .await;
         let (stack, _) = seeded(moved.targets("a", &["m"]));
+        let stack = without_waiting(stack);
         let front = Front::start(&stack).await;
         let response = front.caller(Version::HTTP_11).await.send(chat()).await;
         assert_eq!(response.status(), 503);

@@ -71,6 +71,7 @@ struct Pool {
 impl Pool {
     fn of(targets: Vec<Target>) -> Self {
         let (stack, health) = seeded(targets);
+        let stack = without_waiting(stack);
         Self { stack, health }
     }
 
@@ -263,13 +264,15 @@ async fn a_2xx_with_content_is_a_success() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_ends_probation() {
+async fn four_successes_end_probation() {
     let pool = pool();
     pool.meet(error(503, "overloaded"), false).await;
     tokio::time::advance(Duration::from_secs(2)).await;
-    assert_eq!(pool.state(), TargetState::Probation);
-    let (_, asked) = pool.meet(Reply::answer("well"), false).await;
-    assert_eq!(asked, ["first/asked"], "a name asks for the probe");
+    for _ in 0..4 {
+        assert_eq!(pool.state(), TargetState::Probation);
+        let (_, asked) = pool.meet(Reply::answer("well"), false).await;
+        assert_eq!(asked, ["first/asked"], "a name asks for the probe");
+    }
     assert_eq!(pool.state(), TargetState::Healthy);
 }
 
@@ -1257,6 +1260,7 @@ async fn no_status_shows_while_another_provider_is_healthy() {
 async fn a_status_that_finds_fault_goes_back_and_no_other_does() {
     for status in 100..=599 {
         let (stack, _) = seeded(targets(&["a", "b", "c"], &["m"]));
+        let stack = without_waiting(stack);
         let upstream = Upstream::new(move |seen| {
             Reply::new(status, "application/json", "").header("x-request-id", &seen.target())
         });

@@ -221,7 +221,7 @@ impl Entry {
     }
 
     fn provider_with(&self, key: Option<&str>) -> Provider {
-        let mut builder = self.known.builder();
+        let mut builder = self.known.builder().free(self.known.free);
         if self.known.account_env.is_some() {
             builder = builder.account(ACCOUNT);
         }
@@ -516,6 +516,82 @@ async fn a_listing_reads_to_what_is_free_and_to_what_is_stated() {
     .await;
 }
 
+/// The ids that this listing, read by this rule, leaves in the pool.
+fn admitted(entry: &Entry, rule: FreeRule, listing: &Value) -> Vec<String> {
+    let builder = entry.known.builder().account(ACCOUNT).free(rule);
+    let provider = builder.build().expect(entry.known.name);
+    let listing = provider.read_listing(listing.to_string().as_bytes(), today());
+    let targets = listing.expect(entry.known.name).into_targets();
+    let ids = targets.iter().map(|target| target.model().id().to_owned());
+    ids.collect()
+}
+
+fn entries_on_a_plan() -> impl Iterator<Item = Entry> {
+    let entries = entries().into_iter();
+    entries.filter(|entry| entry.known.free == FreeRule::Plan)
+}
+
+#[test]
+fn under_a_plan_a_model_that_is_listed_at_a_price_is_not_free_unless_its_entry_says_so() {
+    let price = |amount| json!({ "prompt": amount, "completion": "0" });
+    let listing = json!({ "data": [
+        { "id": "unpriced" }, { "id": "zero", "pricing": price("0") }, { "id": "costs", "pricing": price("0.1") },
+    ] });
+    for entry in entries_on_a_plan() {
+        let name = entry.known.name;
+        let all = ["unpriced", "zero", "costs"];
+        let covered = match entry.known.plan.covers_priced {
+            true => &all[..],
+            false => &all[..2],
+        };
+        assert_eq!(
+            admitted(&entry, FreeRule::Plan, &listing),
+            covered,
+            "{name}"
+        );
+        assert_eq!(admitted(&entry, FreeRule::All, &listing), all, "{name}");
+    }
+    // What is listed at a price is covered only by a grant that the service itself counts.
+    let covering = entries_on_a_plan().filter(|entry| entry.known.plan.covers_priced);
+    let covering: Vec<_> = covering.map(|entry| entry.known.name).collect();
+    assert_eq!(covering, ["cloudflare", "pollinations"]);
+}
+
+#[test]
+fn under_a_plan_a_model_that_is_known_to_be_outside_of_it_is_not_free() {
+    for entry in entries_on_a_plan() {
+        let listing = &entry.fixture.listing.body;
+        let covered = admitted(&entry, FreeRule::Plan, listing);
+        let all = admitted(&entry, FreeRule::All, listing);
+        for word in entry.known.plan.outside {
+            let has = |id: &&String| id.split(['-', '.']).any(|part| part == *word);
+            let name = entry.known.name;
+            assert!(all.iter().any(|id| has(&id)), "{name}: {word} is not shown");
+            assert!(!covered.iter().any(|id| has(&id)), "{name}: {word}");
+        }
+    }
+    let google = entries_on_a_plan().find(|entry| entry.known.name == "google");
+    let outside = google.expect("an entry").known.plan.outside;
+    assert!(
+        ["pro", "imagen", "veo"]
+            .iter()
+            .all(|word| outside.contains(word))
+    );
+}
+
+#[test]
+fn a_service_that_asks_for_a_card_or_has_to_be_asked_for_is_marked() {
+    let named = |is: fn(&KnownProvider) -> bool| {
+        let marked = KnownProvider::all().iter().filter(|known| is(known));
+        marked.map(|known| known.name).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        named(|known| known.asks_for_card),
+        ["cerebras", "sambanova", "vercel"]
+    );
+    assert_eq!(named(|known| known.opt_in), ["opencode-zen"]);
+}
+
 // ---- The key.
 
 #[tokio::test(start_paused = true)]
@@ -736,7 +812,9 @@ fn every_quirk_of_an_entry_has_a_request_that_meets_it() {
         let any = |such: &dyn Fn(&RequestCase) -> bool| fixture.requests.iter().any(such);
         for (field, rule) in dialect.fields {
             let met = match rule {
-                Rule::Default(_) => any(&|case| !case.body.contains_key(*field)),
+                Rule::Default(_) | Rule::DefaultLimit { .. } => {
+                    any(&|case| !case.body.contains_key(*field))
+                }
                 _ => any(&|case| case.body.contains_key(*field)),
             };
             assert!(met, "{name}: {field}");
@@ -960,9 +1038,26 @@ whole account, or for each model by itself. Sources that are cited often: freell
 tashfeenahmed/freellmapi at 291556df (2026-08-22), survey a probe of the rate limits of 13 providers
 (2026-07-26), list cheahjs/free-llm-api-resources at e6765bc9 (2026-07-18), peers what the sources of other
 free gateways state (read 2026-11-21).
+
+Where the free tier is a **plan**, the service bills an account that has a payment method, and its key does not tell.
+Such a provider is used only if you say that its account cannot be billed: `--plan groq,google` or `--plan all`,
+`FREE_MODELS_PLAN=groq,google`, `free = \"plan\"` in a configuration file, `FreeRule::Plan` in Rust. What it lists at a
+price above zero, and what is known to be outside of its plan, stays out even then, unless its section says that the
+plan covers it; `free = \"all\"` takes it in.
 ";
 
 const CLOSING: &str = "
+## What has no entry
+
+| who | why |
+|---|---|
+| LLM.API, deepinfra, xAI, zenmux, venice and other services that bill each call | no free tier is documented that a rule could tell from what is billed: a key that lies in the environment would spend |
+| scaleway, alibaba-dashscope, chutes | a grant that is used up once, or an account that answers 402 |
+| novita, morph | nothing is listed at zero any more (2026-08) |
+| modelscope, siliconflow, together, requesty, routeway, longcat, iflow and other free tiers | not read closely enough yet: what is free there has to be certain |
+| blockrun, septor, lucidity | they answer with another model than the one that was asked for |
+| relays of product logins (g4f, Copilot, Cursor, Kiro, …) | the account of a product is used against its terms |
+
 ## How to add a provider
 
 1. Add an entry to `src/catalog/known/table.rs`: what it does not say is as `USUAL` has it. State only what you
@@ -1019,7 +1114,7 @@ fn free(known: &KnownProvider) -> String {
         FreeRule::Suffix(suffix) => format!("ids that end in `{suffix}`"),
         FreeRule::Ids(ids) => format!("only {}", quoted(ids)),
         FreeRule::Keyless => "everything, without a key".into(),
-        FreeRule::Plan => "everything in the free plan".into(),
+        FreeRule::Plan => "its free plan, if you say so".into(),
         FreeRule::All => "everything".into(),
         other => panic!("how is {other:?} said?"),
     }
@@ -1121,6 +1216,7 @@ fn section(Entry { known, fixture }: &Entry) -> String {
     if by_day || known.day != Day::Unknown {
         lines.push(format!("its day {}", day(known.day)));
     }
+    lines.extend(terms(known));
     lines.extend(quirks(known));
     if !known.note.is_empty() {
         lines.push(known.note.to_owned());
@@ -1140,6 +1236,35 @@ fn day(day: Day) -> &'static str {
     }
 }
 
+/// What has to be known before it is used.
+fn terms(known: &KnownProvider) -> Vec<String> {
+    let mut terms = Vec::new();
+    if known.asks_for_card {
+        terms.push(
+            "**asks a new account for a card**: an account that has one may be billed".to_owned(),
+        );
+    }
+    if known.opt_in {
+        terms.push(
+            "**off unless asked for**: a key in the environment does not enrol it, naming it in a configuration file does"
+                .to_owned(),
+        );
+    }
+    if known.plan.covers_priced {
+        terms.push(
+            "its free plan covers what it lists at a price too, up to its grant, and refuses what goes beyond"
+                .to_owned(),
+        );
+    }
+    if !known.plan.outside.is_empty() {
+        let words = quoted(known.plan.outside);
+        terms.push(format!(
+            "outside of its free plan: ids with one of the words {words}"
+        ));
+    }
+    terms
+}
+
 fn quirks(known: &KnownProvider) -> Vec<String> {
     let dialect = known.dialect;
     let mut quirks = Vec::new();
@@ -1157,8 +1282,48 @@ fn quirks(known: &KnownProvider) -> Vec<String> {
             Rule::Rename(to) => format!("`{name}` is sent as `{to}`"),
             Rule::AtMost(most) => format!("`{name}` is at most {most}"),
             Rule::Default(json) => format!("`{name}` is {json} where it is missing"),
+            Rule::DefaultLimit {
+                answer,
+                with_thoughts,
+            } => format!(
+                "`{name}` is {answer} where it is missing, and up to {with_thoughts} for a model that may think"
+            ),
             other => panic!("how is {other:?} said?"),
         });
+    }
+    for (endpoint, fields) in dialect.elsewhere {
+        for (name, rule) in *fields {
+            quirks.push(match rule {
+                Rule::Default(json) => {
+                    format!("at `{endpoint}` `{name}` is {json} where it is missing")
+                }
+                Rule::Replace(from, to) => {
+                    format!("at `{endpoint}` `{name}` is {to} where it was {from}")
+                }
+                other => panic!("how is {other:?} said?"),
+            });
+        }
+    }
+    if let Some(known) = dialect.known {
+        quirks.push(format!(
+            "let through: the fields of OpenAI's API, and {}",
+            quoted(known)
+        ));
+    }
+    if !dialect.developer_role {
+        quirks.push("the role `developer` is sent as `system`".to_owned());
+    }
+    if !dialect.null_content {
+        quirks.push("a `content` that is null is sent as an empty string".to_owned());
+    }
+    if !dialect.schema_keywords.is_empty() {
+        quirks.push(format!(
+            "left out of the schemas of tools: {}",
+            quoted(dialect.schema_keywords)
+        ));
+    }
+    if known.bills_files {
+        quirks.push("files go to models only that are stated to read them".to_owned());
     }
     if !dialect.only.is_empty() {
         quirks.push(format!("let through: {}", quoted(dialect.only)));

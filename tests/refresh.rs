@@ -26,7 +26,8 @@ use support::*;
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_free_models::{
-    Body, Catalog, HealthMap, Outcome, OutcomeKind, Provider, Refresh, Report, TargetState, stack,
+    Body, Catalog, FreeRule, HealthMap, Model, Outcome, OutcomeKind, Provider, Refresh, Report,
+    TargetState, stack,
 };
 
 const fn secs(n: u64) -> Duration {
@@ -50,6 +51,12 @@ fn priced(name: &str) -> Provider {
         .key(&format!("key-of-{name}"))
         .build()
         .expect("a valid provider")
+}
+
+/// A provider whose whole listing is free by the operator's word.
+fn vouched(name: &str) -> Provider {
+    let provider = Provider::new(name).base_url(&format!("http://{name}.test/v1"));
+    provider.free(FreeRule::All).build().expect("a provider")
 }
 
 fn pool(catalog: &Catalog) -> Vec<String> {
@@ -344,7 +351,7 @@ async fn an_expired_model_leaves_when_its_day_is_over_whatever_its_provider_answ
     for later in [Reply::error(500), Reply::hang()] {
         let upstream = Upstream::script([ending(), later.clone(), later]);
         let (catalog, told) = (Catalog::new(), Arc::new(Mutex::new(Vec::new())));
-        let refresh = refresh(&catalog, &[priced("p")]).on_report({
+        let refresh = refresh(&catalog, &[vouched("p")]).on_report({
             let told = Arc::clone(&told);
             move |report| told.lock().unwrap().push(report.to_string())
         });
@@ -371,6 +378,189 @@ async fn an_expired_model_leaves_at_a_304_too() {
     let report = one(refresh.once(upstream).await);
     assert_eq!((pool(&catalog), report.free), (vec!["p/m".to_owned()], 1));
     assert!(report.error.is_none());
+}
+
+// For how long a price is believed.
+
+const HOUR: Duration = secs(3600);
+const DAY: Duration = secs(86_400);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+fn chat_for(model: &str) -> Request<Full<Bytes>> {
+    chat_with(json!({ "model": model, "messages": [{ "role": "user", "content": "hi" }] }))
+}
+
+/// What a chat that asks for this model is answered with: the status, and the code of an error.
+async fn answered(catalog: &Catalog, model: &str) -> (u16, Value) {
+    let stack = stack(catalog.clone(), HealthMap::seeded(7));
+    let upstream = Upstream::new(|_| Reply::answer("hi"));
+    let whole = send(&stack, &upstream, chat_for(model)).await;
+    (whole.status(), whole.json()["error"]["code"].clone())
+}
+
+/// A running refresh of one provider whose listing was read now, and what is answered from now on.
+async fn running(
+    provider: Provider,
+    then: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+) -> (Catalog, tokio::task::JoinHandle<Infallible>) {
+    let catalog = Catalog::new();
+    let mut refresh = refresh(&catalog, &[provider]);
+    let first = listing(&["m"]).header("etag", "\"one\"");
+    refresh.once(Upstream::script([first])).await;
+    let running = tokio::spawn(refresh.run(Upstream::new(then)));
+    (catalog, running)
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_hour_without_a_good_listing_a_model_is_picked_by_name_only() {
+    let (catalog, running) = running(priced("p"), |_| Reply::error(500)).await;
+    sleep(HOUR - MILLISECOND).await;
+    assert_eq!(answered(&catalog, "free").await.0, 200);
+    sleep(MILLISECOND).await;
+    assert_eq!(answered(&catalog, "free").await, (503, json!("empty_pool")));
+    assert_eq!(answered(&catalog, "gpt-4").await.0, 503);
+    assert_eq!(answered(&catalog, "m").await.0, 200);
+    assert_eq!(answered(&catalog, "p/m").await.0, 200);
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_says_that_models_are_picked_by_name_only() {
+    let catalog = Catalog::new();
+    let upstream = Upstream::script([listing(&["m", "n"]), Reply::error(500)]);
+    let mut refresh = refresh(&catalog, &[priced("p")]);
+    refresh.once(upstream.clone()).await;
+    advance(HOUR - MILLISECOND).await;
+    assert_eq!(one(refresh.once(upstream.clone()).await).by_name_only, 0);
+    advance(MILLISECOND).await;
+    let report = one(refresh.once(upstream).await);
+    assert_eq!((report.free, report.by_name_only), (2, 2));
+    assert!(
+        report.to_string().contains("2 of them by name only"),
+        "{report}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_day_without_a_good_listing_a_model_leaves() {
+    let (catalog, running) = running(priced("p"), |_| Reply::unreachable()).await;
+    sleep(DAY - MILLISECOND).await;
+    assert_eq!(pool(&catalog), ["p/m"]);
+    assert_eq!(answered(&catalog, "m").await.0, 200);
+    sleep(MILLISECOND * 2).await;
+    assert!(pool(&catalog).is_empty());
+    assert_eq!(answered(&catalog, "m").await.0, 503);
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_price_that_nobody_refreshes_is_believed_no_longer() {
+    let catalog = Catalog::new();
+    refresh(&catalog, &[priced("p")])
+        .once(Upstream::script([listing(&["m"])]))
+        .await;
+    advance(HOUR - MILLISECOND).await;
+    assert_eq!(answered(&catalog, "free").await.0, 200);
+    advance(MILLISECOND).await;
+    assert_eq!(answered(&catalog, "free").await.0, 503);
+    advance(DAY - HOUR - MILLISECOND).await;
+    assert_eq!(answered(&catalog, "m").await.0, 200);
+    advance(MILLISECOND).await;
+    assert_ne!(answered(&catalog, "m").await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_has_not_changed_makes_its_prices_fresh_again() {
+    let same = |_: &Seen| Reply::new(304, "application/json", "");
+    let (catalog, running) = running(priced("p"), same).await;
+    sleep(DAY * 2).await;
+    assert_eq!(answered(&catalog, "free").await.0, 200);
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn prices_that_come_back_are_believed_again() {
+    let began = Instant::now();
+    let (catalog, running) = running(priced("p"), move |_| match began.elapsed() > HOUR {
+        true => listing(&["m"]),
+        false => Reply::error(500),
+    })
+    .await;
+    sleep(HOUR).await;
+    assert_eq!(answered(&catalog, "free").await.0, 503);
+    sleep(secs(601)).await;
+    assert_eq!(answered(&catalog, "free").await.0, 200);
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_free_by_its_price_does_not_age() {
+    let (catalog, running) = running(vouched("p"), |_| Reply::error(500)).await;
+    let written = priced("q").target(Model::new("written")).expect("a target");
+    catalog
+        .replace(&written.provider().clone(), vec![written])
+        .expect("a swap");
+    sleep(DAY * 2).await;
+    assert_eq!(pool(&catalog), ["p/m", "q/written"]);
+    assert_eq!(answered(&catalog, "p/m").await.0, 200);
+    assert_eq!(answered(&catalog, "free").await.0, 200);
+    running.abort();
+}
+
+// What is waited for.
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_pool_names_the_providers_that_it_waits_for_and_fills_as_they_come() {
+    let catalog = Catalog::new();
+    let began = Instant::now();
+    let upstream = Upstream::new(move |seen| match seen.parts.uri.host() {
+        Some("late.test") if began.elapsed() > secs(60) => listing(&["m"]),
+        _ => Reply::unreachable(),
+    });
+    let providers = [priced("late"), priced("never")];
+    let running = tokio::spawn(refresh(&catalog, &providers).run(upstream.clone()));
+    sleep(secs(1)).await;
+    let stack = stack(catalog.clone(), HealthMap::seeded(7));
+    for model in ["free", "m"] {
+        let refused = send(&stack, &upstream, chat_for(model)).await;
+        let error = &refused.json()["error"];
+        assert_eq!(
+            (refused.status(), &error["code"]),
+            (503, &json!("empty_pool"))
+        );
+        assert_eq!(error["metadata"]["waiting_for"], json!(["late", "never"]));
+        assert!(
+            error["message"].as_str().unwrap().contains("late, never"),
+            "{error}"
+        );
+    }
+    sleep(secs(100)).await;
+    assert_eq!(pool(&catalog), ["late/m"]);
+    let snapshot = catalog.snapshot();
+    assert_eq!(snapshot.awaited().collect::<Vec<_>>(), ["never"]);
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_round_waits_for_so_long_only_and_leaves_the_slow_ones_to_the_next() {
+    let (upstream, calls) = noted(|seen, before| match seen.parts.uri.host() {
+        Some("slow.test") if before == 0 => listing(&["m"]).after(secs(9)),
+        _ => listing(&["m"]),
+    });
+    let catalog = Catalog::new();
+    let mut refresh = refresh(&catalog, &[priced("slow"), priced("quick")]);
+    let report = one(refresh.once_within(upstream.clone(), secs(5)).await);
+    assert_eq!(
+        (report.provider.as_str(), pool(&catalog)),
+        ("quick", vec!["quick/m".to_owned()])
+    );
+    assert_eq!(catalog.snapshot().awaited().collect::<Vec<_>>(), ["slow"]);
+    let running = tokio::spawn(refresh.run(upstream));
+    sleep(secs(1)).await;
+    assert_eq!(pool(&catalog), ["quick/m", "slow/m"]);
+    assert_eq!(catalog.snapshot().awaited().len(), 0);
+    assert_eq!(times(&calls), [0, 0, 5]);
+    running.abort();
 }
 
 // When.
@@ -410,12 +600,28 @@ async fn one_seed_gives_one_schedule_within_a_tenth_of_the_interval() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fresh_listing_is_not_asked_for_again_before_its_age_is_over() {
-    let refresh = refresh(&Catalog::new(), &[priced("p")]);
+    let refresh = refresh(&Catalog::new(), &[vouched("p")]);
     let times = run_for(secs(5000), refresh, |_, calls| match calls {
         0 => listing(&["m"]).header("cache-control", "public, max-age=3600"),
         _ => listing(&["m"]).header("cache-control", "no-cache, max-age=3600"),
     });
     assert_eq!(times.await, [0, 3600, 4200, 4800]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_prices_decide_no_listing_is_fresh_for_longer_than_the_interval() {
+    let refresh = refresh(&Catalog::new(), &[priced("p")]);
+    let times = run_for(secs(1900), refresh, |_, _| {
+        listing(&["m"]).header("cache-control", "public, max-age=86400")
+    });
+    assert_eq!(times.await, [0, 600, 1200, 1800]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_prices_decide_a_listing_is_asked_for_well_before_its_prices_are_too_old() {
+    let refresh = refresh(&Catalog::new(), &[priced("p")]).interval(secs(86_400));
+    let times = run_for(secs(3700), refresh, |_, _| listing(&["m"]));
+    assert_eq!(times.await, [0, 1800, 3600]);
 }
 
 #[tokio::test(start_paused = true)]

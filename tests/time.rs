@@ -39,12 +39,18 @@ fn assert_after(began: Instant, expected: Duration) {
     );
 }
 
+/// A pool in which no request waits, unless the test says so.
+fn pool(providers: &[&str]) -> (Stack, HealthMap) {
+    let (stack, health) = seeded(targets(providers, &["m"]));
+    (without_waiting(stack), health)
+}
+
 fn one() -> (Stack, HealthMap) {
-    seeded(targets(&["a"], &["m"]))
+    pool(&["a"])
 }
 
 fn two() -> (Stack, HealthMap) {
-    seeded(targets(&["a", "b"], &["m"]))
+    pool(&["a", "b"])
 }
 
 fn limited(retry_after: &str) -> Reply {
@@ -532,21 +538,55 @@ fn slow_to_begin(wait: Duration) -> Reply {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_probation_one_probe_goes_and_others_are_refused() {
-    let (stack, health, upstream) = in_probation(slow_to_begin(secs(10))).await;
+async fn in_probation_one_probe_goes_and_others_wait_until_it_has_a_head() {
+    let late = Reply::answer("late").after(secs(4));
+    let (stack, health, upstream) = in_probation(late).await;
+    let stack = stack.fallback(|f| f.max_wait(secs(5)));
+    let began = Instant::now();
     let service = stack.layer(upstream.clone());
-    let mut probe = Box::pin(service.oneshot(streamed_chat()));
+    let mut probe = Box::pin(service.oneshot(chat()));
     assert!(probe.as_mut().now_or_never().is_none());
     assert_eq!(only(&health).state, TargetState::Probing);
-    let began = Instant::now();
-    for _ in 0..3 {
-        assert_eq!(send(&stack, &upstream, chat()).await.status(), 503);
-    }
-    assert_eq!(began.elapsed(), Duration::ZERO);
+    let service = stack.layer(upstream.clone());
+    let mut other = Box::pin(service.oneshot(chat()));
+    assert!(other.as_mut().now_or_never().is_none());
     assert_eq!(upstream.calls(), 2, "the failure and the probe");
-    let response = probe.await.unwrap();
-    assert_eq!(response.status(), 200);
-    assert_eq!(only(&health).state, TargetState::Healthy);
+    let (probe, other) = tokio::join!(probe, other);
+    assert_eq!(
+        (probe.unwrap().status(), other.unwrap().status()),
+        (http::StatusCode::OK, http::StatusCode::OK)
+    );
+    let elapsed = began.elapsed();
+    assert!(
+        elapsed >= secs(8) && elapsed <= millis(8_010),
+        "{elapsed:?}"
+    );
+    assert_eq!(
+        only(&health).state,
+        TargetState::Probation,
+        "until it has taken more"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_only_a_probe_holds_a_request_back_it_is_sent_and_not_refused() {
+    for max_wait in [secs(0), secs(10)] {
+        let (stack, _, upstream) = in_probation(Reply::answer("late").after(secs(60))).await;
+        let stack = stack.fallback(|f| f.max_wait(max_wait));
+        let service = stack.layer(upstream.clone());
+        let mut probe = Box::pin(service.oneshot(chat()));
+        assert!(probe.as_mut().now_or_never().is_none());
+        let began = Instant::now();
+        let whole = send(&stack, &upstream, chat()).await;
+        assert_eq!(whole.status(), 200);
+        // The wait and the answer each end on a tick of their own.
+        let (expected, elapsed) = (max_wait + secs(60), began.elapsed());
+        assert!(
+            elapsed >= expected && elapsed <= expected + millis(5),
+            "{elapsed:?}"
+        );
+        assert_eq!(probe.await.unwrap().status(), 200);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -563,8 +603,9 @@ async fn a_probe_that_fails_cools_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_may_wait_goes_on_as_soon_as_the_probe_commits() {
-    let (stack, _, upstream) = in_probation(slow_to_begin(secs(10))).await;
+async fn a_request_that_waits_goes_on_as_soon_as_the_probe_has_a_head() {
+    let late = slow_to_begin(secs(100)).after(secs(10));
+    let (stack, _, upstream) = in_probation(late).await;
     let began = Instant::now();
     let service = stack.layer(upstream.clone());
     let mut probe = Box::pin(service.oneshot(streamed_chat()));
@@ -583,15 +624,15 @@ async fn a_request_that_may_wait_goes_on_as_soon_as_the_probe_commits() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_waits_for_a_probe_waits_no_longer_than_it_may() {
-    let (stack, _, upstream) = in_probation(slow_to_begin(secs(20))).await;
+    let (stack, _, upstream) = in_probation(Reply::hang()).await;
     let service = stack.layer(upstream.clone());
     let mut probe = Box::pin(service.oneshot(streamed_chat()));
     assert!(probe.as_mut().now_or_never().is_none());
     let patient = stack.clone().fallback(|f| f.max_wait(secs(5)));
     let began = Instant::now();
-    assert_eq!(send(&patient, &upstream, chat()).await.status(), 503);
+    let words = Upstream::script([Reply::words(&["hello"])]);
+    assert_eq!(send(&patient, &words, streamed_chat()).await.status(), 200);
     assert_after(began, secs(5));
-    assert_eq!(upstream.calls(), 2);
 }
 
 // Waiting for a recovery.
@@ -662,13 +703,90 @@ async fn without_max_wait_nobody_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_without_a_stated_end_is_not_worth_a_wait() {
+async fn the_only_target_is_asked_once_more_after_its_short_guess() {
+    for (replies, status) in [
+        (vec![Reply::error(503), Reply::answer("hello")], 200),
+        (vec![Reply::error(503)], 503),
+        (vec![Reply::error(429), Reply::answer("hello")], 200),
+        (vec![Reply::unreachable(), Reply::answer("hello")], 200),
+    ] {
+        let (stack, _) = one();
+        let stack = stack.fallback(|f| f.max_wait(secs(10)));
+        let upstream = Upstream::script(replies);
+        let began = Instant::now();
+        let whole = send(&stack, &upstream, chat()).await;
+        let waited = began.elapsed();
+        assert!(
+            waited >= millis(500) && waited <= millis(1001),
+            "{waited:?}"
+        );
+        assert_eq!((whole.status(), upstream.calls()), (status, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_too_slow_is_not_asked_again() {
     let (stack, _) = one();
-    let stack = stack.fallback(|f| f.max_wait(secs(60)));
-    let upstream = Upstream::script([Reply::error(503)]);
-    let began = Instant::now();
-    let whole = send(&stack, &upstream, chat()).await;
-    assert_eq!(began.elapsed(), Duration::ZERO);
-    assert_eq!(whole.status(), 503);
+    let stack = stack.fallback(|f| f.max_wait(secs(10)).header_timeout(secs(5)));
+    let upstream = Upstream::script([Reply::hang()]);
+    assert_eq!(send(&stack, &upstream, streamed_chat()).await.status(), 503);
     assert_eq!(upstream.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_untried_target_that_is_cooling_by_a_guess_is_waited_for() {
+    let (stack, health) = one();
+    let upstream = Upstream::script([Reply::error(503), Reply::answer("hello")]);
+    send(&stack, &upstream, chat()).await;
+    let guess = only(&health).cooling.unwrap().remaining;
+    let began = Instant::now();
+    let stack = stack.fallback(|f| f.max_wait(secs(10)));
+    assert_eq!(content(&send(&stack, &upstream, chat()).await), "hello");
+    assert_after(began, guess);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_answer_leaves_half_of_the_time_to_an_untried_target() {
+    for streamed in [false, true] {
+        let (stack, _) = two();
+        let upstream = Upstream::script([Reply::hang(), Reply::answer("hello")]);
+        let began = Instant::now();
+        let request = if streamed { streamed_chat() } else { chat() };
+        assert_eq!(send(&stack, &upstream, request).await.status(), 200);
+        assert_after(began, secs(if streamed { 30 } else { 150 }));
+    }
+    // Where there is no other, it has all of it.
+    let (stack, _) = one();
+    let upstream = Upstream::script([Reply::answer("hello").after(secs(299))]);
+    assert_eq!(send(&stack, &upstream, chat()).await.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_for_one_end_go_a_few_at_a_time() {
+    const WAITING: usize = 100;
+    let (stack, _) = one();
+    let limited_once = Upstream::script([limited("5"), Reply::answer("hello").after(secs(1))]);
+    send(&stack, &limited_once, chat()).await;
+    let stack = stack.fallback(|f| f.max_wait(secs(10)));
+    let end = Instant::now() + secs(5);
+    let service = stack.layer(limited_once.clone());
+    let waiting: Vec<_> = (0..WAITING)
+        .map(|_| tokio::spawn(service.clone().oneshot(chat())))
+        .collect();
+    tokio::time::sleep_until(end - millis(1)).await;
+    assert_eq!(limited_once.calls(), 1, "none goes before the end");
+    let mut at_once = Vec::new();
+    for _ in 0..20 {
+        let before = limited_once.calls();
+        tokio::time::sleep(millis(50)).await;
+        at_once.push(limited_once.calls() - before);
+    }
+    assert_eq!(at_once.iter().sum::<usize>(), WAITING, "{at_once:?}");
+    assert!(
+        at_once[0] <= 2 && at_once.iter().all(|&n| n <= WAITING / 2),
+        "{at_once:?}"
+    );
+    for request in waiting {
+        assert_eq!(request.await.unwrap().unwrap().status(), 200);
+    }
 }

@@ -10,7 +10,8 @@ use crate::config::Config;
 ///
 /// Point any OpenAI client at the address it prints. With providers' keys in the environment
 /// (OPENROUTER_API_KEY, GROQ_API_KEY, GEMINI_API_KEY, … and GROQ_API_KEY_2 for a second account) it
-/// uses those providers; with none it runs on simulated models, offline.
+/// uses those providers; with none it runs on simulated models, offline. A provider that bills an account
+/// with a payment method is used only with --plan.
 #[derive(Debug, Parser)]
 #[command(name = "gateway")]
 pub(crate) struct Cli {
@@ -25,6 +26,11 @@ pub(crate) struct Cli {
     /// Also use the providers that need no key; what you send goes to them
     #[arg(long, conflicts_with = "config")]
     pub(crate) keyless: bool,
+
+    /// Also use providers whose free tier is a plan, because their accounts cannot be billed; all means all
+    /// of them [env: FREE_MODELS_PLAN]
+    #[arg(long, value_name = "NAME,…", conflicts_with = "config")]
+    pub(crate) plan: Option<String>,
 
     /// Make the choice of models reproducible, for requests sent one after another
     #[arg(long, value_name = "N")]
@@ -62,6 +68,13 @@ mod tests {
         Cli::parse_from(["gateway", "--listen", "127.0.0.1:0", "--seed", "7"])
             .override_in(&mut config);
         assert_eq!((config.listen.port(), config.seed), (0, Some(7)));
+    }
+
+    #[test]
+    fn a_file_says_of_itself_which_accounts_cannot_be_billed() {
+        let error = Cli::try_parse_from(["gateway", "--config", "f.toml", "--plan", "groq"]);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("--plan"), "{error}");
     }
 
     #[test]

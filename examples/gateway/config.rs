@@ -90,7 +90,7 @@ pub(crate) struct Provider {
 pub(crate) enum Free {
     /// Those whose listing states zero prices.
     Priced,
-    /// What the account's free plan offers; whoever has a payment method may be billed.
+    /// What the account's free plan covers; the operator says that this account cannot be billed.
     Plan,
     /// All: the operator vouches for them.
     All,

@@ -26,7 +26,7 @@ use tokio::{
 use tower_free_models::{Catalog, FreeRule, HealthMap, KnownProvider, Provider};
 use tracing_subscriber::EnvFilter;
 
-use crate::{cli::Cli, config::Config, pool::Source, server::Gateway};
+use crate::{cli::Cli, config::Config, environment::Unbilled, pool::Source, server::Gateway};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -48,7 +48,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: &Cli) -> Result<(), BoxError> {
-    let variable = |name: &str| std::env::var(name).ok();
+    let variable = environment::variable;
     let mut config = match &cli.config {
         Some(path) => Config::load(path, &|name| Provider::known(name).is_some(), &variable)
             .map_err(|error| error.to_string())?,
@@ -62,15 +62,16 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
         .map(|provider| Source::from_config(provider, &variable))
         .collect::<Result<Vec<_>, _>>()?;
     if cli.config.is_none() {
-        let offered = environment::offered(KnownProvider::all(), cli.keyless, &variable)?;
+        let known = KnownProvider::all();
+        let unbilled = Unbilled::said(cli.plan.as_deref(), known, &variable)?;
+        let offered = environment::offered(known, cli.keyless, &unbilled, &variable);
         offered
-            .unused
+            .left_out
             .iter()
             .for_each(|why| println!("left out: {why}"));
-        let listed = offered.providers.into_iter().map(Source::listed);
-        sources = listed.collect::<Result<_, _>>()?;
+        sources = offered.providers.into_iter().map(Source::listed).collect();
         if sources.is_empty() {
-            sources = simulate(&mut config).await?;
+            sources = simulate(&mut config, offered.why_none).await?;
         }
     }
 
@@ -78,7 +79,7 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
     let health = config.seed.map_or_else(HealthMap::new, HealthMap::seeded);
     let refresh = pool::fill(sources, &config, client.clone(), &catalog, &health).await?;
     if catalog.snapshot().is_empty() {
-        return Err("no provider has a free model to offer, so there is nothing to serve".into());
+        println!("{}", pool::waiting_for(&catalog.snapshot())?);
     }
     let listener = TcpListener::bind(config.listen)
         .await
@@ -103,11 +104,8 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
 }
 
 /// The simulated pool, on a port of its own, and its providers.
-async fn simulate(config: &mut Config) -> Result<Vec<Source>, BoxError> {
-    println!(
-        "*** SIMULATED MODELS: no provider's key is set (OPENROUTER_API_KEY, GROQ_API_KEY, GEMINI_API_KEY, …), so all \
-         answers are made up. ***"
-    );
+async fn simulate(config: &mut Config, why: &str) -> Result<Vec<Source>, BoxError> {
+    println!("*** SIMULATED MODELS: {why}, so all answers are made up. ***");
     println!(
         "*** They are rate limited, fail and recover like real ones; every answer says x-free-simulated: true. ***"
     );
@@ -125,12 +123,11 @@ async fn simulate(config: &mut Config) -> Result<Vec<Source>, BoxError> {
         .iter()
         .map(|provider| {
             let name = provider.name;
-            Source::listed(
-                Provider::new(name)
-                    .base_url(&format!("http://{address}/{name}/v1"))
-                    .key(provider.key)
-                    .free(FreeRule::Priced),
-            )
+            let provider = Provider::new(name)
+                .base_url(&format!("http://{address}/{name}/v1"))
+                .key(provider.key)
+                .free(FreeRule::Priced);
+            Ok(Source::listed(provider.build()?))
         })
         .collect()
 }

@@ -1,10 +1,10 @@
 //! From the configuration to the pool: providers, their listings, the catalog.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, time::Duration};
 
 use tower_free_models::{
-    Catalog, CatalogError, FreeRule, HealthMap, KnownProvider, Model, Provider, ProviderBuilder,
-    Refresh, Report, Target,
+    Catalog, CatalogError, FreeRule, HealthMap, KnownProvider, Model, Provider, Refresh, Report,
+    Snapshot, Target,
 };
 
 use crate::{
@@ -13,6 +13,13 @@ use crate::{
 };
 
 type BoxError = Box<dyn Error + Send + Sync>;
+
+/// What a file has to say of an account.
+const UNSAID: &str = "its free tier is a plan, and an account that has a payment method is billed: if this one cannot \
+                      be billed, say free = \"plan\"";
+
+/// The start waits so long at most for the listings of all providers.
+const FIRST_ROUND: Duration = Duration::from_secs(5);
 
 /// A provider, and how its models become known.
 #[derive(Debug)]
@@ -50,8 +57,13 @@ impl Source {
             Some(Free::Priced) => builder.free(FreeRule::Priced),
             None => builder,
         };
-        // That error names the provider itself.
-        let provider = builder.build()?;
+        let provider = builder
+            .build()
+            .map_err(|error| match error.is_plan_unsaid() {
+                true => context(&UNSAID),
+                // That error names the provider itself.
+                false => error.to_string(),
+            })?;
         let models = config
             .models
             .iter()
@@ -65,11 +77,9 @@ impl Source {
     }
 
     /// A provider that is asked for its listing.
-    pub(crate) fn listed(builder: ProviderBuilder) -> Result<Self, BoxError> {
-        Ok(Self {
-            provider: builder.build()?,
-            models: Vec::new(),
-        })
+    pub(crate) fn listed(provider: Provider) -> Self {
+        let models = Vec::new();
+        Self { provider, models }
     }
 }
 
@@ -99,7 +109,7 @@ pub(crate) async fn fill(
     if let Some(seed) = config.seed {
         refresh = refresh.seed(seed);
     }
-    if let Some(note) = may_be_billed(&sources) {
+    if let Some(note) = said_unbilled(&sources) {
         println!("{note}");
     }
     for Source { provider, models } in sources {
@@ -110,7 +120,18 @@ pub(crate) async fn fill(
             catalog.replace(&provider, models)?;
         }
     }
-    for report in refresh.once(client).await {
+    let reports = refresh.once_within(client, FIRST_ROUND).await;
+    let is_reported = |name: &&str| reports.iter().any(|report| report.provider == *name);
+    for name in catalog
+        .snapshot()
+        .awaited()
+        .filter(|name| !is_reported(name))
+    {
+        println!(
+            "{name}: its listing did not come within {FIRST_ROUND:?}; its models are added when it does"
+        );
+    }
+    for report in reports {
         println!("{report}");
         for skipped in &report.skipped {
             tracing::warn!(
@@ -122,8 +143,25 @@ pub(crate) async fn fill(
     Ok(refresh.on_report(log))
 }
 
-/// Nobody but the account's owner knows whether it can be billed.
-fn may_be_billed(sources: &[Source]) -> Option<String> {
+/// What an empty pool waits for.
+///
+/// # Errors
+///
+/// If it waits for nothing: all listings were read, and have no free model.
+pub(crate) fn waiting_for(pool: &Snapshot) -> Result<String, &'static str> {
+    let awaited: Vec<_> = pool.awaited().collect();
+    match awaited.is_empty() {
+        true => Err("no provider has a free model to offer, so there is nothing to serve"),
+        false => Ok(format!(
+            "no provider could be reached yet: requests are refused until the listing of {} can be read, which is asked \
+             for again and again",
+            awaited.join(", ")
+        )),
+    }
+}
+
+/// A key does not tell whether its account can be billed: the operator has said that it cannot.
+fn said_unbilled(sources: &[Source]) -> Option<String> {
     let on_a_plan = sources
         .iter()
         .map(|source| &source.provider)
@@ -131,7 +169,7 @@ fn may_be_billed(sources: &[Source]) -> Option<String> {
     let names: Vec<_> = on_a_plan.map(Provider::name).collect();
     (!names.is_empty()).then(|| {
         format!(
-            "note: {} may bill an account that has a payment method; use keys of accounts without one",
+            "note: {} would bill an account that has a payment method; you say that yours has none",
             names.join(", ")
         )
     })
@@ -191,15 +229,61 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_may_be_billed_is_told_so() {
+    fn the_accounts_that_are_said_not_to_be_billed_are_named() {
         let listed = |name: &str| {
-            let builder = Provider::known(name).expect("an entry").key("k");
-            Source::listed(builder).expect("a provider")
+            let known = KnownProvider::named(name).expect("an entry");
+            let builder = known.builder().key("k").free(known.free);
+            Source::listed(builder.build().expect("a provider"))
         };
         let sources = [listed("openrouter"), listed("groq"), listed("google")];
-        let note = may_be_billed(&sources).expect("a note");
-        assert!(note.contains("groq, google may bill"), "{note}");
-        assert_eq!(may_be_billed(&sources[..1]), None);
+        let note = said_unbilled(&sources).expect("a note");
+        assert!(note.contains("groq, google would bill"), "{note}");
+        assert_eq!(said_unbilled(&sources[..1]), None);
+    }
+
+    #[test]
+    fn a_provider_of_a_file_whose_free_tier_is_a_plan_needs_the_word_that_it_bills_nobody() {
+        let from = |lines: &str| {
+            let variable = |_: &str| Some("k".to_owned());
+            let is_known = |name: &str| KnownProvider::named(name).is_some();
+            let toml = format!("[[provider]]\nkey_env = \"KEY\"\n{lines}");
+            let config = Config::parse(&toml, &is_known, &variable).expect("a configuration");
+            Source::from_config(&config.providers[0], &variable)
+        };
+        for lines in [
+            "name = \"groq\"",
+            "name = \"groq#2\"",
+            "name = \"mine\"\nbase_url = \"https://api.groq.com/openai/v1\"",
+            "name = \"groq\"\n[[provider.model]]\nid = \"m\"",
+        ] {
+            let error = from(lines).expect_err(lines).to_string();
+            assert!(error.contains("free = \"plan\""), "{error}");
+            assert_eq!(error.matches("provider \"").count(), 1, "{error}");
+        }
+        for (free, rule) in [("plan", FreeRule::Plan), ("all", FreeRule::All)] {
+            let source = from(&format!("name = \"groq\"\nfree = \"{free}\"")).expect(free);
+            assert_eq!(source.provider.free_rule(), rule);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pool_that_is_empty_because_its_providers_cannot_be_reached_names_them() {
+        let (catalog, health) = (Catalog::new(), HealthMap::new());
+        assert!(waiting_for(&catalog.snapshot()).is_err());
+        // A port that is closed again.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let address = listener.local_addr().expect("an address");
+        drop(listener);
+        let provider = Provider::new("down").base_url(&format!("http://{address}/v1"));
+        let source = Source::listed(provider.build().expect("a provider"));
+        let client = crate::client::client();
+        let config = Config::default();
+        let refresh = fill(vec![source], &config, client, &catalog, &health).await;
+        assert!(refresh.is_ok());
+        let why = waiting_for(&catalog.snapshot()).expect("it is waited for");
+        assert!(why.contains("down"), "{why}");
     }
 
     #[test]
@@ -212,7 +296,7 @@ mod tests {
         };
         let error = from("[[provider]]\nname = \"groq\"").expect_err("no key");
         assert!(error.to_string().contains("GROQ_API_KEY"), "{error}");
-        let second = from("[[provider]]\nname = \"groq#2\"\nkey_env = \"KEY_2\"");
+        let second = from("[[provider]]\nname = \"groq#2\"\nkey_env = \"KEY_2\"\nfree = \"plan\"");
         let second = second.expect("a provider").provider;
         assert_eq!(second.name(), "groq#2");
         assert_eq!(

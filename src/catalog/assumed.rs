@@ -208,7 +208,8 @@ mod tests {
             for (service, ..) in SERVICES {
                 let model = at("p", Model::new(*part));
                 let there = at(service, Model::new(*part));
-                let lacks = Provider::new(*service).build().expect("a provider");
+                let lacks = Provider::new(*service).free(FreeRule::All).build();
+                let lacks = lacks.expect("a provider");
                 let lacks = lacks.dialect().lacks.iter().copied().collect();
                 assert_eq!(model.capabilities().no, CapabilitySet::EMPTY);
                 assert_eq!(there.capabilities().no, lacks, "{service} {part}");

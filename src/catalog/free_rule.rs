@@ -23,24 +23,70 @@ pub enum FreeRule {
     /// Everything, as long as no key is sent: whoever has one is billed. A provider with this rule has no key,
     /// and a base URL: without one the caller's key would be sent.
     Keyless,
-    /// Everything that the account's free plan offers: the service does not bill an account that has no payment
-    /// method, and refuses what the plan does not include. The prices it lists are those of another plan.
+    /// Everything that the account's free plan covers: the service does not bill an account that has no payment
+    /// method, and refuses what the plan does not include.
     ///
-    /// Whoever has given the service a payment method, or has bought credit, may be billed.
+    /// An account that has given the service a payment method, or has bought credit, may be billed. A key does not tell
+    /// which of the two it belongs to, so this rule is never a default: whoever builds the provider says it of the
+    /// account, with [`ProviderBuilder::free`](crate::ProviderBuilder::free).
+    ///
+    /// A model that is listed at a price above zero, or that the service is [known](Plan) to leave out of its free plan,
+    /// is not free by this rule. [`FreeRule::All`] takes it in.
     Plan,
     /// Everything: the operator vouches for the whole listing, as for a server of their own.
     All,
 }
 
+/// What the free plan of a service covers, for [`FreeRule::Plan`]. The default is every model that is listed without a
+/// price, or at a price of zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Whether the plan covers models that are listed at a price too, up to a grant of the service (neurons, credit),
+    /// and the service refuses what goes beyond it.
+    pub covers_priced: bool,
+    /// The plan does not cover models whose id has one of these words. Words are what stands between the characters
+    /// other than letters and digits, in any case and without digits at its end: `gemini-3-pro` and `gemini-pro2` have
+    /// the word `pro`, `gemini-prose` has not.
+    pub outside: &'static [&'static str],
+}
+
+impl Plan {
+    /// Every model that is listed without a price, or at a price of zero.
+    pub(super) const DEFAULT: Self = Self {
+        covers_priced: false,
+        outside: &[],
+    };
+
+    fn covers(self, id: &str, prices: Prices) -> bool {
+        let mut words = id.split(|character: char| !character.is_ascii_alphanumeric());
+        let is_outside = |word: &str| {
+            let word = word.trim_end_matches(|character: char| character.is_ascii_digit());
+            let same = |outside: &&str| outside.eq_ignore_ascii_case(word);
+            self.outside.iter().any(same)
+        };
+        (self.covers_priced || prices != Prices::NotZero) && !words.any(is_outside)
+    }
+}
+
 impl FreeRule {
-    /// Whether an entry of a listing is free.
-    pub(super) fn admits(self, id: &str, prices: Prices) -> bool {
+    /// Whether a model is free because its listing says a price of zero, so that an old listing proves nothing.
+    pub(super) fn is_by_price(self) -> bool {
+        match self {
+            Self::OpenRouter | Self::Priced => true,
+            Self::Suffix(_) | Self::Ids(_) | Self::Keyless | Self::Plan | Self::All => false,
+        }
+    }
+
+    /// Whether an entry of a listing is free; `plan` is what the service's free plan covers.
+    pub(super) fn admits(self, plan: Plan, id: &str, prices: Prices) -> bool {
         match self {
             Self::OpenRouter => is_free_variant(id) && prices == Prices::Zero,
             Self::Priced => prices == Prices::Zero,
             Self::Suffix(suffix) => has_suffix(id, suffix) && prices != Prices::NotZero,
             Self::Ids(ids) => ids.contains(&id) && prices != Prices::NotZero,
-            Self::Keyless | Self::Plan | Self::All => true,
+            Self::Plan => plan.covers(id, prices),
+            Self::Keyless | Self::All => true,
         }
     }
 
@@ -94,16 +140,19 @@ mod tests {
             "openrouter/auto",
             "acme/chat:FREE",
         ] {
-            assert!(!FreeRule::OpenRouter.admits(id, Prices::Zero), "{id}");
+            assert!(
+                !FreeRule::OpenRouter.admits(Plan::DEFAULT, id, Prices::Zero),
+                "{id}"
+            );
         }
     }
 
     #[test]
     fn a_free_id_alone_is_not_free_on_openrouter() {
         for prices in [Prices::Unstated, Prices::NotZero] {
-            assert!(!FreeRule::OpenRouter.admits("acme/chat:free", prices));
+            assert!(!FreeRule::OpenRouter.admits(Plan::DEFAULT, "acme/chat:free", prices));
         }
-        assert!(FreeRule::OpenRouter.admits("acme/chat:free", Prices::Zero));
+        assert!(FreeRule::OpenRouter.admits(Plan::DEFAULT, "acme/chat:free", Prices::Zero));
     }
 
     #[test]
@@ -124,19 +173,19 @@ mod tests {
 
     #[test]
     fn a_model_without_a_price_is_free_only_by_the_operators_word() {
-        assert!(!FreeRule::Priced.admits("chat", Prices::Unstated));
-        assert!(FreeRule::All.admits("chat", Prices::Unstated));
+        assert!(!FreeRule::Priced.admits(Plan::DEFAULT, "chat", Prices::Unstated));
+        assert!(FreeRule::All.admits(Plan::DEFAULT, "chat", Prices::Unstated));
         assert!(FreeRule::Priced.admits_written("chat"));
     }
 
     #[test]
     fn a_price_outweighs_an_id() {
         for rule in [FreeRule::Suffix("-free"), FreeRule::Ids(&["chat-free"])] {
-            assert!(rule.admits("chat-free", Prices::Unstated));
-            assert!(rule.admits("chat-free", Prices::Zero));
-            assert!(!rule.admits("chat-free", Prices::NotZero));
-            assert!(!rule.admits("chat", Prices::Zero));
-            assert!(!rule.admits("-free", Prices::Zero));
+            assert!(rule.admits(Plan::DEFAULT, "chat-free", Prices::Unstated));
+            assert!(rule.admits(Plan::DEFAULT, "chat-free", Prices::Zero));
+            assert!(!rule.admits(Plan::DEFAULT, "chat-free", Prices::NotZero));
+            assert!(!rule.admits(Plan::DEFAULT, "chat", Prices::Zero));
+            assert!(!rule.admits(Plan::DEFAULT, "-free", Prices::Zero));
         }
     }
 
@@ -147,8 +196,38 @@ mod tests {
     }
 
     #[test]
-    fn the_prices_of_another_plan_do_not_matter() {
-        assert!(FreeRule::Plan.admits("chat", Prices::NotZero));
+    fn a_plan_covers_what_is_listed_at_a_price_only_where_its_entry_says_so() {
+        let covering = Plan {
+            covers_priced: true,
+            ..Plan::DEFAULT
+        };
+        for prices in [Prices::Unstated, Prices::Zero] {
+            assert!(FreeRule::Plan.admits(Plan::DEFAULT, "chat", prices));
+        }
+        assert!(!FreeRule::Plan.admits(Plan::DEFAULT, "chat", Prices::NotZero));
+        assert!(FreeRule::Plan.admits(covering, "chat", Prices::NotZero));
+        assert!(FreeRule::All.admits(Plan::DEFAULT, "chat", Prices::NotZero));
+    }
+
+    #[test]
+    fn a_plan_leaves_out_ids_with_a_word_that_is_outside_of_it() {
+        let plan = Plan {
+            covers_priced: true,
+            outside: &["pro", "veo"],
+        };
+        for id in [
+            "gemini-3-pro",
+            "Pro",
+            "models/gemini-PRO-latest",
+            "veo-3.1",
+            "veo4-fast",
+        ] {
+            assert!(!FreeRule::Plan.admits(plan, id, Prices::Zero), "{id}");
+            assert!(FreeRule::All.admits(plan, id, Prices::Zero), "{id}");
+        }
+        for id in ["gemini-3-flash", "prose-1", "improved", "veolia"] {
+            assert!(FreeRule::Plan.admits(plan, id, Prices::Unstated), "{id}");
+        }
     }
 
     #[test]

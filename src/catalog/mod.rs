@@ -2,6 +2,7 @@
 
 mod assumed;
 mod base_url;
+mod belief;
 mod free_rule;
 mod known;
 mod listing;
@@ -19,9 +20,11 @@ use std::{
     time::SystemTime,
 };
 
+use tokio::time::Instant;
+
 pub use self::{
     base_url::{BaseUrl, BaseUrlError},
-    free_rule::FreeRule,
+    free_rule::{FreeRule, Plan},
     known::{Auth, Day, KnownProvider, Limit, ListingFormat, Period, Quantity},
     listing::{Listing, ListingError, SkipReason, Skipped},
     model::{Model, ModelBuilder},
@@ -124,9 +127,36 @@ impl Catalog {
         self.swap(provider_name, Vec::new());
     }
 
-    /// Takes out the targets of a provider whose time was over at `now`, if there are any.
-    fn expire(&self, name: &str, now: SystemTime) -> Option<Swap> {
-        let is_over = |target: &Target| target.model().expires().is_some_and(|end| end <= now);
+    /// Notes whether a provider has no target because its listing could not be read yet.
+    fn set_awaited(&self, name: &str, is_awaited: bool) {
+        let _writing = lock(&self.0.writing);
+        let old = self.snapshot();
+        if old.awaited().any(|awaited| awaited == name) == is_awaited {
+            return;
+        }
+        let mut awaited = old.shared_awaited().to_vec();
+        match is_awaited {
+            true => awaited.push(name.into()),
+            false => awaited.retain(|awaited| **awaited != *name),
+        }
+        let new = Snapshot::new(old.targets().iter().cloned()).awaiting(awaited);
+        *lock(&self.0.current) = Arc::new(new);
+    }
+
+    /// Notes that the listing of a provider says at `now` what it said before: its prices are believed anew.
+    fn confirm(&self, name: &str, now: Instant) {
+        self.change(name, |own| {
+            own.map(|target| target.confirmed(now)).collect()
+        });
+    }
+
+    /// Takes out the targets of a provider whose last day was over at `wall`, or whose price was read too long before
+    /// `now`, if there are any.
+    fn expire(&self, name: &str, wall: SystemTime, now: Instant) -> Option<Swap> {
+        let is_over = |target: &Target| {
+            let day_is_over = target.model().expires().is_some_and(|end| end <= wall);
+            day_is_over || target.price_ends().is_some_and(|end| end <= now)
+        };
         let snapshot = self.snapshot();
         let mut own = snapshot
             .targets()
@@ -158,7 +188,7 @@ impl Catalog {
         let after = old.targets().iter().skip_while(|target| !is_own(target));
         let after = after.filter(|target| !is_own(target));
         let new = before.cloned().chain(targets).chain(after.cloned());
-        let new = Arc::new(Snapshot::new(new));
+        let new = Arc::new(Snapshot::new(new).awaiting(old.shared_awaited().to_vec()));
 
         let own = |of: &Snapshot| of.targets().iter().filter(is_own).count();
         let kept = old

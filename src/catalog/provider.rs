@@ -12,8 +12,8 @@ use http::{
 };
 
 use super::{
-    Auth, BaseUrl, BaseUrlError, Day, FreeRule, KnownProvider, ListingFormat, Model, NotFree,
-    Target, known::DEFAULT_LISTING,
+    Auth, BaseUrl, BaseUrlError, Day, FreeRule, KnownProvider, ListingFormat, Model, NotFree, Plan,
+    Target, known::DEFAULT_LISTING, price::Prices,
 };
 use crate::{
     body::Body,
@@ -157,6 +157,12 @@ impl Provider {
     #[must_use]
     pub fn free_rule(&self) -> FreeRule {
         self.0.free
+    }
+
+    /// Whether an entry of its listing is free.
+    pub(super) fn is_free(&self, id: &str, prices: Prices) -> bool {
+        let plan = self.known_as().map_or(Plan::DEFAULT, |known| known.plan);
+        self.free_rule().admits(plan, id, prices)
     }
 
     /// Whether a file costs money on a model that cannot read files itself: see [`KnownProvider::bills_files`].
@@ -307,7 +313,8 @@ impl ProviderBuilder {
         Self {
             known: KnownProvider::named(known.name),
             base_url: Some(known.base_url.to_owned()),
-            free: Some(known.free),
+            // A free plan is for whoever builds the provider to say.
+            free: Some(known.free).filter(|free| *free != FreeRule::Plan),
             ..Provider::new(known.name)
         }
     }
@@ -339,6 +346,17 @@ impl ProviderBuilder {
 
     /// What is free there. The default is the rule that is known for the host or the name, else [`FreeRule::Priced`].
     ///
+    /// There is no default where that rule is [`FreeRule::Plan`]: such a service bills an account that has a payment
+    /// method, and its key does not tell. Whoever builds the provider says that its account cannot be billed:
+    ///
+    /// ```
+    /// use tower_free_models::{FreeRule, Provider};
+    ///
+    /// let groq = || Provider::known("groq").expect("a known provider").key("gsk_0123");
+    /// assert!(groq().build().is_err_and(|error| error.is_plan_unsaid()));
+    /// assert!(groq().free(FreeRule::Plan).build().is_ok());
+    /// ```
+    ///
     /// Where the host is known to have paid models, no rule is accepted that would take them for free, such as
     /// [`FreeRule::All`] for openrouter.ai.
     pub fn free(mut self, rule: FreeRule) -> Self {
@@ -369,7 +387,7 @@ impl ProviderBuilder {
     /// # Errors
     ///
     /// If the name or the key cannot stand in a header, the base URL is none, there is a key and no base URL to send
-    /// it to, the rule is weaker than its host demands, a key comes with [`FreeRule::Keyless`] or, without a base URL,
+    /// it to, the known rule is [`FreeRule::Plan`] and no rule is said, the rule is weaker than its host demands, a key comes with [`FreeRule::Keyless`] or, without a base URL,
     /// the caller's would, or a header is one that the layers set.
     pub fn build(self) -> Result<Provider, ProviderError> {
         let fault = |fault| ProviderError {
@@ -401,6 +419,9 @@ impl ProviderBuilder {
         }
         let free = match (self.free, known) {
             (Some(rule), _) => rule,
+            (None, Some(known)) if known.free == FreeRule::Plan => {
+                return Err(fault(Fault::PlanUnsaid));
+            }
             (None, Some(known)) => known.free,
             (None, None) => FreeRule::default(),
         };
@@ -562,6 +583,15 @@ enum Fault {
     KeyCosts,
     Header(HeaderName),
     Rule(FreeRule),
+    PlanUnsaid,
+}
+
+impl ProviderError {
+    /// Whether nothing is missing but the word that the account cannot be billed: [`FreeRule::Plan`].
+    #[must_use]
+    pub fn is_plan_unsaid(&self) -> bool {
+        self.fault == Fault::PlanUnsaid
+    }
 }
 
 impl fmt::Display for ProviderError {
@@ -585,6 +615,10 @@ impl fmt::Display for ProviderError {
             Fault::Rule(rule) => write!(
                 f,
                 "the rule {rule:?} would take paid models of this host for free"
+            ),
+            Fault::PlanUnsaid => f.write_str(
+                "its free tier is a plan, and an account that has a payment method is billed: say \
+                 `FreeRule::Plan` if this account cannot be billed",
             ),
         }
     }
@@ -723,6 +757,7 @@ mod tests {
     #[test]
     fn a_listing_can_stand_beside_the_base() {
         let cloudflare = Provider::known("cloudflare").expect("a known provider");
+        let cloudflare = cloudflare.free(FreeRule::Plan);
         let provider = cloudflare.account("0123").build().expect("a provider");
         assert_eq!(
             provider.listing_uri().expect("a listing"),
@@ -738,7 +773,10 @@ mod tests {
 
     #[test]
     fn a_listing_elsewhere_is_asked_by_the_known_host_only() {
-        let cohere = || Provider::known("cohere").expect("a known provider");
+        let cohere = || {
+            let cohere = Provider::known("cohere").expect("a known provider");
+            cohere.free(FreeRule::Plan)
+        };
         let uri = |builder: ProviderBuilder| builder.build().expect("a provider").listing_uri();
         assert_eq!(
             uri(cohere()).expect("a listing"),
@@ -764,6 +802,36 @@ mod tests {
             provider.secrets().collect::<Vec<_>>(),
             ["Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]
         );
+    }
+
+    #[test]
+    fn a_provider_whose_free_tier_is_a_plan_is_not_built_before_that_is_said_of_its_account() {
+        let on_a_plan = KnownProvider::all()
+            .iter()
+            .filter(|known| known.free == FreeRule::Plan);
+        for known in on_a_plan {
+            let account = |builder: ProviderBuilder| match known.account_env {
+                Some(_) => builder.account("0123"),
+                None => builder,
+            };
+            let url = known.base_url;
+            for builder in [
+                known.builder().key("k"),
+                known.builder().name("mine").key("k"),
+                Provider::new(known.name).base_url(url).key("k"),
+                Provider::new("mine").base_url(url).key("k"),
+                Provider::new(known.name),
+            ] {
+                let builder = match builder.base_url {
+                    Some(_) => account(builder),
+                    None => builder,
+                };
+                let error = builder.clone().build().expect_err(known.name);
+                assert!(error.is_plan_unsaid(), "{error}");
+                let provider = builder.free(FreeRule::Plan).build().expect(known.name);
+                assert_eq!(provider.free_rule(), FreeRule::Plan);
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashSet,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{Provider, Target, TargetId};
@@ -14,6 +17,7 @@ use super::{Provider, Target, TargetId};
 pub struct Snapshot {
     targets: Vec<Target>,
     providers: Vec<Provider>,
+    awaited: Vec<Arc<str>>,
     generation: u64,
 }
 
@@ -44,8 +48,26 @@ impl Snapshot {
         Self {
             targets: groups.into_iter().flatten().collect(),
             providers,
+            awaited: Vec::new(),
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
         }
+    }
+
+    /// The same targets, while these providers are awaited.
+    pub(super) fn awaiting(mut self, awaited: Vec<Arc<str>>) -> Self {
+        self.awaited = awaited;
+        self
+    }
+
+    /// The names of the providers that have no target because a [`Refresh`](crate::Refresh) could not read their listing
+    /// yet, in the order in which they were added to it.
+    #[must_use]
+    pub fn awaited(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.awaited.iter().map(|name| &**name)
+    }
+
+    pub(super) fn shared_awaited(&self) -> &[Arc<str>] {
+        &self.awaited
     }
 
     /// The targets.

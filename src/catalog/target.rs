@@ -7,14 +7,20 @@ use std::{
     sync::Arc,
 };
 
-use super::{Model, Provider, assumed, means_any};
+use tokio::time::Instant;
+
+use super::{Model, Provider, assumed, belief::Belief, means_any};
 use crate::{capability::Capability, dialect::ImageApi};
 
 /// A model at a provider: what a request is routed to, and what health is kept for.
 ///
 /// It is made by its [`Provider`] only, which knows what is free. Clones are cheap.
 #[derive(Clone)]
-pub struct Target(Arc<Inner>);
+pub struct Target {
+    inner: Arc<Inner>,
+    /// When its listing last said that it costs nothing, if that is what makes it free.
+    price_read: Option<Instant>,
+}
 
 struct Inner {
     provider: Provider,
@@ -35,12 +41,53 @@ impl Target {
             like.yes.insert(Capability::ImageOutput);
         }
         let model = model.assuming(like);
-        Ok(Self(Arc::new(Inner {
-            provider: provider.clone(),
-            id: TargetId::new(provider.shared_name(), model.id().into()),
-            model,
-            row,
-        })))
+        Ok(Self {
+            inner: Arc::new(Inner {
+                provider: provider.clone(),
+                id: TargetId::new(provider.shared_name(), model.id().into()),
+                model,
+                row,
+            }),
+            price_read: None,
+        })
+    }
+
+    /// This target, free only because its listing says so at `now`.
+    pub(super) fn free_by_price(self, now: Instant) -> Self {
+        let price_read = Some(now);
+        Self { price_read, ..self }
+    }
+
+    /// This target, of which its listing says at `now` what it said before.
+    pub(super) fn confirmed(&self, now: Instant) -> Self {
+        Self {
+            price_read: self.price_read.map(|_| now),
+            ..self.clone()
+        }
+    }
+
+    /// When its price is believed no more, if its price is what makes it free.
+    pub(super) fn price_ends(&self) -> Option<Instant> {
+        self.price_read.map(Belief::end)
+    }
+
+    /// How far it can be taken for free at `now`. What is not free by its price does not age.
+    pub(super) fn belief(&self, now: Instant) -> Belief {
+        self.price_read
+            .map_or(Belief::Fresh, |read| Belief::at(read, now))
+    }
+
+    /// Whether a request may go to it at `now`: one that asks for it by name, or any other.
+    ///
+    /// A model whose price was not confirmed for an hour is picked by name only, after a day not at all. A model that
+    /// the operator has taken out of the choice, or that judges conversations, is picked by name only.
+    pub(crate) fn is_open_to(&self, named: bool, now: Instant) -> bool {
+        let by_choice = self.model().is_random() && !self.model().is_guard();
+        match self.belief(now) {
+            Belief::Fresh => named || by_choice,
+            Belief::ByName => named,
+            Belief::Over => false,
+        }
     }
 
     /// A target that the operator wrote down.
@@ -61,19 +108,19 @@ impl Target {
     /// Where it is.
     #[must_use]
     pub fn provider(&self) -> &Provider {
-        &self.0.provider
+        &self.inner.provider
     }
 
     /// What it is.
     #[must_use]
     pub fn model(&self) -> &Model {
-        &self.0.model
+        &self.inner.model
     }
 
     /// Both by name.
     #[must_use]
     pub fn id(&self) -> &TargetId {
-        &self.0.id
+        &self.inner.id
     }
 
     /// Whether a request with this `model` asks for this target: by the exact id of its model, or by
@@ -86,15 +133,15 @@ impl Target {
 
     /// A fingerprint of what the listing said of it: another one means that the provider changed something.
     pub(crate) fn row(&self) -> u64 {
-        self.0.row
+        self.inner.row
     }
 }
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
-            .field("provider", &self.0.provider.name())
-            .field("model", &self.0.model)
+            .field("provider", &self.inner.provider.name())
+            .field("model", &self.inner.model)
             .finish_non_exhaustive()
     }
 }
@@ -129,6 +176,10 @@ impl TargetId {
     #[must_use]
     pub fn model(&self) -> &str {
         &self.model
+    }
+
+    pub(crate) const fn hashed(&self) -> u64 {
+        self.hash
     }
 }
 

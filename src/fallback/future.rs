@@ -224,11 +224,11 @@ where
                     drop(body);
                     run.then(|job| job.failure(attempt, head, drain))
                 }
-                StageProj::Waiting { changed } => {
-                    if changed.poll(cx).is_pending() {
+                StageProj::Waiting { called, place } => {
+                    if called.poll(cx).is_pending() {
                         ready!(run.poll_timer(cx));
                     }
-                    run.ready_next()
+                    run.look_again(place.take())
                 }
                 StageProj::Refused { refusal } => match refusal.take() {
                     Some(refusal) => own(refusal.into_response()),

@@ -19,12 +19,12 @@ use crate::{
     catalog::{Target, TargetId},
     clock::later,
     error::Refusal,
-    health::Attempt,
+    health::{Attempt, Place},
     memory::Held,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     request::{Endpoint, Segments},
     route::{Routed, mark_trail},
-    slot::{AttemptSlot, NoTarget, Session},
+    slot::{AttemptSlot, NoTarget, Patience, SecondTry, Session},
 };
 
 pub(super) struct Job<S, E> {
@@ -54,6 +54,22 @@ pub(super) struct Job<S, E> {
     limit: Option<Instant>,
 }
 
+impl<S, E> Drop for Job<S, E> {
+    /// The session may outlive the request in what the inner service keeps of it; the place in the line must not.
+    fn drop(&mut self) {
+        let place = self.session.lock().place.take();
+        drop(place);
+    }
+}
+
+/// What a request does that found no target.
+pub(super) enum Wait {
+    Until(Instant),
+    /// It is sent, whatever is guessed of the targets.
+    Over,
+    Refuse,
+}
+
 /// What comes after a failure.
 pub(super) enum After<E> {
     /// Another attempt.
@@ -74,6 +90,10 @@ impl<S: Clone, E> Job<S, E> {
         service: S,
     ) -> Self {
         let deadline = later(Instant::now(), config.deadline);
+        let session = Arc::<Session>::default();
+        if !config.max_wait.is_zero() {
+            session.lock().patience = Patience::Waits;
+        }
         Self {
             config,
             endpoint,
@@ -81,7 +101,7 @@ impl<S: Clone, E> Job<S, E> {
             parts,
             bytes,
             _held: held,
-            session: Arc::default(),
+            session,
             trail: Vec::new(),
             deadline,
             wait_until: None,
@@ -110,23 +130,35 @@ impl<S: Clone, E> Job<S, E> {
 
     /// The end of the wait for a head, as long as it is not known whether the answer is to be streamed.
     pub(super) fn first_deadline(&self, began: Instant) -> Instant {
-        self.within(began, self.stream_timeout().min(self.config.answer_timeout))
+        let head = later(began, self.stream_timeout()).min(self.deadline);
+        head.min(self.answer_deadline(began))
     }
 
     /// The end of the wait for a head: for one that is not streamed the head may come with the whole answer.
     pub(super) fn head_deadline(&self, began: Instant) -> Instant {
-        let limit = if self.session.lock().streams().unwrap_or(false) {
-            self.stream_timeout()
+        if self.session.lock().streams().unwrap_or(false) {
+            self.within(began, self.stream_timeout())
         } else {
-            self.config.answer_timeout
-        };
-        self.within(began, limit)
+            self.answer_deadline(began)
+        }
     }
 
     /// How long the head of a stream may take: who waits for it waits for the first token, too.
     fn stream_timeout(&self) -> Duration {
         let config = &self.config;
         config.header_timeout.min(config.first_token_timeout)
+    }
+
+    /// The end of the wait for an answer that is not streamed. While other targets are untried, one that hangs may
+    /// use up half of what is left of the deadline, so that another can still answer; but never less than the head of a
+    /// stream may take, for in less time no other would answer either.
+    pub(super) fn answer_deadline(&self, began: Instant) -> Instant {
+        let end = self.within(began, self.config.answer_timeout);
+        let left = self.deadline.saturating_duration_since(began);
+        match self.session.lock().had_choice && self.trail.len() + 1 < self.config.max_attempts {
+            true => end.min(began + (left / 2).max(self.config.header_timeout)),
+            false => end,
+        }
     }
 
     pub(super) fn within(&self, began: Instant, limit: Duration) -> Instant {
@@ -257,7 +289,6 @@ impl<S: Clone, E> Job<S, E> {
                 "The credential was refused.",
             )));
         }
-        self.remember(&target, outcome);
         let map = attempt.map().clone();
         // Before the next pick, so that it sees this.
         if outcome.kind == OutcomeKind::TooSlow && attempt.was_in_line() {
@@ -266,6 +297,7 @@ impl<S: Clone, E> Job<S, E> {
         } else {
             attempt.fail(outcome);
         }
+        self.remember(&target, outcome, map.second_try(&target));
         let end = map.end_of_limit(&target);
         self.limit = [self.limit, end].into_iter().flatten().min();
         self.last = Some(LastError {
@@ -290,15 +322,24 @@ impl<S: Clone, E> Job<S, E> {
         }
     }
 
-    /// What the next pick has to know.
-    fn remember(&mut self, target: &Target, outcome: &Outcome) {
+    /// What the next pick has to know. `after_guess`: when a target that is not in a stated cooldown may be tried again.
+    fn remember(&mut self, target: &Target, outcome: &Outcome, after_guess: Option<Instant>) {
+        use OutcomeKind as Kind;
         let stated = match outcome.recovery {
             Recovery::After(wait) => !wait.is_zero(),
             Recovery::DayEnd => true,
-            Recovery::Unstated => outcome.kind == OutcomeKind::OutOfQuota,
+            Recovery::Unstated => outcome.kind == Kind::OutOfQuota,
+        };
+        let second_try = match (outcome.kind, after_guess) {
+            _ if stated => SecondTry::AtReset,
+            // One that was too slow would take as long again.
+            (Kind::RateLimited | Kind::Unavailable | Kind::Unreachable, Some(at)) => {
+                SecondTry::At(at)
+            }
+            _ => SecondTry::Never,
         };
         let mut memory = self.session.lock();
-        memory.tried(target.id(), stated);
+        memory.tried(target.id(), second_try);
         match (outcome.kind, outcome.lack) {
             // An empty answer may be an accident; who is the only one is asked once more.
             (OutcomeKind::Empty, _) if memory.tried.len() == 1 => memory.allow_again(|_| true),
@@ -317,28 +358,41 @@ impl<S: Clone, E> Job<S, E> {
         }
     }
 
-    /// Nobody is free. Says until when to wait for somebody, if that makes sense.
-    pub(super) fn wait(&mut self, no_target: &NoTarget) -> Option<Instant> {
-        if self.config.max_wait.is_zero() || self.refused.is_some() {
-            return None;
+    /// No target is free. Says whether, and until when, to wait for one.
+    pub(super) fn wait(&mut self, no_target: &NoTarget) -> Wait {
+        if self.refused.is_some() {
+            return Wait::Refuse;
         }
         let now = Instant::now();
-        let wait_until = *self
-            .wait_until
-            .get_or_insert_with(|| later(now, self.config.max_wait));
-        let limit = wait_until.min(self.deadline);
-        let until = no_target
-            .worth_waiting
-            .filter(|&until| until <= limit)
-            .or_else(|| no_target.probing.then_some(limit))?;
-        (limit > now).then(|| {
-            self.session.lock().waited();
-            until
-        })
+        let mut memory = self.session.lock();
+        if memory.patience == Patience::Waits {
+            let wait_until = *self
+                .wait_until
+                .get_or_insert_with(|| later(now, self.config.max_wait));
+            let limit = wait_until.min(self.deadline);
+            let end = no_target.worth_waiting.filter(|&end| end <= limit);
+            let end = end.or_else(|| no_target.probing.then_some(limit));
+            if let Some(end) = end.filter(|_| limit > now) {
+                return Wait::Until(end);
+            }
+        }
+        // All that is left to wait for is further away, and a guess at that.
+        if no_target.by_guess && memory.patience != Patience::Over {
+            memory.patience = Patience::Over;
+            return Wait::Over;
+        }
+        Wait::Refuse
     }
 
-    pub(super) fn nobody(&mut self, no_target: NoTarget) -> After<E> {
-        self.end(OutOf::Targets(no_target.refusal))
+    /// The request has waited, and looks again from its place in the line.
+    pub(super) fn waited(&self, place: Option<Place>) {
+        let mut memory = self.session.lock();
+        memory.waited(Instant::now());
+        memory.place = place;
+    }
+
+    pub(super) fn nobody(&mut self, refusal: Refusal) -> After<E> {
+        self.end(OutOf::Targets(refusal))
     }
 
     /// The router itself refuses, or nobody routes: what it says goes back, unless an upstream has said more.

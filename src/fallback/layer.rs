@@ -67,7 +67,9 @@ impl FallbackLayer {
         self.with(|config| config.idle_timeout = limit)
     }
 
-    /// How long a request may wait for a target to recover when no other is left. Default: not at all.
+    /// How long a request may wait for a target to recover when no other is left. After that it is sent to one that
+    /// only a guess holds back, or refused. Zero: it does not wait, and is sent to a target that is cooling by a guess
+    /// as soon as no other request probes it. Default: 10 s.
     #[must_use]
     pub fn max_wait(self, limit: Duration) -> Self {
         self.with(|config| config.max_wait = limit)

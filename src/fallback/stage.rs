@@ -14,8 +14,13 @@ use super::{
     peek::{Drain, Peek},
 };
 use crate::{
-    body::Body, error::Refusal, health::Attempt, intake::Collect, readied::Readied,
-    request::Endpoint, slot::AttemptSlot,
+    body::Body,
+    error::Refusal,
+    health::{Attempt, Place},
+    intake::Collect,
+    readied::Readied,
+    request::Endpoint,
+    slot::AttemptSlot,
 };
 
 pin_project! {
@@ -33,8 +38,8 @@ pin_project! {
         Peeking { peeking: Option<Read<R>>, peek: Option<Peek> },
         // What a failure says of itself is read.
         Draining { draining: Option<Read<R>>, drain: Drain },
-        // Nobody is free, and the caller may wait.
-        Waiting { #[pin] changed: OwnedNotified },
+        // No target is free, and the request may wait.
+        Waiting { #[pin] called: OwnedNotified, place: Option<Place> },
         // An answer of our own.
         Refused { refusal: Option<Refusal> },
         Done,

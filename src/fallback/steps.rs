@@ -16,14 +16,14 @@ use tower_service::Service;
 use super::{
     body::ResponseBody,
     frames::Frames,
-    job::{After, Job},
+    job::{After, Job, Wait},
     peek::{DRAIN_TIME, Drain, Kind, Peek, Peeked},
     relabel::relabel,
     stage::{Next, OwnSlot, Read, Stage, own},
     watch::Watch,
 };
 use crate::{
-    answer::normal, body::Body, capability::Capability, headers::NORMALISED, limits,
+    answer::normal, body::Body, capability::Capability, headers::NORMALISED, health::Place, limits,
     outcome::OutcomeKind, readied::Readied, request::Endpoint, slot::AttemptSlot,
 };
 
@@ -87,6 +87,14 @@ where
         })
     }
 
+    /// A wait is over.
+    pub(super) fn look_again<B>(&mut self, place: Option<Place>) -> Next<S, B, R> {
+        if let Some(job) = self.job {
+            job.waited(place);
+        }
+        self.ready_next()
+    }
+
     /// Lets the job decide what comes after a failure.
     pub(super) fn then<B>(
         &mut self,
@@ -112,14 +120,16 @@ where
             return Next::Stage(Stage::Done);
         };
         if let Some(no_target) = slot.take_no_target() {
-            return match job.wait(&no_target) {
-                Some(until) => {
-                    self.set_timer(until);
+            return match (job.wait(&no_target), no_target.place) {
+                (Wait::Until(end), Some(place)) => {
+                    self.set_timer(end);
                     Next::Stage(Stage::Waiting {
-                        changed: no_target.changed,
+                        called: place.called(),
+                        place: Some(place),
                     })
                 }
-                None => self.then(|job| job.nobody(no_target)),
+                (Wait::Over, _) => self.ready_next(),
+                _ => self.then(|job| job.nobody(no_target.refusal)),
             };
         }
         let Some(attempt) = slot.take_attempt() else {
@@ -144,6 +154,7 @@ where
                 drain: Drain::default(),
             });
         }
+        response.attempt.responded();
         if let Some(reset) =
             limits::exhausted(&response.head.headers, response.attempt.map().wall())
         {
@@ -155,10 +166,7 @@ where
                 Peek::events(limit),
                 job.within(began, job.config.first_token_timeout),
             ),
-            Kind::Answer => (
-                Peek::answer(limit),
-                job.within(began, job.config.answer_timeout),
-            ),
+            Kind::Answer => (Peek::answer(limit), job.answer_deadline(began)),
             Kind::Opaque => return self.commit(response, Peek::answer(limit), Peeked::Begun),
         };
         self.set_timer(end);

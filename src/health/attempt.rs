@@ -21,8 +21,8 @@ use crate::{
 ///
 /// Made by a [`HealthMap`], and finished exactly once: by [`succeed`](Self::succeed), by
 /// [`fail`](Self::fail), or by being dropped, which counts as *abandoned* and says nothing about the target.
-/// It holds the probe lease of a target in probation, and gives it back at [`commit`](Self::commit), at the
-/// end, or when dropped.
+/// It holds a probe lease of a target in probation, and gives it back when it has
+/// [`responded`](Self::responded), at [`commit`](Self::commit), at the end, or when dropped.
 #[must_use = "an attempt that is dropped counts as abandoned"]
 pub struct Attempt {
     pub(super) map: HealthMap,
@@ -68,7 +68,13 @@ impl Attempt {
         in_line.is_some_and(|in_line| in_line.load(Ordering::Relaxed))
     }
 
-    /// An answer has begun: ends the target's probation. How soon it came is recorded once the answer is whole: a
+    /// The head of a success has come: gives the probe lease back, so that the next probe may go. Whether it holds an
+    /// answer is not known yet.
+    pub fn responded(&self) {
+        self.map.responded(self);
+    }
+
+    /// An answer has begun: ends a guessed cooldown of the target, and lets more probes go. How soon it came is recorded once the answer is whole: a
     /// failure must never make a target look fast.
     ///
     /// Further calls do nothing.

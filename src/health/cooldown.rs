@@ -2,7 +2,8 @@
 //!
 //! Two things can hold one back. A *stated* cooldown is a fact: the upstream named its end, or a fixed rule
 //! sets it; it simply ends. A *guessed* one is our assumption: it is short at first, doubles while failures
-//! go on, and ends in *probation*, where one probe at a time finds out whether things are well again.
+//! go on, and ends in *probation*: one probe at a time finds out whether the target answers again, and each answer
+//! doubles the number of probes allowed at a time, until the target has shown that it takes traffic.
 //!
 //! Nothing in this file reads a clock or draws a random number: both are arguments.
 
@@ -20,9 +21,11 @@ pub(crate) const LONGEST_GUESS: Duration = Duration::from_secs(120);
 pub(crate) const LONGEST_STATED: Duration = crate::limits::MAX;
 /// A probe that has not come to anything by then no longer keeps others from probing.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
-/// After this long in probation, one that nobody had to try is ranked like a healthy one again (still one
+/// After this long in probation a target that was not tried is ranked like a healthy one again (still one
 /// probe at a time): else, in a large pool, what failed once would never be tried again.
 pub(crate) const RESTED: Duration = LONGEST_GUESS;
+/// Probation is over once this many probes at a time would be allowed.
+pub(crate) const FULL_WIDTH: u32 = 16;
 
 /// The order of events: each attempt's begin has its number, each guess remembers the last begin before it.
 pub(crate) type Sequence = u64;
@@ -35,11 +38,11 @@ pub(crate) enum Phase {
     Stated(Instant, OutcomeKind),
     /// Better not tried before this instant.
     Guessed(Instant, OutcomeKind),
-    /// A guess has ended; one probe may go. `rested`: it has been so for long.
+    /// A guess has ended; a probe may go. `rested`: a probe has been answered since, or the guess ended long ago.
     Probation {
         rested: bool,
     },
-    /// A probe is under way, and until this instant nobody else should go.
+    /// As many probes as are allowed are under way; the first lease expires at this instant.
     Probing(Instant),
 }
 
@@ -50,7 +53,8 @@ pub(crate) struct Cooldown {
     /// Of the facts that no new row of a listing can lift, the one that ends last: it holds where the other is lifted.
     lasting: Option<(Instant, OutcomeKind)>,
     guess: Option<Guess>,
-    lease: Option<(Sequence, Instant)>,
+    /// The probes under way, and when each lease expires. As many as are allowed at a time, at most.
+    leases: Vec<(Sequence, Instant)>,
     /// How often in a row a fixed rule that doubles has been applied, and its last begin.
     repeats: Option<(u32, Sequence)>,
 }
@@ -64,6 +68,8 @@ struct Guess {
     level: u32,
     /// Attempts that began up to here belong to the burst that led to this guess.
     burst: Sequence,
+    /// How many probes may be under way at a time once the guess has ended.
+    width: u32,
 }
 
 impl Cooldown {
@@ -74,15 +80,30 @@ impl Cooldown {
         let Some(guess) = self.guess else {
             return Phase::Healthy;
         };
-        if let Some((_, until)) = self.lease.filter(|&(_, until)| until > now) {
-            return Phase::Probing(until);
+        if self.room(now) == 0 {
+            let ends = self.leases.iter().map(|&(_, until)| until);
+            return Phase::Probing(ends.filter(|&until| until > now).min().unwrap_or(now));
         }
         if guess.until > now {
             return Phase::Guessed(guess.until, guess.kind);
         }
+        let rested = now.saturating_duration_since(guess.until) >= RESTED;
         Phase::Probation {
-            rested: now.saturating_duration_since(guess.until) >= RESTED,
+            rested: rested || guess.width > 1,
         }
+    }
+
+    /// How many more probes may go now; 0 as well where no probe is needed.
+    pub(crate) fn room(&self, now: Instant) -> u32 {
+        let Some(guess) = self.guess else { return 0 };
+        let allowed = if guess.until > now { 1 } else { guess.width };
+        let under_way = self.leases.iter().filter(|&&(_, until)| until > now);
+        allowed.saturating_sub(u32::try_from(under_way.count()).unwrap_or(u32::MAX))
+    }
+
+    /// Whether no answer has come since the last guess: then a single failure is evidence enough for a longer one.
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.guess.is_some_and(|guess| guess.width == 1)
     }
 
     /// Until when, why, and whether it is stated, if it is cooling.
@@ -140,8 +161,9 @@ impl Cooldown {
     ) {
         let level = match self.guess {
             Some(guess) if began <= guess.burst => return,
-            Some(guess) => guess.level.saturating_add(1),
-            None => 0,
+            Some(guess) if guess.width == 1 => guess.level.saturating_add(1),
+            // It has answered since.
+            Some(_) | None => 0,
         };
         let full = FIRST_GUESS
             .saturating_mul(1_u32.checked_shl(level).unwrap_or(u32::MAX))
@@ -154,36 +176,36 @@ impl Cooldown {
             kind,
             level,
             burst: last,
+            width: 1,
         });
     }
 
-    /// A success of an attempt that began at `began` ends a guess made before that, and its probation.
-    pub(crate) fn success(&mut self, began: Sequence) {
-        if self.guess.is_some_and(|guess| began > guess.burst) {
-            self.guess = None;
-            self.lease = None;
+    /// A success of an attempt that began at `began` ends a guess made before that, and doubles the number of probes
+    /// allowed at a time; enough of them end the probation.
+    pub(crate) fn success(&mut self, began: Sequence, now: Instant) {
+        if let Some(guess) = self.guess.as_mut().filter(|guess| began > guess.burst) {
+            guess.until = guess.until.min(now);
+            guess.width *= 2;
+            if guess.width >= FULL_WIDTH {
+                self.guess = None;
+                self.leases.clear();
+            }
         }
         if self.repeats.is_some_and(|(_, burst)| began > burst) {
             self.repeats = None;
         }
     }
 
-    /// Whether one must hold the lease to try now.
-    pub(crate) fn needs_lease(&self, now: Instant) -> bool {
-        !matches!(self.phase(now), Phase::Healthy)
-    }
-
     pub(crate) fn take_lease(&mut self, holder: Sequence, now: Instant) {
-        self.lease = Some((holder, now + LEASE));
+        self.leases.retain(|&(_, until)| until > now);
+        self.leases.push((holder, now + LEASE));
     }
 
-    /// Gives the lease back, if it is still this holder's. Says whether it was.
+    /// Gives this holder's lease back. Says whether there was one.
     pub(crate) fn free_lease(&mut self, holder: Sequence) -> bool {
-        let held = self.lease.is_some_and(|(by, _)| by == holder);
-        if held {
-            self.lease = None;
-        }
-        held
+        let before = self.leases.len();
+        self.leases.retain(|&(by, _)| by != holder);
+        self.leases.len() < before
     }
 
     /// Lifts a guess of this kind, as if it had never been made, if `is_recent` of when it was.
@@ -193,6 +215,7 @@ impl Cooldown {
             .is_some_and(|guess| guess.kind == kind && is_recent(guess.made))
         {
             self.guess = None;
+            self.leases.clear();
         }
     }
 
@@ -233,7 +256,7 @@ mod tests {
         c.state(secs(60), KIND, now);
         c.state(secs(10), KIND, now);
         c.guess(KIND, 1, 1, now, 0.0);
-        c.success(2);
+        (2..=5).for_each(|began| c.success(began, now));
         assert_eq!(c.phase(now + secs(59)), Phase::Stated(now + secs(60), KIND));
         assert_eq!(c.phase(now + secs(60)), Phase::Healthy);
     }
@@ -301,10 +324,45 @@ mod tests {
     async fn a_success_begun_before_a_guess_does_not_end_it() {
         let (now, mut c) = (Instant::now(), Cooldown::default());
         c.guess(KIND, 5, 9, now, 0.5);
-        c.success(9);
+        c.success(9, now);
         assert!(matches!(c.phase(now), Phase::Guessed(..)));
-        c.success(10);
+        c.success(10, now);
+        assert_eq!(c.phase(now), Phase::Probation { rested: true });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_answer_doubles_the_probes_until_probation_is_over() {
+        let (now, mut c) = (Instant::now(), Cooldown::default());
+        c.guess(KIND, 1, 1, now, 0.0);
+        let mut holder = 1;
+        for width in [1, 2, 4, 8] {
+            let over = now + secs(1);
+            assert_eq!(c.room(over), width);
+            for _ in 0..width {
+                assert!(matches!(c.phase(over), Phase::Probation { .. }));
+                holder += 1;
+                c.take_lease(holder, over);
+            }
+            assert!(matches!(c.phase(over), Phase::Probing(_)));
+            (holder + 1 - width as u64..=holder).for_each(|holder| assert!(c.free_lease(holder)));
+            c.success(holder, over);
+        }
         assert_eq!(c.phase(now), Phase::Healthy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_after_an_answer_starts_with_a_short_guess_again() {
+        let (mut now, mut c) = (Instant::now(), Cooldown::default());
+        for began in 1..=6 {
+            c.guess(KIND, began, began, now, 0.999_999);
+            now += secs(120);
+        }
+        c.success(7, now);
+        c.guess(KIND, 8, 8, now, 0.999_999);
+        let Phase::Guessed(until, _) = c.phase(now) else {
+            panic!("not cooling")
+        };
+        assert!(until - now <= FIRST_GUESS);
     }
 
     #[tokio::test(start_paused = true)]
@@ -336,7 +394,7 @@ mod tests {
         assert_eq!(length(&c), secs(3600));
         c.state_doubling(secs(3600), KIND, 5, 5, now);
         assert_eq!(length(&c), secs(7200));
-        c.success(6);
+        c.success(6, now);
         let mut fresh = Cooldown { stated: None, ..c };
         fresh.state_doubling(secs(3600), KIND, 7, 7, now);
         assert_eq!(length(&fresh), secs(3600));

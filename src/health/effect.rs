@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    cooldown::{Cooldown, Sequence},
+    cooldown::{Cooldown, Phase, Sequence},
     state::{State, TargetEntry},
+    waiting::Interest,
 };
 use crate::{
     catalog::{Target, TargetId},
@@ -17,7 +18,8 @@ use crate::{
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A refused credential is tried again after this long, then after twice as long, and so on.
 const UNAUTHORISED: Duration = Duration::from_secs(3600);
-/// This many soft failures in a row cool a target.
+/// This many soft failures in a row cool a target; of a target that is doing well, also this many failures of other kinds
+/// that may be accidents.
 const SOFT_LIMIT: u32 = 3;
 /// So many targets of one provider out of reach, within so long, mean that the provider is.
 const UNREACHABLE_TARGETS: usize = 3;
@@ -33,15 +35,23 @@ pub(super) struct Event<'a> {
 }
 
 impl State {
-    /// A target has begun to answer: what was guessed before the attempt began is over.
-    pub(super) fn answered(&mut self, event: &Event<'_>) {
+    /// A target has begun to answer: what was guessed before the attempt began is over. Says whether there was a guess.
+    pub(super) fn answered(&mut self, event: &Event<'_>) -> bool {
+        let Event { began, now, .. } = *event;
+        let mut was_guessed = false;
+        let mut answered = |cooldown: &mut Cooldown| {
+            was_guessed |= cooldown.phase(now) != Phase::Healthy;
+            cooldown.success(began, now);
+        };
         if let Some(provider) = self.providers.get_mut(event.target.provider().name()) {
-            provider.cooldown.success(event.began);
+            answered(&mut provider.cooldown);
             provider.unreachable.clear();
         }
         if let Some(entry) = self.targets.get_mut(event.target.id()) {
-            entry.cooldown.success(event.began);
+            answered(&mut entry.cooldown);
+            entry.answering += 1;
         }
+        was_guessed
     }
 
     /// A target failed.
@@ -63,12 +73,20 @@ impl State {
             Kind::Succeeded | Kind::Abandoned | Kind::Refused => {}
             Kind::Unfit => self.learn(outcome.lack, event),
             Kind::RateLimited | Kind::Unavailable | Kind::TooSlow => {
-                self.hard_failure(event);
                 match self.stated(outcome.recovery, event) {
-                    Some(wait) => self.cooldown(outcome.scope, event, |c, _| {
-                        c.state(wait, outcome.kind, event.now)
-                    }),
-                    None => self.guess(outcome.scope, outcome.kind, event),
+                    Some(wait) => {
+                        self.hard_failure(event);
+                        self.cooldown(outcome.scope, event, |c, _| {
+                            c.state(wait, outcome.kind, event.now)
+                        });
+                    }
+                    None if outcome.kind == Kind::RateLimited
+                        || outcome.scope == Scope::Provider =>
+                    {
+                        self.hard_failure(event);
+                        self.guess(outcome.scope, outcome.kind, event);
+                    }
+                    None => self.accident(outcome.kind, event),
                 }
             }
             Kind::OutOfQuota => {
@@ -94,11 +112,8 @@ impl State {
                     c.state(wait, outcome.kind, event.now)
                 });
             }
-            Kind::Unreachable => {
-                self.hard_failure(event);
-                self.unreachable(event);
-            }
-            Kind::Empty | Kind::Interrupted => self.soft_failure(outcome.kind, event),
+            Kind::Unreachable => self.unreachable(event),
+            Kind::Empty | Kind::Interrupted => self.soft_failure(outcome.kind, SOFT_LIMIT, event),
         }
     }
 
@@ -134,11 +149,19 @@ impl State {
         self.entry(event.target.id()).record.failure();
     }
 
-    fn soft_failure(&mut self, kind: OutcomeKind, event: &Event<'_>) {
+    /// One failure does not close a target that is doing well: among many callers each would close it for all.
+    fn accident(&mut self, kind: OutcomeKind, event: &Event<'_>) {
+        let is_doing_well = self.entry(event.target.id()).is_doing_well(event.now);
+        let limit = if is_doing_well { SOFT_LIMIT } else { 1 };
+        self.soft_failure(kind, limit, event);
+    }
+
+    /// Cools the target by a guess if it is the last of so many failures in a row.
+    fn soft_failure(&mut self, kind: OutcomeKind, limit: u32, event: &Event<'_>) {
         let entry = self.entry(event.target.id());
         entry.record.failure();
         entry.soft += 1;
-        if entry.soft >= SOFT_LIMIT {
+        if entry.soft >= limit {
             entry.soft = 0;
             self.guess(Scope::Target, kind, event);
         }
@@ -204,6 +227,8 @@ impl State {
         let all = present.clone().count() > 1
             && present.all(|(_, p)| p.unreachable.iter().any(|&(_, at)| recent(at)));
         if all {
+            self.line.open(Interest::ALL);
+            self.hard_failure(event);
             self.targets
                 .values_mut()
                 .for_each(|entry| entry.cooldown.forgive(KIND, recent));
@@ -211,7 +236,7 @@ impl State {
                 .values_mut()
                 .for_each(|entry| entry.cooldown.forgive(KIND, recent));
         } else {
-            self.guess(Scope::Target, KIND, event);
+            self.accident(KIND, event);
             if many {
                 self.guess(Scope::Provider, KIND, event);
             }

@@ -7,18 +7,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{
-    sync::{Notify, futures::OwnedNotified},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use super::{
     attempt::Attempt,
-    cooldown::{Cooldown, Phase},
+    cooldown::{Cooldown, FIRST_GUESS, Phase},
     effect::Event,
     snapshot::HealthSnapshot,
     state::{ProviderEntry, Standing, State, TargetEntry},
     tally::End,
+    waiting::{Interest, Line, Place},
 };
 use crate::{
     catalog::{Snapshot, Target, TargetId},
@@ -52,8 +50,6 @@ pub struct HealthMap(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    /// Told whenever something that was held back may be free again.
-    changed: Arc<Notify>,
     rng: Rng,
 }
 
@@ -73,7 +69,6 @@ impl HealthMap {
     fn with_rng(rng: Rng) -> Self {
         Self(Arc::new(Shared {
             state: Mutex::new(State::new()),
-            changed: Arc::new(Notify::new()),
             rng,
         }))
     }
@@ -84,17 +79,25 @@ impl HealthMap {
     /// that is cooling by a guess, or in probation, gives its probe lease to this attempt.
     #[must_use = "an attempt that is dropped counts as abandoned"]
     pub fn begin(&self, target: &Target) -> Option<Attempt> {
+        self.begin_beside(target, false)
+    }
+
+    /// The same; `probes`: also beside other probes, and then without a lease.
+    pub(crate) fn begin_beside(&self, target: &Target, probes: bool) -> Option<Attempt> {
         let now = Instant::now();
         let mut state = self.lock(now);
         state.register(target);
         let standing = state.standing(target, now);
-        if standing.quarantined || matches!(standing.phase, Phase::Stated(..) | Phase::Probing(_)) {
-            return None;
+        match standing.phase {
+            _ if standing.quarantined => return None,
+            Phase::Stated(..) => return None,
+            Phase::Probing(_) if !probes => return None,
+            _ => {}
         }
         state.sequence += 1;
         let sequence = state.sequence;
         let lease = |cooldown: &mut Cooldown| {
-            if cooldown.needs_lease(now) {
+            if cooldown.room(now) > 0 {
                 cooldown.take_lease(sequence, now);
             }
         };
@@ -131,7 +134,7 @@ impl HealthMap {
             .get_mut(target)
             .map(TargetEntry::forget_all)
             .is_some();
-        self.0.changed.notify_waiters();
+        self.with_line(|line| line.open(Interest::of(target)));
         known
     }
 
@@ -143,7 +146,7 @@ impl HealthMap {
             .get_mut(name)
             .map(std::mem::take)
             .is_some();
-        self.0.changed.notify_waiters();
+        self.with_line(|line| line.open(Interest::ALL));
         known
     }
 
@@ -155,16 +158,61 @@ impl HealthMap {
             .providers
             .values_mut()
             .for_each(|provider| *provider = ProviderEntry::default());
-        drop(state);
-        self.0.changed.notify_waiters();
+        state.line.open(Interest::ALL);
     }
 
-    /// How every target of a snapshot stands, read under one lock.
-    pub(crate) fn standings(&self, snapshot: &Snapshot) -> Vec<Standing> {
+    /// How every target of a snapshot stands, and how often something has been freed so far, read under one lock.
+    pub(crate) fn standings(&self, snapshot: &Snapshot) -> (Vec<Standing>, u64) {
         let now = Instant::now();
         let mut state = self.lock(now);
         state.observe(snapshot);
-        state.standings(snapshot, now)
+        (state.standings(snapshot, now), state.line.freed)
+    }
+
+    /// Joins the line of those that wait for one of these targets, or comes back to the place in it. `None` if
+    /// something was freed since `freed` was read: then it makes sense to look again first.
+    pub(crate) fn wait_for<'a>(
+        &self,
+        wants: impl IntoIterator<Item = &'a TargetId>,
+        place: &mut Option<Place>,
+        freed: u64,
+    ) -> Option<()> {
+        let wants = wants.into_iter().collect();
+        let mut state = self.lock(Instant::now());
+        if state.line.freed != freed {
+            return None;
+        }
+        let (number, notify) = state
+            .line
+            .join(place.as_ref().map(|place| place.number), wants);
+        drop(state);
+        place.get_or_insert_with(|| Place {
+            map: self.clone(),
+            number,
+            notify,
+        });
+        Some(())
+    }
+
+    /// When it is this request's turn after an end that several may wait for.
+    pub(crate) fn turn(&self, place: &Place, end: Instant) -> Instant {
+        let (now, chance) = (Instant::now(), self.0.rng.unit());
+        self.lock(now).line.turn(place.number, end, now, chance)
+    }
+
+    pub(super) fn with_line(&self, change: impl FnOnce(&mut Line)) {
+        change(&mut self.lock(Instant::now()).line);
+    }
+
+    /// When a target that has just failed may be tried once more by the same request, if only a guess or nothing
+    /// holds it back: at the end of the guess, or after as long as a first one lasts.
+    pub(crate) fn second_try(&self, target: &Target) -> Option<Instant> {
+        let now = Instant::now();
+        match self.lock(now).standing(target, now).phase {
+            Phase::Stated(..) => None,
+            Phase::Guessed(until, _) => Some(until),
+            _ => Some(now + FIRST_GUESS.mul_f64(0.5 + 0.5 * self.0.rng.unit())),
+        }
     }
 
     /// The stated end of a limit that holds a target back.
@@ -174,12 +222,6 @@ impl HealthMap {
             Phase::Stated(until, kind) if kind.is_limit() => Some(until),
             _ => None,
         }
-    }
-
-    /// Resolves at the next change that may free a target. What changes from here on is not missed, even if
-    /// the future is polled later.
-    pub(crate) fn changed(&self) -> OwnedNotified {
-        Arc::clone(&self.0.changed).notified_owned()
     }
 
     /// The wall-clock time, in step with tokio's clock.
@@ -207,16 +249,21 @@ impl HealthMap {
         state.sweep(&listed, now);
     }
 
-    pub(super) fn committed(&self, attempt: &Attempt) {
+    pub(super) fn responded(&self, attempt: &Attempt) {
         let now = Instant::now();
         let mut state = self.lock(now);
-        // First: the success takes the lease along with the probation.
-        let freed = free(&mut state, attempt);
+        if state.free_leases(attempt) {
+            state.call_to(&attempt.target, now);
+        }
+    }
+
+    pub(super) fn committed(&self, attempt: &Attempt) {
+        let now = Instant::now();
         let event = self.event(attempt, now);
-        state.answered(&event);
-        drop(state);
-        if freed {
-            self.0.changed.notify_waiters();
+        let mut state = self.lock(now);
+        let freed = state.free_leases(attempt);
+        if state.answered(&event) || freed {
+            state.call_to(&attempt.target, now);
         }
     }
 
@@ -235,9 +282,13 @@ impl HealthMap {
 
     pub(super) fn ended(&self, attempt: &Attempt, end: End, outcome: Option<&Outcome>) {
         let now = Instant::now();
+        let event = self.event(attempt, now);
         let mut state = self.lock(now);
         if let Some(entry) = state.targets.get_mut(attempt.target.id()) {
             entry.tally.end(end);
+            if attempt.committed.is_some() {
+                entry.answering = entry.answering.saturating_sub(1);
+            }
             if end == End::Succeeded {
                 let since = |at: Instant| at.saturating_duration_since(attempt.began);
                 entry
@@ -248,13 +299,11 @@ impl HealthMap {
             }
         }
         if let Some(outcome) = outcome {
-            let event = self.event(attempt, now);
             state.failed(outcome, &event);
         }
-        let freed = free(&mut state, attempt);
-        drop(state);
-        if freed || outcome.is_some() {
-            self.0.changed.notify_waiters();
+        // What held no lease frees nothing.
+        if state.free_leases(attempt) {
+            state.call_to(&attempt.target, now);
         }
     }
 
@@ -275,20 +324,6 @@ impl HealthMap {
     }
 }
 
-/// Gives back the probe leases of an attempt.
-fn free(state: &mut State, attempt: &Attempt) -> bool {
-    let target = state
-        .targets
-        .get_mut(attempt.target.id())
-        .map(|entry| &mut entry.cooldown);
-    let freed = target.is_some_and(|cooldown| cooldown.free_lease(attempt.sequence));
-    let provider = state
-        .providers
-        .get_mut(attempt.target.provider().name())
-        .map(|entry| &mut entry.cooldown);
-    provider.is_some_and(|cooldown| cooldown.free_lease(attempt.sequence)) || freed
-}
-
 impl Default for HealthMap {
     fn default() -> Self {
         Self::new()
@@ -302,5 +337,53 @@ impl fmt::Debug for HealthMap {
             .field("targets", &state.targets.len())
             .field("providers", &state.providers.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::catalog::{FreeRule, Model, Provider};
+
+    fn targets() -> [Target; 2] {
+        let provider = Provider::new("p").free(FreeRule::All).build().unwrap();
+        ["a", "b"].map(|model| provider.target(Model::new(model)).unwrap())
+    }
+
+    fn join(health: &HealthMap, target: &Target) -> Place {
+        let freed = health.lock(Instant::now()).line.freed;
+        let mut place = None;
+        health.wait_for([target.id()], &mut place, freed).unwrap();
+        place.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_frees_nothing_wakes_no_request() {
+        let health = HealthMap::seeded(1);
+        let [a, b] = targets();
+        let (waits, also) = (join(&health, &a), join(&health, &a));
+        let is_called = |place: &Place| place.called().now_or_never().is_some();
+        // Neither of these holds a lease.
+        let first = health.begin(&a).unwrap();
+        let second = health.begin(&a).unwrap();
+        let probe = health.begin(&b).unwrap();
+        first.fail(&Outcome::of(OutcomeKind::Unavailable));
+        drop(second);
+        probe.fail(&Outcome::of(OutcomeKind::Unavailable));
+        assert!(!is_called(&waits) && !is_called(&also));
+        // A probe's end lets one look.
+        tokio::time::advance(Duration::from_secs(1)).await;
+        health.begin(&a).unwrap().responded();
+        assert!(is_called(&waits) && !is_called(&also));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_catalog_lets_those_who_wait_look() {
+        let health = HealthMap::seeded(1);
+        let waits = join(&health, &targets()[0]);
+        health.observe(&crate::Catalog::from_targets(targets()).snapshot());
+        assert!(waits.called().now_or_never().is_some());
     }
 }

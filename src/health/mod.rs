@@ -5,7 +5,7 @@
 //! the pick was read from, at the target it belongs to.
 //!
 //! Three files decide: `cooldown` when a target may be tried again, `tally` what is counted, and `effect`
-//! what an outcome does to both.
+//! what an outcome does to both. `waiting` is the line of requests for which no target is free.
 
 mod attempt;
 mod cooldown;
@@ -14,6 +14,7 @@ mod map;
 mod snapshot;
 mod state;
 mod tally;
+mod waiting;
 
 pub use attempt::Attempt;
 pub(crate) use cooldown::Phase;
@@ -21,3 +22,4 @@ pub use map::HealthMap;
 pub use snapshot::{Cooling, HealthSnapshot, ProviderHealth, TargetHealth, TargetState};
 pub(crate) use state::Standing;
 pub use tally::Tally;
+pub(crate) use waiting::Place;

@@ -10,8 +10,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
+    attempt::Attempt,
     cooldown::{Cooldown, Phase, Sequence},
     tally::{Record, Tally},
+    waiting::{Interest, Line},
 };
 use crate::{
     capability::{Capability, CapabilitySet},
@@ -25,6 +27,8 @@ pub(crate) const LEARNED: Duration = Duration::from_secs(3600);
 pub(super) const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// A success this recent makes a target proven.
 const PROVEN: Duration = Duration::from_secs(600);
+/// A share of successes that makes a single failure look like an accident.
+const GOOD_RECORD: f64 = 0.5;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -37,6 +41,7 @@ pub(super) struct State {
     pub(super) pool: Vec<Arc<str>>,
     pub(super) targets: HashMap<TargetId, TargetEntry, BuildHasherDefault<Hashed>>,
     pub(super) providers: HashMap<Arc<str>, ProviderEntry>,
+    pub(super) line: Line,
 }
 
 /// A [`TargetId`] brings its hash along: a pick looks up every target, and need not hash that once more.
@@ -73,6 +78,8 @@ pub(super) struct TargetEntry {
     pub(super) vanished: Option<Instant>,
     /// Soft failures since the last success.
     pub(super) soft: u32,
+    /// Attempts in flight that have begun to answer.
+    pub(super) answering: u64,
     pub(super) last_success: Option<Instant>,
     lacks: Vec<(Capability, Instant)>,
     window: Option<(u64, Instant)>,
@@ -110,6 +117,7 @@ impl State {
             pool: Vec::new(),
             targets: HashMap::default(),
             providers: HashMap::new(),
+            line: Line::default(),
         }
     }
 
@@ -140,6 +148,8 @@ impl State {
         for target in snapshot.targets() {
             self.register(target);
         }
+        // Some of them may be new.
+        self.line.open(Interest::ALL);
     }
 
     /// Forgets the targets that have not been listed for long, save those that cost money or are in use; those that
@@ -174,6 +184,38 @@ impl State {
         if entry.row != row || is_back {
             entry.row = row;
             entry.cooldown.row_changed();
+        }
+    }
+
+    /// Gives back the probe leases of an attempt. Says whether there was one.
+    pub(super) fn free_leases(&mut self, attempt: &Attempt) -> bool {
+        let sequence = attempt.sequence;
+        let target = self.targets.get_mut(attempt.target.id());
+        let target = target.is_some_and(|entry| entry.cooldown.free_lease(sequence));
+        let provider = self.providers.get_mut(attempt.target.provider().name());
+        provider.is_some_and(|entry| entry.cooldown.free_lease(sequence)) || target
+    }
+
+    /// Calls as many waiting requests as may go to this target now, or to its provider.
+    pub(super) fn call_to(&mut self, target: &Target, now: Instant) {
+        let own = self.targets.get(target.id()).map(|entry| &entry.cooldown);
+        let whole = self.providers.get(target.provider().name());
+        let whole = whole.map(|entry| &entry.cooldown);
+        let is_open = |cooldown: Option<&Cooldown>| {
+            cooldown.is_none_or(|cooldown| cooldown.phase(now) == Phase::Healthy)
+        };
+        let room = |cooldown: Option<&Cooldown>| cooldown.map_or(0, |cooldown| cooldown.room(now));
+        // A probe of the provider may go to any of its targets.
+        match (is_open(own), is_open(whole)) {
+            (true, true) => self.line.open(Interest::of(target.id())),
+            (false, true) => {
+                let places = room(own);
+                self.line.free(Interest::of(target.id()), places);
+            }
+            (_, false) => {
+                let places = room(whole);
+                self.line.free(Interest::ALL, places);
+            }
         }
     }
 
@@ -247,6 +289,16 @@ impl Standing {
 }
 
 impl TargetEntry {
+    /// Whether a single failure may be an accident: it is answering others, or has answered well lately.
+    pub(super) fn is_doing_well(&self, now: Instant) -> bool {
+        let has_good_record = || {
+            let is_recent = |at: Instant| now.saturating_duration_since(at) < PROVEN;
+            self.last_success.is_some_and(is_recent)
+                && self.record.success_rate() >= Some(GOOD_RECORD)
+        };
+        !self.cooldown.is_unproven() && (self.answering > 0 || has_good_record())
+    }
+
     pub(super) fn learn_lack(&mut self, lack: Capability, now: Instant) {
         self.lacks
             .retain(|&(known, until)| known != lack && until > now);
@@ -263,6 +315,7 @@ impl TargetEntry {
             record: self.record,
             row: self.row,
             vanished: self.vanished,
+            answering: self.answering,
             ..Self::default()
         };
     }

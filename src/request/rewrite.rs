@@ -722,7 +722,7 @@ mod tests {
             (true, None, None, "32768"),
             (true, Some(131_072), None, "32768"),
             (true, Some(131_072), Some(16_384), "16384"),
-            (true, Some(20_000), None, "20000"),
+            (true, Some(20_000), None, "17500"),
             // What the service does by itself with a prompt that leaves no room is for it to say.
             (true, Some(2_000), None, "4096"),
             (false, Some(2_000), None, "4096"),

@@ -84,15 +84,16 @@ impl<'a> Rules<'a> {
             Rule::Rename(new) => !is_guarded(name) && !is_guarded(new),
             _ => !is_guarded(name),
         };
-        // The estimate of the prompt can be a quarter too low.
+        // The estimate of the prompt can be a quarter too low, and a template adds to it.
         let prompt = needs.prompt_tokens.saturating_add(needs.prompt_tokens / 4);
+        let room = |window: u64| (window - window / 8).saturating_sub(prompt);
         Self {
             fields: fields(endpoint, to).iter().filter(may).copied().collect(),
             only: only(endpoint, to),
             known: (to.dialect.known).map(|own| [known_fields::of_openai(endpoint), own]),
             max_output: to.max_output,
             thinks: to.thinks,
-            room: to.window.map(|window| window.saturating_sub(prompt)),
+            room: to.window.map(room),
             given,
         }
     }

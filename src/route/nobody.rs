@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use http::StatusCode;
 use serde_json::json;
-use tokio::{sync::futures::OwnedNotified, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     capability::Capability,
-    catalog::Target,
+    catalog::{Snapshot, Target, TargetId},
     error::{Refusal, in_words},
-    health::{Phase, Standing},
+    health::{HealthMap, Phase, Place, Standing},
     outcome::OutcomeKind,
     request::{Endpoint, Needs},
     slot::{Memory, NoTarget},
@@ -29,17 +29,53 @@ pub(super) enum Nobody {
 pub(super) enum Out {
     Tried,
     Cooling(Instant, OutcomeKind),
+    Guessed(Instant),
     Probing(Instant),
     Quarantined,
     Avoided,
 }
 
-pub(super) fn empty_pool() -> Refusal {
-    Refusal::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "empty_pool",
-        "There is no free model in the pool. Check the configured providers and their keys.",
-    )
+impl Out {
+    /// Whether the request may be sent to this target once what holds it back is over.
+    pub(super) fn is_worth_waiting_for(self, id: &TargetId, memory: &Memory) -> bool {
+        match self {
+            Self::Cooling(..) => memory.may_wait_for(id),
+            Self::Guessed(_) | Self::Probing(_) => true,
+            Self::Tried => memory.second_try(id).is_some(),
+            Self::Quarantined | Self::Avoided => false,
+        }
+    }
+
+    /// When that is, at the latest.
+    fn ends(self, id: &TargetId, memory: &Memory) -> Option<Instant> {
+        match self {
+            Self::Cooling(until, _) | Self::Guessed(until) | Self::Probing(until) => Some(until),
+            Self::Tried => memory.second_try(id),
+            Self::Quarantined | Self::Avoided => None,
+        }
+    }
+}
+
+/// There is no model that could be picked at random.
+pub(super) fn empty_pool(pool: &Snapshot) -> Refusal {
+    let refusal = |message| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "empty_pool", message);
+    let awaited: Vec<_> = pool.awaited().collect();
+    if pool.is_empty() && !awaited.is_empty() {
+        let names = awaited.join(", ");
+        return refusal(format!(
+            "There is no free model in the pool yet: the listing of {names} could not be read. It is asked for again \
+             and again."
+        ))
+        .metadata("waiting_for", json!(awaited));
+    }
+    refusal(match pool.len() {
+        0 => "There is no free model in the pool. Check the configured providers and their keys."
+            .to_owned(),
+        models => format!(
+            "None of the {models} free models in the pool can be picked at random: they are there for requests that \
+             name one, or their listings could not be read for an hour, so that their prices may have changed."
+        ),
+    })
 }
 
 pub(super) fn not_in_pool(name: &str, endpoint: Endpoint) -> Refusal {
@@ -167,19 +203,20 @@ pub(super) fn not_now(
     held_back: &[(&Target, &Standing, Out)],
     targets: usize,
     memory: &Memory,
-    changed: OwnedNotified,
+    health: &HealthMap,
+    place: Option<Place>,
 ) -> NoTarget {
     let worth_waiting = held_back
         .iter()
-        .filter_map(|&(target, _, out)| match out {
-            Out::Cooling(until, _) if memory.may_wait_for(target.id()) => Some(until),
-            Out::Probing(until) => Some(until),
-            _ => None,
-        })
-        .min();
-    let probing = held_back
-        .iter()
-        .any(|(_, _, out)| matches!(out, Out::Probing(_)));
+        .filter(|(target, _, out)| out.is_worth_waiting_for(target.id(), memory))
+        .filter_map(|(target, _, out)| Some((out.ends(target.id(), memory)?, *out)))
+        .min_by_key(|&(end, _)| end);
+    let worth_waiting = worth_waiting.map(|(end, out)| match (&place, out) {
+        // The end of one lease, or of this request's own wait, is no end that others wait for.
+        (_, Out::Probing(_) | Out::Tried) | (None, _) => end,
+        (Some(place), _) => health.turn(place, end),
+    });
+    let is_out = |is: fn(&Out) -> bool| held_back.iter().any(|(_, _, out)| is(out));
     let mut recovery = Recoveries {
         now: Instant::now(),
         limit: None,
@@ -194,8 +231,9 @@ pub(super) fn not_now(
     NoTarget {
         refusal: refusal(targets, &by_reason, &recovery),
         worth_waiting,
-        probing,
-        changed,
+        probing: is_out(|out| matches!(out, Out::Probing(_))),
+        by_guess: is_out(|out| matches!(out, Out::Probing(_) | Out::Guessed(_))),
+        place,
     }
 }
 
@@ -218,6 +256,7 @@ impl Recoveries {
                 }
                 (kind.name(), Some(until))
             }
+            (Out::Guessed(until), _) => ("cooling", Some(until)),
             // The probe may end at any moment; its lease only ends at the latest.
             (Out::Probing(_), _) => ("probing", Some(self.now)),
             (Out::Quarantined, _) => ("quarantined", None),

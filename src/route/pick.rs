@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use tokio::time::Instant;
+
 use super::nobody::{
     Nobody, Out, empty_pool, incapable, not_in_pool, not_now, not_served, response_elsewhere,
     response_not_found,
@@ -15,7 +17,7 @@ use crate::{
     request::{Endpoint, Needs},
     rng::Rng,
     select::{Candidate, Chance, Select},
-    slot::Memory,
+    slot::{Memory, Patience},
 };
 
 /// What one pick goes by.
@@ -52,13 +54,13 @@ enum Tier {
 
 impl Pool<'_> {
     /// Picks a target and begins an attempt for it.
-    pub(super) fn pick(&self, wish: &Wish<'_>, memory: &Memory) -> Result<Attempt, Nobody> {
+    pub(super) fn pick(&self, wish: &Wish<'_>, memory: &mut Memory) -> Result<Attempt, Nobody> {
         let snapshot = self.catalog.snapshot();
         let capable =
             capable(&snapshot, wish).map_err(|refusal| Nobody::Refused(Box::new(refusal)))?;
+        let mut place = memory.place.take();
         loop {
-            let changed = self.health.changed();
-            let standings = self.health.standings(&snapshot);
+            let (standings, freed) = self.health.standings(&snapshot);
             let judged: Vec<_> = capable
                 .iter()
                 .map(|&(index, named)| {
@@ -78,7 +80,18 @@ impl Pool<'_> {
                 .collect();
             let best = best(&judged, memory);
             if best.is_empty() {
-                let no_target = not_now(&held_back(&judged), judged.len(), memory, changed);
+                let held_back = held_back(&judged);
+                if memory.patience == Patience::Waits {
+                    let wanted = held_back
+                        .iter()
+                        .filter(|(target, _, out)| out.is_worth_waiting_for(target.id(), memory));
+                    let wanted = wanted.map(|(target, ..)| target.id());
+                    let joined = self.health.wait_for(wanted, &mut place, freed);
+                    if joined.is_none() {
+                        continue;
+                    }
+                }
+                let no_target = not_now(&held_back, judged.len(), memory, self.health, place);
                 return Err(Nobody::NotNow(Box::new(no_target)));
             }
             let candidates: Vec<_> = best
@@ -94,8 +107,15 @@ impl Pool<'_> {
                 .select
                 .select(&candidates, &Chance(self.rng))
                 .min(candidates.len() - 1);
-            // Somebody else may have changed what was read; then what is true now is read again.
-            if let Some(attempt) = self.health.begin(candidates[picked].target) {
+            let target = candidates[picked].target;
+            let beside_probes = memory.patience == Patience::Over;
+            // Another request may have changed what was read; then what is true now is read again.
+            if let Some(attempt) = self.health.begin_beside(target, beside_probes) {
+                if let Some(place) = place {
+                    place.served(target);
+                }
+                let untried = |(.., verdict): &Judged<'_>| matches!(verdict, Ok((_, false)));
+                memory.had_choice = judged.iter().filter(|judged| untried(judged)).count() > 1;
                 return Ok(attempt);
             }
         }
@@ -147,15 +167,14 @@ fn pool<'a>(
         wish.provider
             .is_none_or(|provider| target.id().provider() == provider)
     };
+    let now = Instant::now();
     let mut pool: Vec<_> = snapshot
         .targets()
         .iter()
         .enumerate()
         .filter(|(_, target)| there(target))
         .map(|(index, target)| (index, target, is_named(target)))
-        .filter(|&(_, target, named)| {
-            named || target.model().is_random() && !target.model().is_guard()
-        })
+        .filter(|&(_, target, named)| target.is_open_to(named, now))
         .collect();
     // Few models are: their names are looked at last.
     let is_own = |target: &Target| !target.model().is_random() && is_named(target);
@@ -164,6 +183,9 @@ fn pool<'a>(
     if pinned {
         pool.retain(|&(_, _, named)| named);
     }
+    if snapshot.is_empty() && snapshot.awaited().len() > 0 {
+        return Err(empty_pool(snapshot));
+    }
     if pool.is_empty() {
         return Err(match (name.filter(|_| pinned), wish.provider) {
             (Some(name), Some(_)) if snapshot.targets().iter().any(is_named) => {
@@ -171,7 +193,7 @@ fn pool<'a>(
             }
             (Some(name), _) => not_in_pool(name, wish.needs.endpoint),
             (None, Some(_)) => response_not_found(),
-            (None, None) => empty_pool(),
+            (None, None) => empty_pool(snapshot),
         });
     }
     Ok(pool)
@@ -226,10 +248,8 @@ fn judge(
         return Err(Out::Quarantined);
     }
     let tried = memory.tried.iter().find(|tried| tried.id == *target.id());
-    match standing.phase {
-        Phase::Stated(until, kind) => return Err(Out::Cooling(until, kind)),
-        Phase::Probing(until) if tried.is_none() => return Err(Out::Probing(until)),
-        _ => {}
+    if let Phase::Stated(until, kind) = standing.phase {
+        return Err(Out::Cooling(until, kind));
     }
     if tried.is_some_and(|tried| !tried.again) {
         return Err(Out::Tried);
@@ -241,13 +261,20 @@ fn judge(
     {
         return Err(Out::Avoided);
     }
-    let tier = match standing.phase {
-        Phase::Probing(until) => return Err(Out::Probing(until)),
+    let phase = match (standing.phase, memory.patience) {
+        (Phase::Probing(until), Patience::None | Patience::Waits) => {
+            return Err(Out::Probing(until));
+        }
+        (Phase::Guessed(until, _), Patience::Waits) => return Err(Out::Guessed(until)),
+        (phase, _) => phase,
+    };
+    let tier = match phase {
         // A name is a wish to try that one first, and probation asks for somebody to try.
         Phase::Probation { .. } if named => Tier::Named,
-        Phase::Guessed(..) | Phase::Stated(..) | Phase::Probation { rested: false } => {
-            Tier::Cooling
-        }
+        Phase::Guessed(..)
+        | Phase::Stated(..)
+        | Phase::Probing(_)
+        | Phase::Probation { rested: false } => Tier::Cooling,
         Phase::Probation { rested: true } | Phase::Healthy => {
             if named {
                 Tier::Named

@@ -102,7 +102,7 @@ impl Router {
     ) -> Result<(Plan, Info), Refusal> {
         // It goes no further: whoever keeps a request's extensions must not keep its attempt in flight.
         let slot = parts.extensions.remove::<AttemptSlot>();
-        let alone = Session::default();
+        let alone = Session::of_no_fallback();
         let session = slot.as_ref().map_or(&alone, AttemptSlot::session);
         let envelope = scan(session, bytes, endpoint, &parts.headers)?;
         let mut attempt = self.pick(&envelope, &parts.headers, session, slot.as_ref())?;
@@ -209,17 +209,18 @@ impl Router {
                 wish.requested = Some(model.ok_or_else(no_embedding_model)?);
             }
         }
-        let memory = session.lock();
-        pool.pick(&wish, &memory).map_err(|nobody| match nobody {
-            Nobody::Refused(refusal) => *refusal,
-            Nobody::NotNow(no_target) => {
-                let refusal = no_target.refusal.clone();
-                if let Some(slot) = slot {
-                    slot.nobody(*no_target);
+        let mut memory = session.lock();
+        pool.pick(&wish, &mut memory)
+            .map_err(|nobody| match nobody {
+                Nobody::Refused(refusal) => *refusal,
+                Nobody::NotNow(no_target) => {
+                    let refusal = no_target.refusal.clone();
+                    if let Some(slot) = slot {
+                        slot.nobody(*no_target);
+                    }
+                    refusal
                 }
-                refusal
-            }
-        })
+            })
     }
 }
 

@@ -79,6 +79,11 @@ pub fn seeded(targets: impl IntoIterator<Item = Target>) -> (Stack, HealthMap) {
     (stack, health)
 }
 
+/// The same stack, in which no request waits: what one failure leaves behind can then be seen.
+pub fn without_waiting(stack: Stack) -> Stack {
+    stack.fallback(|fallback| fallback.max_wait(Duration::ZERO))
+}
+
 pub fn chat() -> Request<Full<Bytes>> {
     chat_with(json!({ "model": "free", "messages": [{ "role": "user", "content": "hi" }] }))
 }

@@ -5,21 +5,29 @@ mod table;
 
 pub use self::day::Day;
 use self::table::KNOWN;
-use super::{BaseUrl, FreeRule, ProviderBuilder};
+use super::{BaseUrl, FreeRule, Plan, ProviderBuilder};
 use crate::{dialect::Dialect, outcome::Scope, request::Endpoint};
 
 /// What is known of a provider by its name.
 ///
 /// ```
-/// use tower_free_models::KnownProvider;
+/// use tower_free_models::{FreeRule, KnownProvider};
+///
+/// // Services whose free tier is a plan, and of whose account the operator knows that it cannot be billed.
+/// let unbilled = ["groq", "google"];
 ///
 /// // The providers for which the environment holds a key.
-/// let providers = KnownProvider::all().iter().filter_map(|known| {
+/// let providers = KnownProvider::all().iter().filter(|known| !known.opt_in).filter_map(|known| {
 ///     let key = known.key_env.iter().find_map(|name| std::env::var(name).ok())?;
 ///     let builder = match known.account_env {
 ///         Some(name) => known.builder().account(&std::env::var(name).ok()?),
 ///         None => known.builder(),
 ///     };
+///     let builder = match unbilled.contains(&known.name) {
+///         true => builder.free(FreeRule::Plan),
+///         false => builder,
+///     };
+///     // One whose free tier is a plan is not built where this is not said.
 ///     builder.key(&key).build().ok()
 /// });
 /// # drop(providers);
@@ -53,7 +61,16 @@ pub struct KnownProvider {
     pub account_status: Option<&'static str>,
     /// What is free there. At its host no rule is accepted that would take more for free, unless the operator can know
     /// better: see [`ProviderBuilder::free`].
+    ///
+    /// [`FreeRule::Plan`] is not taken over from here: whoever builds the provider has to say it of the account.
     pub free: FreeRule,
+    /// What its free plan covers, where [`FreeRule::Plan`] is said.
+    pub plan: Plan,
+    /// Whether a new account is asked for a card, so that it may be billed.
+    pub asks_for_card: bool,
+    /// Whether it is meant to be used only if the operator names it: a key in the environment is not enough, because of
+    /// the service's terms.
+    pub opt_in: bool,
     /// The limits of its free plan, as far as they are known. They inform; what is enforced is what responses say.
     pub limits: &'static [Limit],
     /// When its day ends.
@@ -155,7 +172,8 @@ impl KnownProvider {
         KNOWN
     }
 
-    /// A builder that is filled in but for the key.
+    /// A builder that is filled in but for the key, and for the word of whoever builds it where
+    /// [`free`](Self::free) is [`FreeRule::Plan`]: see [`ProviderBuilder::free`].
     pub fn builder(&self) -> ProviderBuilder {
         ProviderBuilder::known(self)
     }
@@ -199,7 +217,7 @@ mod tests {
                 Some(_) => known.builder().account("0123"),
                 None => known.builder(),
             };
-            let provider = builder.build().expect(known.name);
+            let provider = builder.free(known.free).build().expect(known.name);
             assert_eq!(provider.name(), known.name);
             assert_eq!(provider.free_rule(), known.free);
             assert_eq!(provider.day(), known.day);
@@ -243,7 +261,7 @@ mod tests {
                 known.account_env.is_some(),
                 known.base_url.contains("{account_id}")
             );
-            let is_free = |id: &&str| known.free.admits(id, Prices::Unstated);
+            let is_free = |id: &&str| known.free.admits(known.plan, id, Prices::Unstated);
             assert!(known.unlisted.iter().all(is_free), "{name}");
         }
     }

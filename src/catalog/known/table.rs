@@ -7,7 +7,7 @@
 use super::{Auth, DEFAULT_LISTING, Day, KnownProvider, Limit, ListingFormat, Period, Quantity};
 use crate::{
     capability::Capability,
-    catalog::FreeRule,
+    catalog::{FreeRule, Plan},
     dialect::{Dialect, ImageApi, Rule},
     outcome::Scope,
     request::Endpoint,
@@ -56,6 +56,9 @@ const USUAL: KnownProvider = KnownProvider {
     unlisted: &[],
     account_status: None,
     free: FreeRule::Priced,
+    plan: Plan::DEFAULT,
+    asks_for_card: false,
+    opt_in: false,
     limits: &[],
     day: Day::Unknown,
     endpoints: &[Endpoint::ChatCompletions],
@@ -174,6 +177,7 @@ const CEREBRAS: KnownProvider = KnownProvider {
     base_url: "https://api.cerebras.ai/v1",
     key_env: &["CEREBRAS_API_KEY"],
     free: FreeRule::Plan,
+    asks_for_card: true,
     limits: &[
         each(5, Quantity::Requests, Period::Minute),
         each(2_400, Quantity::Requests, Period::Day),
@@ -195,7 +199,7 @@ const CEREBRAS: KnownProvider = KnownProvider {
         message_fields: THOUGHTS,
         ..Dialect::OPENAI
     },
-    note: "New accounts may get a trial that ends and asks for a card.",
+    note: "New accounts get a trial of 30 days and $5 only.",
     source: "inference-docs.cerebras.ai/support/rate-limits; survey (requests of gemma-4-31b, 2026-07-26); list (tokens, \
              2026-07-18); Kilo-Org/kilocode#10375 (reasoning_content, 2026-05-19); hexdocs.pm/req_llm/1.9.0/cerebras \
              (fields, 2026-11-21); peers (trial, 2026-11-21)",
@@ -209,6 +213,11 @@ const CLOUDFLARE: KnownProvider = KnownProvider {
     key_env: &["CLOUDFLARE_API_TOKEN"],
     listing: "../models/search?per_page=1000",
     free: FreeRule::Plan,
+    // Each model takes from the neurons of the day, and an account with Workers Free is refused beyond them.
+    plan: Plan {
+        covers_priced: true,
+        ..Plan::DEFAULT
+    },
     limits: &[shared(300, Quantity::Requests, Period::Minute)],
     day: Day::Utc,
     endpoints: &[Endpoint::ChatCompletions, Endpoint::Embeddings],
@@ -223,7 +232,7 @@ const CLOUDFLARE: KnownProvider = KnownProvider {
         ..BY_TEMPLATE
     },
     note: "10,000 neurons a day over all models. An account with Workers Paid is billed for more than that.",
-    source: "developers.cloudflare.com/workers-ai/platform/pricing (in list, 2026-07-18); freellmapi (max_tokens, \
+    source: "developers.cloudflare.com/workers-ai/platform/pricing (plan, 2026-09-20); freellmapi (max_tokens, \
              2026-08-22); peers (limits, 2026-11-21)",
     ..USUAL
 };
@@ -296,6 +305,10 @@ const GOOGLE: KnownProvider = KnownProvider {
     key_env: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
     listing_format: ListingFormat::Google,
     free: FreeRule::Plan,
+    plan: Plan {
+        outside: &["pro", "image", "imagen", "veo", "lyria"],
+        ..Plan::DEFAULT
+    },
     limits: &[
         each(5, Quantity::Requests, Period::Minute),
         each(20, Quantity::Requests, Period::Day),
@@ -333,7 +346,9 @@ const GOOGLE: KnownProvider = KnownProvider {
     },
     note: "Flash-Lite models allow 500 requests a day, Gemma 14,400. Not for users in the EEA, the UK and Switzerland. \
            Prompts may be used for training.",
-    source: "ai.google.dev/gemini-api/docs/openai (2026-11-21); list (limits, 2026-07-18); FuzzAnything/PromptFuzz#42 \
+    source: "ai.google.dev/gemini-api/docs/openai (2026-11-21); ai.google.dev/gemini-api/docs/pricing, in \
+             rahulkolekar.com/gemini-pricing-in-2026 and aifreeapi.com/en/posts/gemini-flash-image-generation-pricing \
+             (plan, 2026-03); list (limits, 2026-07-18); FuzzAnything/PromptFuzz#42 \
              (unknown fields); peers (day, penalties, 2026-09-25)",
     ..USUAL
 };
@@ -393,6 +408,10 @@ const HUGGINGFACE: KnownProvider = KnownProvider {
     key_env: &["HF_TOKEN", "HUGGINGFACE_API_KEY"],
     // An account with a subscription is billed once its credit is used up, and its token lies in many an environment.
     free: FreeRule::Priced,
+    plan: Plan {
+        covers_priced: true,
+        ..Plan::DEFAULT
+    },
     dialect: Dialect {
         // Beside OpenAI's what most of the providers behind it have: those are vLLM's and SGLang's sampling parameters.
         known: Some(&[
@@ -558,6 +577,7 @@ const OPENCODE_ZEN: KnownProvider = KnownProvider {
     base_url: "https://opencode.ai/zen/v1",
     key_env: &["OPENCODE_ZEN_API_KEY", "ZEN_API_KEY"],
     free: FreeRule::Suffix("-free"),
+    opt_in: true,
     // Client earendil-works/pi, openai-completions: no role `developer` (2026-11-21).
     dialect: BY_TEMPLATE,
     note: "Its free models are meant for use from within OpenCode: read its terms first.",
@@ -590,6 +610,10 @@ const POLLINATIONS: KnownProvider = KnownProvider {
     base_url: "https://gen.pollinations.ai/v1",
     key_env: &["POLLINATIONS_API_KEY"],
     free: FreeRule::Plan,
+    plan: Plan {
+        covers_priced: true,
+        ..Plan::DEFAULT
+    },
     note: "A daily grant of pollen; 402 when it is used up.",
     source: "freellmapi (2026-08-22); peers (2026-11-21)",
     ..USUAL
@@ -600,6 +624,7 @@ const SAMBANOVA: KnownProvider = KnownProvider {
     base_url: "https://api.sambanova.ai/v1",
     key_env: &["SAMBANOVA_API_KEY"],
     free: FreeRule::Priced,
+    asks_for_card: true,
     note: "Its free plan has ended: only what the listing prices at zero is used.",
     source: "freellmapi (2026-08-22); peers (402 PAYMENT_METHOD_REQUIRED, 2026-10-16)",
     ..USUAL
@@ -614,6 +639,7 @@ const VERCEL: KnownProvider = KnownProvider {
         "VERCEL_API_KEY",
     ],
     free: FreeRule::Suffix("-free"),
+    asks_for_card: true,
     dialect: Dialect {
         // vercel.com/docs/ai-gateway, OpenAI-compatible API (2026-11-21): `providerOptions` and `models` choose others.
         known: Some(&["cache_control", "reasoning", "top_k"]),

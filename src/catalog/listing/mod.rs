@@ -20,6 +20,8 @@ use self::{
     envelope::{Envelope, IdIn},
     row::Row,
 };
+use tokio::time::Instant;
+
 use super::{ListingFormat, Model, Provider, Target, price::Prices, target::BadId};
 
 /// A listing with more entries than this is none. The largest known has about 650.
@@ -29,6 +31,11 @@ impl Provider {
     /// Reads this provider's listing: the body of `GET /models`, as it was at `now`.
     ///
     /// An entry that cannot be read is skipped and reported, and never spoils the others.
+    ///
+    /// Where a price of zero is what makes a model free ([`FreeRule::OpenRouter`](super::FreeRule::OpenRouter),
+    /// [`FreeRule::Priced`](super::FreeRule::Priced)), that is
+    /// believed for an hour from now. Then the model is picked by name only, and after a day not at all, unless the
+    /// listing is read again: a [`Refresh`](crate::Refresh) does that.
     ///
     /// # Errors
     ///
@@ -59,12 +66,13 @@ impl Provider {
         let rows = listing.rows(&envelope, self.listing_format());
 
         // An id that is listed twice is free only if it is free both times.
-        let free = |row: &Row<'_>| self.free_rule().admits(&row.id, row.prices);
+        let free = |row: &Row<'_>| self.is_free(&row.id, row.prices);
         let costly: HashSet<&str> = rows
             .iter()
             .filter(|row| !free(row))
             .map(|row| &*row.id)
             .collect();
+        let by_price = self.free_rule().is_by_price().then(Instant::now);
         let mut seen = HashMap::new();
         for row in &rows {
             if costly.contains(&*row.id) {
@@ -82,7 +90,10 @@ impl Provider {
                     let model = row.model();
                     let said = fingerprint(&model, row.prices);
                     match Target::listed(self, model, said) {
-                        Ok(target) => listing.targets.push(target),
+                        Ok(target) => listing.targets.push(match by_price {
+                            Some(now) => target.free_by_price(now),
+                            None => target,
+                        }),
                         Err(BadId) => listing.skip(row.index, Some(&row.id), SkipReason::BadId),
                     }
                 }
@@ -310,7 +321,7 @@ mod tests {
     use crate::catalog::{FreeRule, KnownProvider};
 
     fn row(body: &str) -> u64 {
-        let provider = Provider::new("p").free(FreeRule::Plan).build();
+        let provider = Provider::new("p").free(FreeRule::All).build();
         let provider = provider.expect("a provider");
         let listing = provider.read_listing(body.as_bytes(), SystemTime::UNIX_EPOCH);
         listing.expect("a listing").targets()[0].row()

@@ -623,7 +623,10 @@ mod tests {
         let day =
             |days: u64| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(days * 86_400);
         assert_eq!(one("mistral", &body).expires(), Some(day(2)));
-        let provider = Provider::new("mistral").build().expect("a provider");
+        let provider = Provider::new("mistral")
+            .free(FreeRule::Plan)
+            .build()
+            .expect("a provider");
         let listing = provider.read_listing(body.to_string().as_bytes(), day(2));
         assert_eq!(
             only_reason(&listing.expect("a listing")),

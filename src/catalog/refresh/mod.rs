@@ -22,7 +22,7 @@ use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
     header::{ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER},
 };
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tower_service::Service;
 
 pub use self::{
@@ -34,9 +34,10 @@ use self::{
     report::Fault,
     schedule::{LONGEST, Pace, SHORTEST, Schedule, freshness},
 };
-use super::{Catalog, Listing, Provider, SkipReason, Skipped, Swap, Target};
+use super::{Catalog, Listing, Provider, SkipReason, Skipped, Swap, Target, belief::Belief};
 use crate::{
     body::{Body, BoxError},
+    clock::later,
     health::HealthMap,
     limits::parse_reset,
     rng::Rng,
@@ -59,7 +60,10 @@ const LONGEST_VALIDATOR: usize = 1024;
 ///
 /// Each provider is asked on its own schedule: every [`interval`](Self::interval), but not while its last listing is
 /// fresh by its own word (`Cache-Control: max-age`, RFC 9111, up to a day), and sooner after a failure: after 30 s, then
-/// 60 s, and so on up to the interval, or when its `Retry-After` says (up to a day). It is asked only whether anything
+/// 60 s, and so on up to the interval, or when its `Retry-After` says (up to a day). Where the price in a listing is what
+/// makes a model free, the provider's word does not count, and it is asked every half hour at least: such a price is
+/// believed for an hour after the listing was last read or found unchanged. Then its models are picked by name only, and
+/// after a day they leave. It is asked only whether anything
 /// has changed, where it gave a validator (`ETag`, `Last-Modified`; RFC 9110 13) and the catalog still has models of it.
 ///
 /// What is known of a provider stays when it cannot be refreshed: on any status but success, a redirect, a timeout, a
@@ -141,6 +145,7 @@ impl Refresh {
             pace: Pace {
                 interval: Duration::from_secs(600),
                 jitter: 0.1,
+                most_fresh: LONGEST,
             },
             bounds: Bounds {
                 timeout: Duration::from_secs(30),
@@ -163,6 +168,7 @@ impl Refresh {
             provider,
         };
         let name = source.provider.name();
+        self.note_awaited(&source);
         let twin = |old: &&mut Source| old.provider.name() == name;
         match self.sources.iter_mut().find(twin) {
             Some(old) => *old = source,
@@ -171,7 +177,8 @@ impl Refresh {
         self
     }
 
-    /// How often each provider is asked: 10 minutes by default, a second at least, a day at most.
+    /// How often each provider is asked: 10 minutes by default, a second at least, a day at most, and half an hour at
+    /// most where the price in its listing is what makes a model free.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.pace.interval = interval.clamp(SHORTEST, LONGEST);
         self
@@ -227,6 +234,19 @@ impl Refresh {
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
+        self.once_within(client, Duration::MAX).await
+    }
+
+    /// The same, but waits for so long at most: providers that have neither answered nor failed by then are not reported,
+    /// and are still due, so that [`run`](Self::run) asks them at once.
+    pub async fn once_within<S, B>(&mut self, client: S, patience: Duration) -> Vec<Report>
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Clone,
+        S::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let until = later(Instant::now(), patience);
         let (catalog, bounds) = (self.catalog.clone(), self.bounds);
         let ask = |source: &Source| {
             let ask = Ask::now(source, catalog.clone(), bounds);
@@ -235,15 +255,17 @@ impl Refresh {
         let mut asks: Vec<_> = self.sources.iter().map(ask).collect();
         let mut answers: Vec<_> = asks.iter().map(|_| None).collect();
         while asks.iter().any(Option::is_some) {
-            let (index, answer) = first(&mut asks).await;
+            let Ok((index, answer)) = timeout_at(until, first(&mut asks)).await else {
+                break;
+            };
             asks[index] = None;
             answers[index] = Some(answer);
         }
+        let answers = answers.into_iter().enumerate();
+        let reports = answers.filter_map(|(index, answer)| Some(self.settle(index, answer?)));
+        let reports = reports.collect();
         self.expire();
-        let answers = answers.into_iter().flatten().enumerate();
-        answers
-            .map(|(index, answer)| self.settle(index, answer))
-            .collect()
+        reports
     }
 
     /// Asks each provider whenever it is due, for ever.
@@ -278,6 +300,10 @@ impl Refresh {
         let chance = self.rng.unit();
         let source = &mut self.sources[index];
         let provider = &source.provider;
+        let pace = match provider.free_rule().is_by_price() {
+            true => self.pace.for_prices(),
+            false => self.pace,
+        };
         let account = answered.account;
         source.account = account
             .and_then(|answer| AccountStatus::read(&answer, wall))
@@ -286,7 +312,7 @@ impl Refresh {
         match judge(provider, answered.conditional, answered.listing, wall) {
             Ok(good) => {
                 let fresh = freshness(&good.headers);
-                source.schedule.succeeded(self.pace, fresh, now, chance);
+                source.schedule.succeeded(pace, fresh, now, chance);
                 source.read_at = Some(wall);
                 source.error = None;
                 match good.listing {
@@ -295,54 +321,86 @@ impl Refresh {
                         swap = Some(self.catalog.swap(provider.name(), new.targets().to_vec()));
                         listing = new;
                     }
-                    None => source.validators.update(&good.headers),
+                    None => {
+                        source.validators.update(&good.headers);
+                        self.catalog.confirm(provider.name(), now);
+                    }
                 }
             }
             Err(bad) => {
-                source.schedule.failed(self.pace, bad.pause, now, chance);
+                source.schedule.failed(pace, bad.pause, now, chance);
                 source.error = Some(RefreshError::new(bad.fault, provider));
             }
         }
+        // Now that the prices of an unchanged listing are confirmed.
+        self.expire_of(index);
         self.report(index, swap, &listing)
     }
 
     /// Takes out what has expired, whether its listing can be read or not.
     fn expire(&mut self) {
-        let wall = self.health.wall();
         for index in 0..self.sources.len() {
-            let name = self.sources[index].provider.name();
-            if let Some(swap) = self.catalog.expire(name, wall) {
-                self.report(index, Some(swap), &Listing::default());
-            }
+            self.expire_of(index);
+        }
+    }
+
+    fn expire_of(&mut self, index: usize) {
+        let (now, wall) = (Instant::now(), self.health.wall());
+        let name = self.sources[index].provider.name();
+        if let Some(swap) = self.catalog.expire(name, wall, now) {
+            self.report(index, Some(swap), &Listing::default());
         }
     }
 
     /// After how long a target may have expired.
     fn next_look(&self) -> Duration {
-        let (wall, snapshot) = (self.health.wall(), self.catalog.snapshot());
-        let ends = snapshot
-            .targets()
-            .iter()
-            .filter_map(|target| target.model().expires());
+        let (now, wall) = (Instant::now(), self.health.wall());
+        let snapshot = self.catalog.snapshot();
+        let targets = snapshot.targets().iter();
+        let waits = targets.flat_map(|target| {
+            let day_ends = target.model().expires();
+            let price_ends = target.price_ends();
+            [
+                day_ends.and_then(|end| end.duration_since(wall).ok()),
+                price_ends.map(|end| end.saturating_duration_since(now)),
+            ]
+        });
         // Another one's that is over already is not ours to wait for.
-        let waits = ends.filter_map(|end| end.duration_since(wall).ok());
         waits
+            .flatten()
             .filter(|wait| !wait.is_zero())
             .min()
             .map_or(Duration::MAX, |wait| wait.min(LOOK))
+    }
+
+    /// Tells the catalog whether a provider has no models because its listing could not be read.
+    fn note_awaited(&self, source: &Source) {
+        let name = source.provider.name();
+        let snapshot = self.catalog.snapshot();
+        let has_none = !snapshot
+            .targets()
+            .iter()
+            .any(|target| target.id().provider() == name);
+        let is_unread = source.read_at.is_none() || source.error.is_some();
+        self.catalog.set_awaited(name, has_none && is_unread);
     }
 
     fn report(&mut self, index: usize, swap: Option<Swap>, listing: &Listing) -> Report {
         let (now, wall) = (Instant::now(), self.health.wall());
         let source = &self.sources[index];
         let name = source.provider.name();
+        self.note_awaited(source);
         let snapshot = self.catalog.snapshot();
         self.health.sweep(&snapshot);
         let own = |target: &&Target| target.id().provider() == name;
+        let own = || snapshot.targets().iter().filter(own);
         let report = Report {
             provider: name.to_owned(),
             swap,
-            free: snapshot.targets().iter().filter(own).count(),
+            free: own().count(),
+            by_name_only: own()
+                .filter(|target| target.belief(now) != Belief::Fresh)
+                .count(),
             not_free: listing.not_free(),
             unpriced: listing.unpriced(),
             skipped: listing
@@ -576,10 +634,12 @@ async fn first<F: Future>(futures: &mut [Option<Pin<Box<F>>>]) -> (usize, F::Out
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::FreeRule;
 
     #[tokio::test(start_paused = true)]
     async fn an_end_that_is_far_away_is_looked_for_again_and_again() {
-        let provider = Provider::new("p").build().expect("a provider");
+        let provider = Provider::new("p").free(FreeRule::All).build();
+        let provider = provider.expect("a provider");
         let look = |row: &str| {
             let wall = HealthMap::new().wall();
             let listing = provider.read_listing(row.as_bytes(), wall);

@@ -25,6 +25,9 @@ pub struct Report {
     pub swap: Option<Swap>,
     /// How many free models of it are in the catalog now.
     pub free: usize,
+    /// How many of those are picked by name only, because the price that makes them free could not be confirmed for an
+    /// hour.
+    pub by_name_only: usize,
     /// How many entries of its listing were not free. 0 where no new listing was read.
     pub not_free: usize,
     /// How many of those stated no price.
@@ -52,6 +55,13 @@ impl fmt::Display for Report {
             write!(
                 f,
                 ", {not_free} not free ({unpriced} of them without a price)"
+            )?;
+        }
+        if self.by_name_only > 0 {
+            let old = self.by_name_only;
+            write!(
+                f,
+                ", {old} of them by name only, since their prices are an hour old"
             )?;
         }
         match &self.error {

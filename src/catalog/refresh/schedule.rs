@@ -10,6 +10,8 @@ use http::{
 };
 use tokio::time::Instant;
 
+use crate::catalog::belief::FRESH;
+
 /// After a first failure a provider is asked again after so long, then after twice as long, and so on up to its
 /// interval.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
@@ -24,6 +26,8 @@ pub(super) struct Pace {
     pub(super) interval: Duration,
     /// By what share of itself a wait may be longer or shorter.
     pub(super) jitter: f64,
+    /// The longest freshness that counts of what a provider claims for its listing.
+    pub(super) most_fresh: Duration,
 }
 
 /// The state of one provider's schedule.
@@ -44,7 +48,11 @@ impl Schedule {
     pub(super) fn succeeded(&mut self, pace: Pace, fresh: Duration, now: Instant, chance: f64) {
         self.failures = 0;
         let wait = pace.spread(pace.interval, chance);
-        self.due = now + wait.max(pace.stretch(fresh.min(LONGEST), chance).min(LONGEST));
+        self.due = now
+            + wait.max(
+                pace.stretch(fresh.min(pace.most_fresh), chance)
+                    .min(LONGEST),
+            );
     }
 
     /// It could not, and the provider asks for a `pause`.
@@ -57,6 +65,16 @@ impl Schedule {
 }
 
 impl Pace {
+    /// The same for a listing whose prices decide what is free: its provider's word does not lengthen the interval, and
+    /// half of the time for which a price is fresh is left for failures.
+    pub(super) fn for_prices(self) -> Self {
+        Self {
+            interval: self.interval.min(FRESH / 2),
+            most_fresh: Duration::ZERO,
+            ..self
+        }
+    }
+
     fn spread(self, wait: Duration, chance: f64) -> Duration {
         let spread = wait.mul_f64(1.0 + self.jitter * (2.0 * chance - 1.0));
         spread.max(SHORTEST)
@@ -104,6 +122,7 @@ mod tests {
     const PACE: Pace = Pace {
         interval: Duration::from_secs(600),
         jitter: 0.1,
+        most_fresh: LONGEST,
     };
 
     const fn secs(n: u64) -> Duration {
@@ -170,6 +189,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn where_prices_decide_a_listing_is_fresh_for_the_interval_and_half_an_hour_at_most() {
+        let now = Instant::now();
+        let mut schedule = Schedule::due_at(now);
+        schedule.succeeded(PACE.for_prices(), secs(3600), now, 0.5);
+        assert_eq!(schedule.due, now + secs(600));
+        let daily = Pace {
+            interval: LONGEST,
+            ..PACE
+        };
+        schedule.succeeded(daily.for_prices(), Duration::MAX, now, 0.5);
+        assert_eq!(schedule.due, now + secs(1800));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn failures_double_the_wait_up_to_the_interval_and_a_success_ends_that() {
         let now = Instant::now();
         let mut schedule = Schedule::due_at(now);
@@ -191,6 +224,7 @@ mod tests {
         let pace = Pace {
             interval: SHORTEST,
             jitter: 0.5,
+            ..PACE
         };
         let mut schedule = Schedule::due_at(now);
         schedule.succeeded(pace, secs(0), now, 0.0);

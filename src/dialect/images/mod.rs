@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn where_there_are_no_generations_only_a_model_with_text_and_images_is_asked_by_chat() {
         let groq = Provider::known("groq").expect("it is known");
-        let provider = groq.build().expect("a provider");
+        let provider = groq.free(FreeRule::Plan).build().expect("a provider");
         let generates = provider.serves(Endpoint::ImageGenerations);
         assert_eq!(generates, Some(false));
         let api = |output: &[&str]| {

@@ -280,6 +280,17 @@ async fn another_dialect_opens_no_service_that_gets_known_fields_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_stands_in_for_openrouter_gets_known_fields_only() {
+    let mirror = Provider::new("mirror")
+        .base_url("http://mirror.test/v1")
+        .free(FreeRule::OpenRouter);
+    let mirror = mirror.build().expect("a valid provider");
+    let body = json!({ "messages": [], "top_k": 1, "compound_custom": {} });
+    let (sent, ..) = told(mirror, "a/b:free", Endpoint::ChatCompletions, &body).await;
+    assert_eq!(sent, json!({ "messages": [], "top_k": 1 }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limit_that_is_put_in_does_not_cut_thoughts_short() {
     let body = json!({ "messages": [] });
     for (name, field) in [

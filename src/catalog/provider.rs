@@ -436,8 +436,12 @@ impl ProviderBuilder {
         let known_day = known.map(|known| known.day).unwrap_or_default();
         let known_dialect = known.map(|known| known.dialect).unwrap_or_default();
         let mut dialect = self.dialect.unwrap_or(known_dialect);
-        // What guards against costs is no matter of taste.
-        dialect.known = dialect.known.or(known_dialect.known);
+        // What guards against costs is no matter of taste. By OpenRouter's rule something stands in for OpenRouter.
+        let by_rule = match free {
+            FreeRule::OpenRouter => KnownProvider::openrouter().dialect.known,
+            _ => None,
+        };
+        dialect.known = dialect.known.or(known_dialect.known).or(by_rule);
         Ok(Provider(Arc::new(Inner {
             name: self.name.into(),
             known,

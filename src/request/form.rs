@@ -182,7 +182,7 @@ impl Form {
                 self.stream |= value(content)
                     .is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
             }
-            self.edits.push(FormEdit::Other(names, whole));
+            self.edits.push(FormEdit::Other(kept(names), whole));
         }
         Ok(())
     }
@@ -364,6 +364,18 @@ fn text(name: &str) -> Text<'_> {
         raw: base(name),
         escaped: false,
     }
+}
+
+/// What is kept of the names of a part as long as the request lives: a longer one is not known to any service, and nor is
+/// its beginning.
+fn kept(mut names: Vec<String>) -> Vec<String> {
+    const LONGEST: usize = 65;
+    for name in &mut names {
+        *name = name.chars().take(LONGEST).collect();
+    }
+    names.dedup();
+    names.shrink_to_fit();
+    names
 }
 
 /// The content of a part that holds a word.
@@ -549,6 +561,20 @@ mod tests {
             rewritten.body.flatten().collect::<Vec<_>>(),
             left.into_bytes()
         );
+    }
+
+    #[test]
+    fn of_a_name_that_no_service_knows_only_the_beginning_is_kept() {
+        let body = form("XX", &[field(&"x".repeat(5000), "1")]);
+        let Edits::Form(form) = scanned(&body).unwrap().edits else {
+            panic!("a form");
+        };
+        for edit in form.edits {
+            let FormEdit::Other(names, _) = edit else {
+                panic!("{edit:?}");
+            };
+            assert_eq!(names, ["x".repeat(65)]);
+        }
     }
 
     #[test]

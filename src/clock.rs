@@ -2,15 +2,25 @@
 //!
 //! Limits are stated in wall-clock time, waiting is done on tokio's clock. Tying the two together once,
 //! instead of asking the system each time, keeps them consistent within a decision, makes tests under
-//! paused time exact, and is immune to small steps of the system clock. Tokio's clock stands still while a
-//! machine is suspended, so the anchor is moved when the system clock has run ahead of it.
+//! paused time exact, and is immune to small steps of the system clock.
+//!
+//! The system clock can run ahead of the anchor for two reasons. NTP or an operator has set it: then the anchor follows,
+//! and nothing that is waited for on tokio's clock changes. Or the machine was suspended, while tokio's clock stood
+//! still: then what was to be waited for has partly passed. Only the time that the machine has slept by its own measure
+//! counts as that: on Linux `/proc/uptime` goes on during a suspend (`fs/proc/uptime.c` reads `CLOCK_BOOTTIME`), and tokio's
+//! clock does not. Windows needs no such measure, because its `Instant` goes on during a suspend. Where nothing tells how long
+//! the machine slept (macOS), a suspend reads as a step: a stated cooldown then lasts longer by the time slept, but never ends
+//! before the instant that was stated.
 
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// The system clock must be this far ahead before that counts as a suspend and not as a correction.
-const SUSPENDED: Duration = Duration::from_secs(60);
+/// The system clock must be this far ahead before the anchor follows it: smaller steps are corrections.
+const STEP: Duration = Duration::from_secs(60);
+
+/// So much of a sleep is not counted, because `/proc/uptime` has hundredths of a second: no cooldown may end early.
+const ROUNDING: Duration = Duration::from_secs(1);
 
 /// As good as never, and still a moment that can be reckoned with.
 const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -25,6 +35,8 @@ pub(crate) fn later(now: Instant, wait: Duration) -> Instant {
 pub(crate) struct Clock {
     wall: SystemTime,
     instant: Instant,
+    /// Since the machine was started, with the time in which it was suspended, where the system tells that.
+    uptime: Option<Duration>,
 }
 
 impl Clock {
@@ -32,6 +44,7 @@ impl Clock {
         Self {
             wall: system_now(),
             instant: Instant::now(),
+            uptime: uptime(),
         }
     }
 
@@ -44,20 +57,35 @@ impl Clock {
         .unwrap_or(self.wall)
     }
 
-    /// Moves the anchor if the machine was suspended, and says for how long it was.
+    /// Moves the anchor if the system clock is ahead of it, and says for how long the machine was suspended since the
+    /// last time, if it was.
     pub(crate) fn catch_up(&mut self, now: Instant) -> Option<Duration> {
-        self.catch_up_with(now, system_now())
+        self.catch_up_with(now, system_now(), uptime)
     }
 
-    fn catch_up_with(&mut self, now: Instant, system: SystemTime) -> Option<Duration> {
-        let ahead = system.duration_since(self.wall(now)).ok()?;
-        (ahead > SUSPENDED).then(|| {
-            *self = Self {
-                wall: system,
+    fn catch_up_with(
+        &mut self,
+        now: Instant,
+        wall: SystemTime,
+        uptime: impl FnOnce() -> Option<Duration>,
+    ) -> Option<Duration> {
+        let ahead = wall.duration_since(self.wall(now)).ok()?;
+        if ahead <= STEP {
+            return None;
+        }
+        let uptime = uptime();
+        // Read after the uptime, so that the time between the two readings is not taken for sleep.
+        let awake = Instant::now().saturating_duration_since(self.instant);
+        let before = std::mem::replace(
+            self,
+            Self {
+                wall,
                 instant: now,
-            };
-            ahead
-        })
+                uptime,
+            },
+        );
+        let passed = uptime?.checked_sub(before.uptime?)?;
+        passed.checked_sub(awake)?.checked_sub(ROUNDING)
     }
 }
 
@@ -65,6 +93,20 @@ impl Clock {
 #[allow(clippy::disallowed_methods)]
 fn system_now() -> SystemTime {
     SystemTime::now()
+}
+
+/// The time since the machine was started, with the time in which it was suspended.
+fn uptime() -> Option<Duration> {
+    cfg!(target_os = "linux")
+        .then(|| std::fs::read_to_string("/proc/uptime").ok())
+        .flatten()
+        .and_then(|text| read_uptime(&text))
+}
+
+/// Of the two numbers of `/proc/uptime` the first one, in seconds (proc_uptime(5)).
+fn read_uptime(text: &str) -> Option<Duration> {
+    let seconds = text.split_ascii_whitespace().next()?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 #[cfg(test)]
@@ -88,21 +130,84 @@ mod tests {
         assert!(later(now, Duration::MAX) > now + Duration::from_secs(86_400 * 365));
     }
 
+    const HOUR: Duration = Duration::from_secs(3600);
+    const UP: Duration = Duration::from_secs(5000);
+
+    /// A clock whose machine had been up for [`UP`] when it was made.
+    fn clock() -> (Clock, Instant, SystemTime) {
+        let clock = Clock {
+            uptime: Some(UP),
+            ..Clock::new()
+        };
+        (clock, clock.instant, clock.wall)
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn only_a_suspend_moves_the_anchor() {
-        let mut clock = Clock::new();
+    async fn a_small_step_or_one_back_does_not_move_the_anchor() {
+        let (mut clock, now, wall) = clock();
+        for system in [wall + STEP, wall - HOUR] {
+            let slept = clock.catch_up_with(now, system, || panic!("the uptime was read"));
+            assert_eq!(slept, None);
+            assert_eq!(clock.wall(now), wall);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_of_the_system_clock_moves_the_anchor_and_is_no_suspend() {
+        let (mut clock, began, wall) = clock();
+        tokio::time::advance(HOUR).await;
         let now = Instant::now();
-        let wall = clock.wall(now);
+        let system = wall + HOUR + 24 * HOUR;
+        let slept = clock.catch_up_with(now, system, || Some(UP + HOUR));
+        assert_eq!(slept, None);
+        assert_eq!(clock.wall(began), wall + 24 * HOUR);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_suspend_moves_the_anchor_and_has_the_length_that_the_machine_slept() {
+        let (mut clock, began, wall) = clock();
+        for nights in 1..=2 {
+            tokio::time::advance(HOUR).await;
+            let now = Instant::now();
+            // Each night the clock is set as well, and that is no sleep.
+            let (system, uptime) = (wall + nights * 12 * HOUR, UP + nights * 9 * HOUR);
+            let slept = clock.catch_up_with(now, system, || Some(uptime));
+            assert_eq!(slept, Some(8 * HOUR - ROUNDING), "night {nights}");
+            assert_eq!(clock.wall(now), system);
+        }
+        assert_eq!(Instant::now() - began, 2 * HOUR);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_no_uptime_tells_of_it_there_was_no_suspend() {
+        for (before, after) in [
+            (None, Some(UP + 9 * HOUR)),
+            (Some(UP), None),
+            // Another machine, after a migration of a container.
+            (Some(UP), Some(UP / 2)),
+        ] {
+            let (mut clock, now, wall) = clock();
+            clock.uptime = before;
+            assert_eq!(clock.catch_up_with(now, wall + HOUR, || after), None);
+            assert_eq!(clock.wall(now), wall + HOUR);
+        }
+    }
+
+    #[test]
+    fn the_uptime_is_the_first_number() {
+        let read = |text| read_uptime(text);
         assert_eq!(
-            clock.catch_up_with(now, wall + Duration::from_secs(59)),
-            None
+            read("350735.47 234388.90\n"),
+            Some(Duration::from_secs_f64(350_735.47))
         );
-        assert_eq!(
-            clock.catch_up_with(now, wall - Duration::from_secs(900)),
-            None
-        );
-        let night = Duration::from_secs(8 * 3600);
-        assert_eq!(clock.catch_up_with(now, wall + night), Some(night));
-        assert_eq!(clock.wall(now), wall + night);
+        for bad in ["", "x 1", "-1 1", "NaN 1", "inf 1", "1e300 1"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn linux_tells_the_uptime() {
+        assert!(uptime().is_some());
     }
 }

@@ -12,7 +12,8 @@ pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("x-free-attempts
 pub(crate) const TRAIL: HeaderName = HeaderName::from_static("x-free-trail");
 /// Fields of the request that were left out: they could cost money, or the provider does not take them.
 pub(crate) const DROPPED: HeaderName = HeaderName::from_static("x-free-dropped");
-/// Fields of the request that were renamed, lowered or put in, as the provider or the model wants them.
+/// Fields of the request that were renamed, lowered or put in, as the provider or the model wants them, or of which less was
+/// done (`n`).
 pub(crate) const ADJUSTED: HeaderName = HeaderName::from_static("x-free-adjusted");
 /// Fields of a whole answer that were changed so that strict clients can read it.
 pub(crate) const NORMALISED: HeaderName = HeaderName::from_static("x-free-normalised");

@@ -35,8 +35,28 @@ pub(crate) trait Reads {
 
 /// Reads `json` into `reader`. Whether it was one whole JSON document; if not, the reader has what came before.
 pub(crate) fn read<T: Reads>(json: &str, reader: &mut T) -> bool {
+    extent(json, reader) == Extent::Whole
+}
+
+/// How much of a JSON document a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of one.
+    Whole,
+    /// The beginning of one, which was cut short.
+    Cut,
+    /// It is none: what the reader was told may be JSON that a text in another format quotes.
+    Other,
+}
+
+/// Reads `json` into `reader`, and says how much of a document it is.
+pub(crate) fn extent<T: Reads>(json: &str, reader: &mut T) -> Extent {
     let mut source = serde_json::Deserializer::from_str(json);
-    Seed(reader).deserialize(&mut source).is_ok() && source.end().is_ok()
+    match Seed(reader).deserialize(&mut source) {
+        Ok(()) if source.end().is_ok() => Extent::Whole,
+        Err(error) if error.is_eof() => Extent::Cut,
+        _ => Extent::Other,
+    }
 }
 
 /// Whether `text` is JSON by structure alone: also where it nests too deep or escapes half a surrogate pair, which

@@ -102,7 +102,14 @@
 //! [a size of its own](ModelBuilder::image_size). An answer says of each image its `media_type`, `width` and `height`,
 //! all read from its bytes, and where the server tells them its `seed` and `infotext`; `metadata` names the checkpoint
 //! that was used and its settings. What is no PNG, JPEG or WebP is a failure, and so are answers to one request above
-//! 64 MiB together, which are held in memory with what is made of them.
+//! 64 MiB together. They are held in memory with what is made of them:
+//! [`max_images_in_flight`](FreeModelRouteLayer::max_images_in_flight) bounds that over all requests.
+//!
+//! A chat model makes one image at a time, so `n` images are `n` chats with the same model. Each is an attempt of its own:
+//! in the health map, in `x-free-attempts` and against [`max_attempts`](FallbackLayer::max_attempts). If a further chat
+//! fails or may not be asked, the answer is a 200 with the images that are there: `x-free-adjusted` names `n`, and
+//! `metadata` has `images_asked_for`, `images_made` and `stopped_by`: the outcome of the chat that failed, `max_attempts`,
+//! `time` (the answer was due), `cooling` (a limit was met), `memory` or `billed` (a chat reported a cost).
 //!
 //! # What a response says
 //!

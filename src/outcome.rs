@@ -133,6 +133,9 @@ pub struct Outcome {
     pub recovery: Recovery,
     /// What was lacking, where the kind is [`OutcomeKind::Unfit`].
     pub lack: Option<Lack>,
+    /// The provider is a router, and this is what the upstream of this one model said. Of an
+    /// [`OutcomeKind::Refused`]: another model of the same provider has another upstream, and may be asked next.
+    pub relayed: bool,
 }
 
 impl Outcome {
@@ -144,6 +147,7 @@ impl Outcome {
             scope: Scope::Target,
             recovery: Recovery::Unstated,
             lack: None,
+            relayed: false,
         }
     }
 

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 use crate::{
     catalog::TargetId,
     error::Refusal,
+    fallback::Classify,
     health::{Attempt, Place},
+    outcome::OutcomeKind,
     request::Envelope,
 };
 
@@ -166,8 +168,24 @@ pub(crate) struct Memory {
     pub(crate) place: Option<Place>,
     /// Other targets than the one that was picked last could have been tried.
     pub(crate) had_choice: bool,
+    /// What the fallback grants for the present attempt; `None` where no fallback is around the router.
+    pub(crate) terms: Option<Terms>,
+    /// Calls that the router has made as further attempts, with their outcomes: the fallback adds them to the trail.
+    pub(crate) earlier: Vec<(TargetId, OutcomeKind)>,
     /// The scan of the body, and the very bytes that were scanned.
     scanned: Option<(Bytes, Arc<Envelope>)>,
+}
+
+/// What a fallback grants a router that answers one request by several calls of the inner service.
+#[derive(Clone)]
+pub(crate) struct Terms {
+    /// How many calls may be made, the first one included.
+    pub(crate) calls: usize,
+    /// The end of the wait for the whole answer.
+    pub(crate) answer_by: Instant,
+    /// The same where other targets could have been tried.
+    pub(crate) answer_by_with_choice: Instant,
+    pub(crate) classify: Arc<dyn Classify>,
 }
 
 /// What a request does where a guess is all that holds targets back.
@@ -225,6 +243,14 @@ impl Session {
 }
 
 impl Memory {
+    /// The end of the fallback's wait for the whole answer.
+    pub(crate) fn answer_by(&self) -> Option<Instant> {
+        self.terms.as_ref().map(|terms| match self.had_choice {
+            true => terms.answer_by_with_choice,
+            false => terms.answer_by,
+        })
+    }
+
     /// An attempt for this target has failed.
     pub(crate) fn tried(&mut self, id: &TargetId, second_try: SecondTry) {
         match self.tried.iter_mut().find(|tried| tried.id == *id) {

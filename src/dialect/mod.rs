@@ -86,8 +86,8 @@ pub enum ImageApi {
     OpenAi,
     /// By OpenRouter's `/images`.
     OpenRouter,
-    /// By a chat whose answer holds the images, in `message.images`: one chat for each image, one after the other. Of
-    /// the size only the ratio is asked for.
+    /// By a chat whose answer holds the images, in `message.images`: one chat for each image, one after the other, each
+    /// an attempt of its own. Of the size only the ratio is asked for.
     Chat,
     /// By `/sdapi/v1/txt2img`, as AUTOMATIC1111 and sdnext have it, on a base URL with or without `/v1` or `/sdapi/v1`
     /// at its end.

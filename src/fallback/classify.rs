@@ -11,11 +11,11 @@ use std::{
 use http::{HeaderMap, StatusCode, header};
 
 use super::{
-    error_body::ErrorBody,
+    arguments,
+    error_body::{ErrorBody, ROUTERS_OWN},
     signs::{BEFORE_WINDOW, By, DAY_WORDS, LIMITED_WORDS, Means, SIGNS, STATUSES, Sign},
 };
 use crate::{
-    capability::Capability,
     limits,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     request::Endpoint,
@@ -126,14 +126,16 @@ const SHORTEST_ABSENCE: Duration = Duration::from_secs(60);
 struct Case<'a> {
     evidence: &'a Evidence<'a>,
     status: u16,
+    /// The status is no number and no label, but what words of an error in a 2xx mean. So they say nothing that lasts.
+    status_in_words: bool,
     body: ErrorBody,
-    /// The body's text in lower case.
+    /// All of the body's text in lower case, with whatever it quotes: no evidence of what lasts.
     text: String,
 }
 
 impl<'a> Case<'a> {
     fn of(evidence: &'a Evidence<'a>) -> Self {
-        let mut body = ErrorBody::of(evidence.body);
+        let mut body = ErrorBody::of_response(evidence.headers, evidence.body);
         for (header, before) in [
             // GitHub Models names whose limit it is; Hugging Face explains itself.
             ("x-ratelimit-type", "exceeded for "),
@@ -151,17 +153,20 @@ impl<'a> Case<'a> {
         let mut case = Self {
             evidence,
             status: evidence.status.as_u16(),
+            status_in_words: false,
             body,
             text,
         };
         if evidence.status.is_success() {
-            case.status = case.inner_status();
+            let status = case.inner_status();
+            case.status_in_words = status.is_none();
+            case.status = status.unwrap_or_else(|| case.status_by_words());
         }
         case
     }
 
-    /// The status that the error in a 2xx would have had.
-    fn inner_status(&self) -> u16 {
+    /// The status that the error in a 2xx would have had, as a number or a label says.
+    fn inner_status(&self) -> Option<u16> {
         let named = || {
             let status = |label: &String| Some(STATUSES.iter().find(|(word, _)| word == label)?.1);
             let general = |status: &u16| *status == 400;
@@ -174,20 +179,25 @@ impl<'a> Case<'a> {
                 first
             })
         };
-        let said = || {
-            let limited = LIMITED_WORDS.iter().any(|words| self.text.contains(words));
-            limited.then_some(429)
-        };
-        self.body.status.or_else(named).or_else(said).unwrap_or(500)
+        self.body.status.or_else(named)
+    }
+
+    /// The same as far as its words say.
+    fn status_by_words(&self) -> u16 {
+        let limited = LIMITED_WORDS.iter().any(|words| self.says(&[words]));
+        if limited { 429 } else { 500 }
+    }
+
+    /// Whether one message has all of these phrases where they are evidence.
+    fn says(&self, phrases: &[&str]) -> bool {
+        self.body.said.iter().any(|said| said.holds(phrases))
     }
 
     fn outcome(&self) -> Outcome {
         let outcome = self.outcome_of(self.means());
         let own = || {
-            self.body
-                .labels
-                .iter()
-                .any(|label| label.starts_with("openrouter_"))
+            let mut labels = self.body.labels.iter();
+            labels.any(|label| label.starts_with(ROUTERS_OWN))
         };
         if self.body.relayed && !own() {
             relayed(outcome)
@@ -206,17 +216,29 @@ impl<'a> Case<'a> {
     }
 
     fn shows(&self, Sign(statuses, by, means): &Sign) -> bool {
-        (statuses.is_empty() || statuses.contains(&self.status))
-            && !(*means == Means::Gone && self.blames_another_parameter())
-            && match by {
-                By::Label(label) => self.body.labels.iter().any(|found| found == label),
-                By::Text(phrases) => phrases.iter().all(|phrase| self.text.contains(phrase)),
-                By::Opening(phrase) => self.text.lines().any(|line| line.starts_with(phrase)),
-                By::Framed(open, close) => self.text.lines().any(|line| {
-                    let line = line.trim_end().trim_end_matches('.');
-                    line.starts_with(open) && line.ends_with(close)
-                }),
+        let said = || self.body.said.iter();
+        let labelled = |label: &str| self.body.labels.iter().any(|found| found == label);
+        if !(statuses.is_empty() || statuses.contains(&self.status))
+            || means.cools() && self.blames_another_parameter()
+        {
+            return false;
+        }
+        match by {
+            By::Label(label) => labelled(label),
+            // Words alone do not say how far words are to be believed.
+            _ if self.status_in_words && means.cools() => false,
+            By::Text(phrases) => self.says(phrases),
+            By::Opening(phrases) => said().any(|said| said.opens_with(phrases)),
+            By::Whole(sentence) => said().any(|said| said.is(sentence)),
+            By::Anywhere(phrases) => phrases.iter().all(|phrase| self.text.contains(phrase)),
+            By::Listed(label, opening, part) => {
+                let holds = |line: &str| {
+                    let line = line.trim_start_matches("* ");
+                    line.starts_with(opening) && line.split(',').any(|found| found.trim() == *part)
+                };
+                labelled(label) && self.text.lines().any(holds)
             }
+        }
     }
 
     fn means_by_status(&self) -> Means {
@@ -225,10 +247,12 @@ impl<'a> Case<'a> {
             402 => Means::Quota,
             // An edge that blocks shows a page. A bare refusal is the key's. One with a reason that we do not know
             // must not bench the whole provider.
+            403 | 404 | 410 | 500 | 501 if self.blames_another_parameter() => Means::Refused,
             403 if self.body.html => Means::Unavailable,
             403 if self.is_bare() => Means::Unauthorised,
+            // A relayed one may be about the router's account, or about the content.
+            403 if self.body.relayed => Means::Unavailable,
             403 => Means::Gated,
-            404 if self.blames_another_parameter() => Means::Refused,
             404 if self.may_lack_the_endpoint() => Means::Lacks(Lack::Endpoint),
             404 | 410 => Means::Gone,
             408 | 425 | 498 => Means::Unavailable,
@@ -239,19 +263,23 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Whether the error is about another parameter than the model: a `previous_response_id` or a file that is not
-    /// found does not mean that the model is gone.
+    /// Whether the error finds fault with another parameter than the model: nothing of that is the model's, or the
+    /// account's. A `previous_response_id` or a file that is not found does not mean that the model is gone. Under the
+    /// statuses of limits a parameter is none of the request's: Cerebras' "quota" and "queue".
     fn blames_another_parameter(&self) -> bool {
-        self.body
-            .param
-            .as_deref()
-            .is_some_and(|param| param != "model")
+        let finds_fault = matches!(
+            self.status,
+            400 | 403 | 404 | 405 | 409 | 410 | 413 | 415 | 422 | 500 | 501
+        );
+        let param = self.body.param.as_deref();
+        let is_another = |param| !matches!(param, "model" | "api_key");
+        finds_fault && (self.body.within_param || param.is_some_and(is_another))
     }
 
     /// Whether what is not found may be the endpoint: every server chats, but not each has the others, and one that has
     /// not must not lose its models for chats. Who misses a model says so.
     fn may_lack_the_endpoint(&self) -> bool {
-        self.is_no_chat() && !self.text.contains("model")
+        self.is_no_chat() && !self.says(&["model"])
     }
 
     /// Whether the model is said to be there, but not at this endpoint, which is not that of chats: OpenRouter's
@@ -263,7 +291,7 @@ impl<'a> Case<'a> {
                 .iter()
                 .any(|label| label == "wrong_endpoint")
         };
-        self.is_no_chat() && (labelled() || self.text.contains("not supported in the v1/"))
+        self.is_no_chat() && (labelled() || self.says(&["not supported in the v1/"]))
     }
 
     fn is_no_chat(&self) -> bool {
@@ -309,7 +337,10 @@ impl<'a> Case<'a> {
             Means::Unauthorised => Outcome::of(OutcomeKind::Unauthorised).provider(),
             Means::Gated => Outcome::of(OutcomeKind::Gated).until(self.return_of_a_model()),
             Means::Gone => Outcome::of(OutcomeKind::Gone).until(self.return_of_a_model()),
-            Means::Lacks(Lack::Parameter) => Outcome::unfit(self.parameter()),
+            Means::Argument => arguments::unknown(&self.body, self.evidence.endpoint),
+            Means::Lacks(Lack::Parameter) => {
+                Outcome::unfit(arguments::lack(&self.body, self.evidence.endpoint))
+            }
             Means::Lacks(lack) => Outcome::unfit(lack),
             Means::TooLong => Outcome::unfit(Lack::ContextLength(self.window())),
             Means::Unavailable => Outcome::of(OutcomeKind::Unavailable)
@@ -334,13 +365,23 @@ impl<'a> Case<'a> {
             now,
             ..
         } = *self.evidence;
+        let prose = self.prose_of_waits();
         if !status.is_success() {
-            return limits::stated(headers, body, now);
+            return limits::stated(headers, body, &prose, now);
         }
         let clock = headers
             .get(header::DATE)
             .map(|date| (header::DATE, date.clone()));
-        limits::stated(&clock.into_iter().collect(), body, now)
+        limits::stated(&clock.into_iter().collect(), body, &prose, now)
+    }
+
+    /// The words that may name a wait: only where the status is one of limits.
+    fn prose_of_waits(&self) -> String {
+        if self.status_in_words || !matches!(self.status, 402 | 429 | 503) {
+            return String::new();
+        }
+        let open: Vec<_> = self.body.said.iter().map(|said| &*said.open).collect();
+        open.join("\n")
     }
 
     fn recovery_of_limit(&self) -> Recovery {
@@ -351,34 +392,25 @@ impl<'a> Case<'a> {
         }
         match self.stated() {
             Some(wait) => Recovery::After(wait),
-            None if of_day(&self.text) => Recovery::DayEnd,
+            None if of_day(&self.prose_of_waits()) => Recovery::DayEnd,
             None => Recovery::Unstated,
         }
     }
 
-    /// A parameter that stands for a capability is that.
-    fn parameter(&self) -> Lack {
-        let param = self.body.param.as_deref().unwrap_or_default();
-        let root = param.split(['.', '[']).next().unwrap_or_default();
-        Lack::Capability(match root {
-            "logprobs" | "top_logprobs" => Capability::Logprobs,
-            "tools" | "functions" => Capability::Tools,
-            "reasoning" | "reasoning_effort" | "include_reasoning" => Capability::Reasoning,
-            _ => return Lack::Parameter,
-        })
-    }
-
     /// The window that the error names.
     fn window(&self) -> Option<u64> {
-        self.body.window.or_else(|| {
-            BEFORE_WINDOW.iter().find_map(|before| {
-                let rest = self.text.split_once(before)?.1;
+        let in_words = || {
+            let mut after = BEFORE_WINDOW
+                .iter()
+                .filter_map(|before| self.body.said.iter().find_map(|said| said.after(before)));
+            after.find_map(|rest| {
                 let end = rest
                     .find(|c: char| !c.is_ascii_digit())
                     .unwrap_or(rest.len());
                 rest[..end].parse().ok()
             })
-        })
+        };
+        self.body.window.or_else(in_words)
     }
 }
 
@@ -392,6 +424,7 @@ const fn at(kind: OutcomeKind, scope: Scope) -> Outcome {
 /// What an upstream's error means behind a router: the account and the key that it names are the router's own, so it is
 /// one more target that does not work.
 fn relayed(mut outcome: Outcome) -> Outcome {
+    outcome.relayed = outcome.kind == OutcomeKind::Refused;
     if outcome.scope == Scope::Provider {
         outcome.scope = Scope::Target;
         if outcome.kind != OutcomeKind::RateLimited {

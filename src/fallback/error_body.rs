@@ -5,16 +5,27 @@
 //! `{"status", "title"}` (NVIDIA), `[{"error": …}]` (Gemini), `{"success": false, "errors": […]}` (Cloudflare),
 //! `{"type": "error", "error": …}` (Anthropic, OpenCode), a `response` or a choice that failed, or no JSON at all.
 
+use http::HeaderMap;
 use serde::de::MapAccess;
 
-use crate::lenient::{Reads, into, read, skip};
+use super::prose::Saying;
+use crate::{
+    lenient::{Extent, Reads, extent, into, skip},
+    limits,
+};
 
 /// Prose beyond this is not looked at.
 const MAX_TEXT: usize = 8 * 1024;
 
+/// Messages beyond this many are no evidence.
+const MAX_SAID: usize = 32;
+
 /// Labels beyond this many, or this long, are none.
 const MAX_LABELS: usize = 32;
 const MAX_LABEL: usize = 128;
+
+/// What OpenRouter's own labels begin with: they name its account, and not its upstream's.
+pub(super) const ROUTERS_OWN: &str = "openrouter_";
 
 /// The most characters of a message for people.
 const MAX_MESSAGE: usize = 300;
@@ -23,16 +34,20 @@ const MAX_MESSAGE: usize = 300;
 #[derive(Debug, Default)]
 pub(crate) struct ErrorBody {
     /// The words meant for programs, in lower case, in order: codes (numbers too), types, statuses, reasons, limit
-    /// sources, routing steps.
+    /// sources, routing steps. No caller can write one: the upstream takes them from its own lists.
     pub(crate) labels: Vec<String>,
     /// Google's `quotaId`s, in lower case.
     pub(crate) quotas: Vec<String>,
-    /// The words meant for people, as they were sent; each ends with a line feed.
+    /// The words meant for people, as they were sent; each ends with a line feed. They may quote the request.
     pub(crate) text: String,
+    /// What of these words is evidence, message by message.
+    pub(crate) said: Vec<Saying>,
     /// The first number that can be an HTTP status.
     pub(crate) status: Option<u16>,
     /// The request's parameter that is at fault.
     pub(crate) param: Option<String>,
+    /// Something within another parameter than the model is at fault.
+    pub(crate) within_param: bool,
     /// The context window in tokens, where it has a field of its own (llama.cpp).
     pub(crate) window: Option<u64>,
     /// The error is an upstream's, passed on by a router: who is named in it is not the caller (OpenRouter's
@@ -40,18 +55,56 @@ pub(crate) struct ErrorBody {
     pub(crate) relayed: bool,
     /// A page for browsers: an edge or a proxy answered, not the API.
     pub(crate) html: bool,
+    /// The reader is within an `error`. Beside it `metadata` is the caller's own, which a response repeats.
+    in_error: bool,
+    /// The reader is in the details, which show what the error is about.
+    in_details: bool,
+    /// This is an error that another error quotes in a string.
+    quoted: bool,
 }
 
 impl ErrorBody {
     /// Reads `body`, which may be empty or cut short.
     pub(crate) fn of(body: &[u8]) -> Self {
+        Self::cut_or_whole(body, true)
+    }
+
+    /// Reads the body of a response with these headers.
+    ///
+    /// What is not declared to be JSON is read as JSON only if it is a whole document: plain text may begin with what a
+    /// caller wrote, and that may look like the beginning of one.
+    pub(crate) fn of_response(headers: &HeaderMap, body: &[u8]) -> Self {
+        Self::cut_or_whole(body, limits::may_be_cut(headers))
+    }
+
+    fn cut_or_whole(body: &[u8], may_be_cut: bool) -> Self {
         let text = String::from_utf8_lossy(body);
-        let text = text.trim_start_matches('\u{feff}').trim();
-        let mut error = Self::default();
+        Self::read(text.trim_start_matches('\u{feff}'), may_be_cut, false)
+    }
+
+    /// Reads a whole body, or the string that quotes one.
+    fn read(text: &str, may_be_cut: bool, quoted: bool) -> Self {
+        let text = text.trim();
+        let blank = || Self {
+            quoted,
+            ..Self::default()
+        };
+        let mut error = blank();
         if text.starts_with('<') {
             error.html = true;
-        } else if !read(text, &mut error) && error.text.is_empty() {
-            // Plain text, or a JSON that was cut within its message.
+            return error;
+        }
+        match extent(text, &mut error) {
+            Extent::Whole => return error,
+            Extent::Cut if may_be_cut => {
+                if error.text.is_empty() {
+                    error = closed(text).unwrap_or(error);
+                }
+            }
+            Extent::Cut | Extent::Other => error = blank(),
+        }
+        if error.text.is_empty() {
+            // Plain text, or JSON that was cut before its message.
             error.say(text);
         }
         error
@@ -67,8 +120,13 @@ impl ErrorBody {
                 .into_iter()
                 .find(|&at| text.is_char_boundary(at))
                 .unwrap_or(0);
-            self.text.push_str(&text[..end]);
+            let shown = &text[..end];
+            self.text.push_str(shown);
             self.text.push('\n');
+            if self.said.len() < MAX_SAID {
+                let is_message = !self.in_details && end == text.len();
+                self.said.push(Saying::of(shown, is_message));
+            }
         }
     }
 
@@ -85,16 +143,68 @@ impl ErrorBody {
             self.status.get_or_insert(status);
         }
     }
+
+    /// Takes what the upstream of a router said. What only the router can say of itself is not believed of it.
+    fn take_quoted(&mut self, raw: &str) {
+        let mut inner = Self::read(raw, false, true);
+        let room = MAX_TEXT.saturating_sub(self.text.len());
+        if inner.text.len() <= room {
+            self.text.push_str(&inner.text);
+        } else {
+            self.say(&inner.text);
+        }
+        self.said.append(&mut inner.said);
+        self.said.truncate(MAX_SAID);
+        let labels = inner.labels.iter();
+        labels
+            .filter(|label| !label.starts_with(ROUTERS_OWN))
+            .for_each(|label| self.label(label));
+        self.quotas.append(&mut inner.quotas);
+        self.quotas.truncate(MAX_LABELS);
+        self.param = self.param.take().or(inner.param);
+        self.within_param |= inner.within_param;
+        self.window = self.window.or(inner.window);
+    }
+}
+
+/// JSON that was cut within its message, read as if the message ended there.
+fn closed(text: &str) -> Option<ErrorBody> {
+    /// The longest escape, of which a part may be left at the end: a surrogate pair.
+    const LONGEST_ESCAPE: usize = 12;
+
+    let starts = (0..=LONGEST_ESCAPE).filter_map(|cut| text.get(..text.len().checked_sub(cut)?));
+    starts
+        .map(|start| {
+            let mut error = ErrorBody::default();
+            extent(&format!("{start}\""), &mut error);
+            // How it went on is not known.
+            error.said.iter_mut().for_each(Saying::is_cut);
+            error
+        })
+        .find(|error| !error.text.is_empty())
 }
 
 impl Reads for ErrorBody {
     fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
             // Envelopes, and what speaks to people: of those the strings are taken, of their objects the fields.
-            "error" | "errors" | "message" | "msg" | "detail" | "details" | "title"
-            | "metadata" | "availability" | "violations" | "response" | "choices" => {
-                into(map, self)
+            "error" | "errors" => {
+                let outer = std::mem::replace(&mut self.in_error, true);
+                let read = into(map, self);
+                self.in_error = outer;
+                read
             }
+            "msg" | "detail" | "title" => into(map, self),
+            "message" => into(map, &mut Only(self, &["detail", "error", "message"])),
+            "details" | "violations" => {
+                let outer = std::mem::replace(&mut self.in_details, true);
+                let read = into(map, self);
+                self.in_details = outer;
+                read
+            }
+            "metadata" | "availability" if self.in_error => into(map, self),
+            // A response that failed repeats the request: the caller's `metadata`, messages, tools.
+            "response" | "choices" => into(map, &mut Only(self, &["error"])),
             "code" | "status" | "http_status" | "status_code" | "raw_status_code" => {
                 let mut scalar = Scalar::default();
                 into(map, &mut scalar)?;
@@ -107,7 +217,6 @@ impl Reads for ErrorBody {
             | "reason"
             | "limit_source"
             | "failed_routing_step"
-            | "name"
             | "provider_error_code" => {
                 let mut scalar = Scalar::default();
                 into(map, &mut scalar)?;
@@ -130,6 +239,19 @@ impl Reads for ErrorBody {
                 }
                 Ok(())
             }
+            // Where FastAPI found the fault: ["body", "messages", 0, "content"].
+            "loc" => {
+                let mut place = Place::default();
+                into(map, &mut place)?;
+                match &place.steps[..] {
+                    [body, name] if body == "body" && place.depth == 2 => {
+                        self.param.get_or_insert_with(|| name.clone());
+                    }
+                    [body, name] if body == "body" && name != "model" => self.within_param = true,
+                    _ => {}
+                }
+                Ok(())
+            }
             "n_ctx" => {
                 let mut scalar = Scalar::default();
                 into(map, &mut scalar)?;
@@ -143,18 +265,10 @@ impl Reads for ErrorBody {
                 Ok(())
             }
             // What the upstream said to the router: prose, or its JSON in a string, which is read once deep.
-            "raw" => {
+            "raw" if !self.quoted => {
                 let mut raw = Scalar::default();
                 into(map, &mut raw)?;
-                let mut inner = Self::default();
-                if read(&raw.0, &mut Quoted(&mut inner)) {
-                    self.say(&inner.text);
-                    inner.labels.iter().for_each(|label| self.label(label));
-                    self.quotas.append(&mut inner.quotas);
-                    self.quotas.truncate(MAX_LABELS);
-                } else {
-                    self.say(&raw.0);
-                }
+                self.take_quoted(&raw.0);
                 Ok(())
             }
             _ => skip(map),
@@ -166,22 +280,40 @@ impl Reads for ErrorBody {
     }
 }
 
-/// JSON inside a string: read as any other, but what is quoted in it in turn is not.
-struct Quoted<'a>(&'a mut ErrorBody);
+/// An envelope of which only some fields are the error's; a string in its place is one.
+struct Only<'a>(&'a mut ErrorBody, &'static [&'static str]);
 
-impl Reads for Quoted<'_> {
+impl Reads for Only<'_> {
     fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "raw" => skip(map),
-            "error" | "errors" | "message" | "detail" | "details" | "metadata" | "violations" => {
-                into(map, self)
-            }
-            _ => self.0.field(key, map),
+        if self.1.contains(&key) {
+            self.0.field(key, map)
+        } else {
+            skip(map)
         }
     }
 
     fn text(&mut self, text: &str) {
         self.0.say(text);
+    }
+}
+
+/// The place of a fault in a request: its first two names, and how many steps lead to it.
+#[derive(Default)]
+struct Place {
+    steps: Vec<String>,
+    depth: usize,
+}
+
+impl Reads for Place {
+    fn text(&mut self, text: &str) {
+        self.depth += 1;
+        if self.depth <= 2 {
+            self.steps.push(text.to_owned());
+        }
+    }
+
+    fn number(&mut self, _: f64) {
+        self.depth += 1;
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     request::{Endpoint, Segments},
     route::{Routed, mark_trail},
-    slot::{AttemptSlot, NoTarget, Patience, SecondTry, Session},
+    slot::{AttemptSlot, NoTarget, Patience, SecondTry, Session, Terms},
 };
 
 pub(super) struct Job<S, E> {
@@ -46,6 +46,8 @@ pub(super) struct Job<S, E> {
     refused: Option<Failed>,
     /// The last answer of a target that could not serve this request.
     unfit: Option<Failed>,
+    /// The last answer that told of a limit of the caller's own credential, which health does not keep.
+    callers_limit: Option<Failed>,
     /// What the last upstream that failed said.
     last: Option<LastError>,
     /// The last error of the inner service. It goes back if nothing but such errors came.
@@ -107,6 +109,7 @@ impl<S: Clone, E> Job<S, E> {
             wait_until: None,
             refused: None,
             unfit: None,
+            callers_limit: None,
             last: None,
             error: None,
             limit: None,
@@ -120,6 +123,13 @@ impl<S: Clone, E> Job<S, E> {
     /// The request for one attempt, with a fresh slot.
     pub(super) fn request(&self) -> (Request<Body>, AttemptSlot) {
         let slot = AttemptSlot::new(Arc::clone(&self.session));
+        let now = Instant::now();
+        self.session.lock().terms = Some(Terms {
+            calls: self.config.max_attempts.saturating_sub(self.trail.len()),
+            answer_by: self.answer_end(now, false),
+            answer_by_with_choice: self.answer_end(now, true),
+            classify: Arc::clone(&self.config.classify),
+        });
         let mut parts = self.parts.clone();
         parts.extensions.insert(slot.clone());
         (
@@ -153,9 +163,13 @@ impl<S: Clone, E> Job<S, E> {
     /// use up half of what is left of the deadline, so that another can still answer; but never less than the head of a
     /// stream may take, for in less time no other would answer either.
     pub(super) fn answer_deadline(&self, began: Instant) -> Instant {
+        self.answer_end(began, self.session.lock().had_choice)
+    }
+
+    fn answer_end(&self, began: Instant, had_choice: bool) -> Instant {
         let end = self.within(began, self.config.answer_timeout);
         let left = self.deadline.saturating_duration_since(began);
-        match self.session.lock().had_choice && self.trail.len() + 1 < self.config.max_attempts {
+        match had_choice && self.trail.len() + 1 < self.config.max_attempts {
             true => end.min(began + (left / 2).max(self.config.header_timeout)),
             false => end,
         }
@@ -167,8 +181,18 @@ impl<S: Clone, E> Job<S, E> {
 
     /// An answer begins: marks its head with the way it took here.
     pub(super) fn mark<B>(&mut self, target: &TargetId, response: &mut Response<B>) {
-        self.trail.push((target.clone(), OutcomeKind::Succeeded));
+        self.note(target, OutcomeKind::Succeeded);
         self.mark_trail(response);
+    }
+
+    /// Adds an attempt to the trail, after those that the router made before it to answer by several calls.
+    fn note(&mut self, target: &TargetId, outcome: OutcomeKind) {
+        self.note_earlier();
+        self.trail.push((target.clone(), outcome));
+    }
+
+    fn note_earlier(&mut self) {
+        self.trail.append(&mut self.session.lock().earlier);
     }
 
     fn mark_trail<B>(&self, response: &mut Response<B>) {
@@ -189,8 +213,7 @@ impl<S: Clone, E> Job<S, E> {
         let out_of_time = Instant::now() >= self.deadline;
         if out_of_time && !self.trail.is_empty() {
             // It had only what others left of the time: no fault of its own.
-            self.trail
-                .push((attempt.target().id().clone(), OutcomeKind::TooSlow));
+            self.note(attempt.target().id(), OutcomeKind::TooSlow);
             drop(attempt);
             return self.end(OutOf::Time(self.config.deadline.as_secs_f64()));
         }
@@ -277,7 +300,7 @@ impl<S: Clone, E> Job<S, E> {
 
     fn failed(&mut self, attempt: Attempt, outcome: &Outcome, failed: Option<Failed>) -> After<E> {
         let target = attempt.target().clone();
-        self.trail.push((target.id().clone(), outcome.kind));
+        self.note(target.id(), outcome.kind);
         let failed = failed.map(|failed| Failed {
             body: redact(&failed.body, target.provider()),
             ..failed
@@ -311,6 +334,9 @@ impl<S: Clone, E> Job<S, E> {
             OutcomeKind::Refused if self.refused.is_some() => return self.end(OutOf::Budget),
             OutcomeKind::Refused => self.refused = failed,
             OutcomeKind::Unfit => self.unfit = failed,
+            OutcomeKind::RateLimited if target.provider().takes_callers_credential() => {
+                self.callers_limit = failed;
+            }
             _ => {}
         }
         if self.trail.len() >= self.config.max_attempts {
@@ -351,7 +377,8 @@ impl<S: Clone, E> Job<S, E> {
         }
         let of_the_provider =
             outcome.scope == Scope::Provider && outcome.kind != OutcomeKind::Unreachable;
-        let for_good = outcome.kind == OutcomeKind::Refused
+        // Another model of a router has another upstream.
+        let for_good = outcome.kind == OutcomeKind::Refused && !outcome.relayed
             || matches!(outcome.lack, Some(Lack::TokensPerMinute | Lack::Endpoint));
         if for_good || of_the_provider {
             memory.avoid(target.provider().name(), !for_good);
@@ -400,6 +427,7 @@ impl<S: Clone, E> Job<S, E> {
         if self.refused.is_some() {
             return Some(self.end(OutOf::Budget));
         }
+        self.note_earlier();
         if !self.trail.is_empty() {
             self.mark_trail(response);
         }
@@ -426,10 +454,15 @@ impl<S: Clone, E> Job<S, E> {
             .trail
             .iter()
             .all(|(_, outcome)| matches!(outcome, OutcomeKind::Unfit | OutcomeKind::Refused));
+        let only_limits = self
+            .trail
+            .iter()
+            .all(|(_, outcome)| *outcome == OutcomeKind::RateLimited);
         let said = self
             .refused
             .take()
-            .or_else(|| self.unfit.take().filter(|_| only_unfit));
+            .or_else(|| self.unfit.take().filter(|_| only_unfit))
+            .or_else(|| self.callers_limit.take().filter(|_| only_limits));
         let account = Account {
             trail: &self.trail,
             last: self.last.as_ref(),

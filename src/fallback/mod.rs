@@ -12,6 +12,7 @@
 //! 5. An answer goes to the caller in a `body` that finishes the attempt; a failure leads back to 2, or, when
 //!    there is nobody left, to *Waiting* for a recovery, or to a refusal.
 
+mod arguments;
 mod body;
 mod classify;
 mod config;
@@ -24,6 +25,7 @@ mod job;
 mod last_word;
 mod layer;
 mod peek;
+mod prose;
 mod redact;
 mod relabel;
 mod service;

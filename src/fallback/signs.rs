@@ -4,6 +4,11 @@
 //! phrase stands in lower case. Only a phrase that names the account (its key, its plan, its day) makes an error the
 //! provider's; anything else is the target's.
 //!
+//! A label is believed under any status: no caller can write one. Words are not, since an upstream may quote the request
+//! in them ([`prose`](super::prose)). Where a request is found at fault (400, 422, 500 and their like) words alone
+//! cool nothing for longer than a guess, unless they are a whole known sentence; and the account is named by words only
+//! where the status is one of limits and credentials.
+//!
 //! Sources are named beside the signs: the provider whose error it is, from its documentation or from recorded traffic.
 
 use crate::{
@@ -20,12 +25,17 @@ pub(super) struct Sign(pub(super) &'static [u16], pub(super) By, pub(super) Mean
 pub(super) enum By {
     /// A word for programs that is exactly this one: a code, a type, a reason, a routing step.
     Label(&'static str),
-    /// The text for people has all of these in it.
+    /// One message has all of these in its first line, outside of quotes. A phrase with a quote in it is looked for
+    /// where quoted names are as well.
     Text(&'static [&'static str]),
-    /// The text for people, or a line of it, opens with this: safe from what an error quotes of the request.
-    Opening(&'static str),
-    /// A line of the text for people opens with the one and closes with the other: as safe.
-    Framed(&'static str, &'static str),
+    /// One message opens with one of these.
+    Opening(&'static [&'static str]),
+    /// One message is this sentence, and nothing else: `*` stands for one word, `*/*` for one with a slash, `**` for any.
+    Whole(&'static str),
+    /// All of these stand somewhere in the text, on whatever line, also in quotes. Only for what cools nothing.
+    Anywhere(&'static [&'static str]),
+    /// Under this label, some line opens with the one and has the other as one of its parts, between commas.
+    Listed(&'static str, &'static str, &'static str),
 }
 
 /// What an error is.
@@ -47,17 +57,31 @@ pub(super) enum Means {
     TooLong,
     /// Overloaded, sick, or a bad generation.
     Unavailable,
+    /// The request has an argument that this service or model does not know; the error says which.
+    Argument,
     /// The request is at fault.
     Refused,
 }
 
-use By::{Framed, Label, Opening, Text};
+impl Means {
+    /// Whether it holds back a target or a provider.
+    pub(super) const fn cools(self) -> bool {
+        !matches!(
+            self,
+            Self::Lacks(_) | Self::TooLong | Self::Argument | Self::Refused
+        )
+    }
+}
+
+use By::{Anywhere, Label, Listed, Opening, Text, Whole};
 use Capability::{
     AudioInput, FileInput, ImageInput, JsonObject, JsonSchema, Logprobs, Reasoning, Tools,
     VideoInput,
 };
 use Lack::{Parameter, TokensPerMinute};
-use Means::{Gated, Gone, Lacks, Limited, Quota, Refused, TooLong, Unauthorised, Unavailable};
+use Means::{
+    Argument, Gated, Gone, Lacks, Limited, Quota, Refused, TooLong, Unauthorised, Unavailable,
+};
 
 /// Under any status.
 const ANY: &[u16] = &[];
@@ -71,13 +95,68 @@ const MISSING: &[u16] = &[400, 403, 404, 410, 422];
 /// The same without those that find fault with a request and may quote it: a caller who writes "model x does not
 /// exist" into one must not bench a model for a day.
 const NOT_FOUND: &[u16] = &[403, 404, 410];
-/// Where a limit is reached. Not 400: what finds fault with a request may quote it, and a caller who writes
-/// "insufficient credits" into one must not bench a provider.
-const LIMIT: &[u16] = &[401, 402, 403, 429, 500, 503];
+/// Statuses that speak of the account's limits or credential, so that words may say which. Not 400, 422 or 500: what
+/// finds fault with a request may quote it, and a caller who writes "insufficient credits" into one must not bench a
+/// provider. Not 403, which is also for a model or for content.
+const LIMIT: &[u16] = &[401, 402, 429];
+/// What finds fault with a request.
+const FAULT: &[u16] = &[400, 422, 500];
+/// Where a credential is refused, and a label says so.
+const CREDENTIAL: &[u16] = &[400, 403, 404];
 
 const fn lacks(capability: Capability) -> Means {
     Lacks(Lack::Capability(capability))
 }
+
+/// Where Cloudflare's codes mean its quota; 500 is how relays pass them on.
+const ACCOUNT: &[u16] = &[402, 403, 429, 500];
+
+/// What an error of a bad key opens with.
+const BAD_KEY: &[&str] = &[
+    "incorrect api key", // xAI
+    "api key not valid", // Gemini
+    "invalid api key",   // Mistral, Together
+    "api key expired",   // Gemini
+];
+
+/// What a 403 about the credential opens with: further on its words may be the caller's.
+const CREDENTIAL_WORDS: &[&str] = &[
+    "your api key",
+    "your account",
+    "your credential",
+    "your access token",
+    "your token",
+    "your project",
+    "this api key",
+    "this account",
+    "this token",
+    "the api key",
+    "the provided api key",
+    "the access token",
+    "the token",
+    "the credential",
+    "api key",
+    "access token",
+    "credential",
+    "missing api key",
+    "missing credential",
+    "no api key",
+    "no credential",
+    "no cookie auth credentials", // OpenRouter
+    "invalid token",
+    "invalid access token",
+    "invalid credential",
+    "invalid authentication",
+    "you must provide an api key",
+    "method doesn't allow unregistered callers", // Google
+    "authorization failed",                      // NVIDIA NIM
+    "authorization required",
+    "authenticat",
+    "not authenticated",
+    "could not authenticate",
+    "account suspended",
+    "account disabled",
+];
 
 /// The table, a line for each sign.
 #[rustfmt::skip]
@@ -122,17 +201,16 @@ pub(super) const SIGNS: &[Sign] = &[
     Sign(ANY, Label("openrouter_free_tier_daily"), Limited(Scope::Provider)), // OpenRouter
     Sign(ANY, Label("openrouter_free_tier_per_minute"), Limited(Scope::Provider)), // OpenRouter
     Sign(LIMIT, Text(&["free-models-per-"]), Limited(Scope::Provider)), // OpenRouter before 2026
-    Sign(LIMIT, Label("upstream_provider_shared_pool"), Limited(Scope::Target)), // OpenRouter
+    Sign(ANY, Label("upstream_provider_shared_pool"), Limited(Scope::Target)), // OpenRouter
     Sign(LIMIT, Text(&["userbymodel"]), Limited(Scope::Target)), // GitHub Models: its type says whose limit it is
     Sign(LIMIT, Text(&["exceeded for user"]), Limited(Scope::Provider)), // GitHub Models
-    Sign(LIMIT, Label("freeusagelimiterror"), Limited(Scope::Provider)), // OpenCode Zen
+    Sign(ANY, Label("freeusagelimiterror"), Limited(Scope::Provider)), // OpenCode Zen
     Sign(LIMIT, Text(&["rate limit exceeded for free models"]), Limited(Scope::Provider)), // Kilo
     Sign(LIMIT, Text(&["hourly usage limit"]), Limited(Scope::Provider)), // Ollama cloud
     Sign(LIMIT, Text(&["trial key", "calls / minute"]), Limited(Scope::Provider)), // Cohere
 
     // -- Google: the day that never begins. What else its quotas mean is in their ids.
-    Sign(LIMIT, Text(&["quota exceeded for metric", "limit: 0,"]), Gone), // Gemini: not on the free tier
-    Sign(LIMIT, Text(&["quota exceeded for metric", "limit: 0\n"]), Gone),
+    Sign(&[429], Listed("resource_exhausted", "quota exceeded for metric", "limit: 0"), Gone), // Gemini: not on the free tier
 
     // -- The account's quota, under whatever status.
     Sign(ANY, Label("insufficient_quota"), Quota), // OpenAI
@@ -140,6 +218,8 @@ pub(super) const SIGNS: &[Sign] = &[
     Sign(ANY, Label("openrouter_credits"), Quota), // OpenRouter
     Sign(ANY, Label("openrouter_key_limit"), Quota), // OpenRouter
     Sign(ANY, Label("creditserror"), Quota), // OpenCode Zen, as a 401
+    Sign(ACCOUNT, Label("4006"), Quota), // Cloudflare: the day's neurons
+    Sign(ACCOUNT, Label("3036"), Quota), // Cloudflare: the same
     Sign(ANY, Label("1308"), Quota), // Z.ai: five hours
     Sign(ANY, Label("1310"), Quota), // Z.ai: week or month
     Sign(ANY, Label("1316"), Quota), // Z.ai
@@ -150,7 +230,9 @@ pub(super) const SIGNS: &[Sign] = &[
     Sign(LIMIT, Text(&["account balance"]), Quota), // Chutes
     Sign(LIMIT, Text(&["insufficient balance"]), Quota), // DeepSeek, Z.ai 1113
     Sign(LIMIT, Text(&["insufficient credits"]), Quota), // OpenRouter
-    Sign(&[400], Opening("your credit balance is too low"), Quota), // Anthropic
+    Sign(&[403], Opening(&["key limit exceeded", "insufficient credits"]), Quota), // OpenRouter
+    Sign(&[403], Opening(&["insufficient balance"]), Quota), // DeepSeek
+    Sign(&[400], Opening(&["your credit balance is too low"]), Unavailable), // Anthropic, by words alone
     Sign(LIMIT, Text(&["daily usage limit"]), Quota), // Ollama cloud
     Sign(LIMIT, Text(&["weekly usage limit"]), Quota), // Ollama cloud
     Sign(LIMIT, Text(&["monthly limit exhausted"]), Quota), // Z.ai
@@ -162,27 +244,38 @@ pub(super) const SIGNS: &[Sign] = &[
     Sign(&[429], Text(&["trial key"]), Limited(Scope::Provider)), // Cohere
 
     // -- A credential that is refused under another status than 401.
-    Sign(&[400, 403, 404], Label("api_key_invalid"), Unauthorised), // Gemini
-    Sign(&[400, 403, 404], Label("invalid_api_key"), Unauthorised), // OpenAI, Groq
+    Sign(CREDENTIAL, Label("api_key_invalid"), Unauthorised), // Gemini
+    Sign(CREDENTIAL, Label("invalid_api_key"), Unauthorised), // OpenAI, Groq
+    Sign(&[403], Label("api_key_service_blocked"), Unauthorised), // Google
+    Sign(&[403], Label("service_disabled"), Unauthorised), // Google
+    Sign(&[403], Label("consumer_suspended"), Unauthorised), // Google
     Sign(&[400, 403], Label("unauthenticated"), Unauthorised), // Google
     Sign(&[400, 403], Label("authentication_error"), Unauthorised), // Anthropic, Cerebras
-    Sign(&[400, 403], Opening("incorrect api key"), Unauthorised), // xAI
-    Sign(&[400, 403], Opening("api key not valid"), Unauthorised), // Gemini
-    Sign(&[400, 403], Opening("invalid api key"), Unauthorised), // Mistral, Together
-    Sign(&[400, 403], Opening("api key expired"), Unauthorised), // Gemini
+    Sign(&[403], Opening(BAD_KEY), Unauthorised),
+    Sign(&[400], Opening(BAD_KEY), Unavailable), // xAI, by words alone
 
     // -- The edge, not the API: a block of the client, or of the network.
     Sign(&[403], Text(&["error code: 10"]), Unavailable), // Cloudflare 1010, 1020
 
     // -- The content is found at fault.
     Sign(&[500], Text(&["cannot make get request"]), Refused), // llama.cpp: an image's URL that it cannot fetch
-    Sign(&[404], Opening("sampler not found"), Refused), // AUTOMATIC1111, sdnext
+    Sign(FAULT, Text(&["failed to parse tool call arguments as json"]), Refused), // llama.cpp: issues/25510, as a 500
+    Sign(FAULT, Text(&["conversation roles must alternate"]), Refused), // llama.cpp, vLLM: from the model's template
+    Sign(FAULT, Text(&["cannot use tool"]), Refused), // llama.cpp: the same
+    Sign(FAULT, Anywhere(&["jinja exception"]), Refused), // llama.cpp since 2026: the line after the template's
+    Sign(FAULT, Anywhere(&["while executing ", " in source:"]), Refused), // llama.cpp since 2026: issues/19905
+    Sign(&[404], Opening(&["sampler not found"]), Refused), // AUTOMATIC1111, sdnext
+    Sign(&[404], Label("image_not_found"), Refused), // OpenRouter
+    Sign(&[404], Opening(&["file '", "file \"", "file `", "file file-", "no such file"]), Refused), // OpenAI
     Sign(&[400, 403, 422], Label("content_policy_violation"), Refused), // OpenAI, OpenRouter
     Sign(&[400, 403, 422], Label("content_filter"), Refused), // Azure, GitHub Models
     Sign(&[403], Text(&["moderation"]), Refused), // OpenRouter: "requires moderation … your input was flagged"
     Sign(&[403], Text(&["flagged"]), Refused), // OpenRouter
     Sign(&[403], Text(&["content policy"]), Refused), // OpenAI
     Sign(&[403], Text(&["usage guidelines"]), Refused), // xAI
+    Sign(&[403], Text(&["content", "violat"]), Refused),
+    Sign(&[403], Text(&["prompt", "violat"]), Refused),
+    Sign(&[403], Text(&["safety system"]), Refused), // OpenAI
 
     // -- This account may not use this model.
     Sign(ANY, Label("gate free endpoints by agentic harness"), Gated), // OpenRouter
@@ -194,7 +287,7 @@ pub(super) const SIGNS: &[Sign] = &[
     Sign(&[403, 404], Text(&["agentic harnesses"]), Gated), // OpenRouter
     Sign(&[403, 404], Text(&["your data policy"]), Gated), // OpenRouter
     Sign(&[403, 404], Text(&["guardrail"]), Gated), // OpenRouter
-    Sign(&[400], Opening("user location is not supported"), Gated), // Gemini, also relayed
+    Sign(&[400], Whole("user location is not supported for the api use"), Gated), // Gemini, also relayed
     Sign(&[403, 404], Text(&["location is not supported"]), Gated), // Gemini
     Sign(&[402, 403], Text(&["requires a subscription"]), Gated), // Ollama cloud
     Sign(&[402, 403], Text(&["model", "not in the free plan"]), Gated), // Ollama cloud
@@ -238,16 +331,16 @@ pub(super) const SIGNS: &[Sign] = &[
     Sign(MISFIT, Label("filter by parameters"), Lacks(Parameter)), // OpenRouter
     Sign(MISFIT, Label("constraint_filtered"), Lacks(Parameter)), // OpenRouter
     Sign(MISFIT, Text(&["no endpoints found that"]), Lacks(Parameter)), // OpenRouter, for the rest
-    Sign(MISFIT, Label("unsupported_parameter"), Lacks(Parameter)), // OpenAI
-    Sign(MISFIT, Label("unknown_parameter"), Lacks(Parameter)), // OpenAI
+    Sign(MISFIT, Label("unsupported_parameter"), Argument), // OpenAI
+    Sign(MISFIT, Label("unknown_parameter"), Argument), // OpenAI
     Sign(MISFIT, Label("unsupported_value"), Lacks(Parameter)), // OpenAI
-    Sign(MISFIT, Label("extra_forbidden"), Lacks(Parameter)), // Mistral
-    Sign(MISFIT, Text(&["extra inputs are not permitted"]), Lacks(Parameter)), // Mistral, FastAPI
-    Sign(MISFIT, Text(&["unknown name", "cannot find field"]), Lacks(Parameter)), // Gemini
-    Sign(MISFIT, Text(&["unrecognized request argument"]), Lacks(Parameter)), // Azure, GitHub Models
-    Sign(MISFIT, Text(&["property '", "is unsupported"]), Lacks(Parameter)), // Groq, Cerebras
+    Sign(MISFIT, Label("extra_forbidden"), Argument), // Mistral
+    Sign(MISFIT, Text(&["extra inputs are not permitted"]), Argument), // Mistral, FastAPI
+    Sign(MISFIT, Text(&["unknown name", "cannot find field"]), Argument), // Gemini
+    Sign(MISFIT, Text(&["unrecognized request argument"]), Argument), // OpenAI, Azure, GitHub Models
+    Sign(MISFIT, Text(&["property '", "is unsupported"]), Argument), // Groq, Cerebras
     Sign(MISFIT, Text(&["is not enabled for models/"]), Lacks(Parameter)), // Gemini, of Gemma
-    Sign(MISFIT, Framed("model ", "is not supported for format openai"), Lacks(Parameter)), // OpenCode Zen: not for chats
+    Sign(MISFIT, Whole("model * is not supported for format openai"), Lacks(Parameter)), // OpenCode Zen: not for chats
     Sign(MISFIT, Text(&["is not supported with this model"]), Lacks(Parameter)), // OpenAI, Groq
     Sign(MISFIT, Text(&["is not supported by this model"]), Lacks(Parameter)),
     Sign(MISFIT, Text(&["is not supported for this model"]), Lacks(Parameter)),
@@ -261,13 +354,13 @@ pub(super) const SIGNS: &[Sign] = &[
     Sign(MISSING, Label("model_unavailable_upstream"), Gone), // OpenRouter
     Sign(MISSING, Label("free_variant_ended"), Gone), // OpenRouter
     Sign(MISSING, Label("wrong_endpoint"), Gone), // OpenRouter: not a model for this
-    Sign(MISSING, Framed("", "is not a valid model id"), Gone), // OpenRouter
-    Sign(MISSING, Framed("model ", "does not exist"), Gone), // OpenRouter's embeddings
-    Sign(MISSING, Framed("the model ", "does not exist"), Gone), // OpenAI, vLLM
-    Sign(MISSING, Framed("the requested model ", "does not exist"), Gone), // OpenAI
-    Sign(MISSING, Opening("model not found"), Gone), // xAI
-    Sign(MISSING, Opening("the supported api model names are"), Gone), // DeepSeek
-    Sign(MISSING, Framed("the model ", "has been decommissioned and is no longer supported"), Gone), // Groq
+    Sign(MISSING, Whole("*/* is not a valid model id"), Gone), // OpenRouter
+    Sign(MISSING, Whole("model * does not exist"), Gone), // OpenRouter's embeddings
+    Sign(MISSING, Whole("the model * does not exist"), Gone), // OpenAI, vLLM
+    Sign(MISSING, Whole("the requested model * does not exist"), Gone), // OpenAI
+    Sign(MISSING, Whole("model not found: *"), Gone), // xAI
+    Sign(MISSING, Whole("the supported api model names are ** but you passed *"), Gone), // DeepSeek
+    Sign(MISSING, Whole("the model * has been decommissioned and is no longer supported"), Gone), // Groq
     Sign(NOT_FOUND, Text(&["model", "does not exist"]), Gone), // OpenAI, vLLM
     Sign(NOT_FOUND, Text(&["model not found"]), Gone), // Venice
     Sign(NOT_FOUND, Text(&["model '", "not found"]), Gone), // Cohere
@@ -276,15 +369,10 @@ pub(super) const SIGNS: &[Sign] = &[
     Sign(NOT_FOUND, Text(&["has been decommissioned"]), Gone), // Groq
     Sign(NOT_FOUND, Text(&["no endpoints found for"]), Gone), // OpenRouter
 
-    // -- A 403 that speaks of the credential; what says less, or of the model, is left to its status.
-    Sign(&[403], Text(&["access to", "model"]), Gated), // OpenAI, Groq: "Project … does not have access to model"
-    Sign(&[403], Text(&["api key"]), Unauthorised),
-    Sign(&[403], Text(&["credential"]), Unauthorised),
-    Sign(&[403], Text(&["access token"]), Unauthorised),
-    Sign(&[403], Text(&["invalid token"]), Unauthorised),
-    Sign(&[403], Text(&["authorization failed"]), Unauthorised), // NVIDIA NIM
-    Sign(&[403], Text(&["authenticat"]), Unauthorised),
-    Sign(&[403], Text(&["your account"]), Unauthorised),
+    // -- A 403 that speaks of the model, or opens with the credential; what says less is left to its status.
+    Sign(&[403], Text(&["model"]), Gated), // OpenAI, Groq: "Project … does not have access to model"
+    Sign(&[403], Text(&["account tier"]), Gated), // "x is not available on your account tier"
+    Sign(&[403], Opening(CREDENTIAL_WORDS), Unauthorised),
 ];
 
 /// The status that a word for programs stands for, where an error comes in a 200 and has no number.

@@ -99,9 +99,17 @@ impl Attempt {
 
     /// The whole answer has come.
     pub fn succeed(mut self) {
-        self.commit();
-        self.ended = true;
-        self.map.ended(&self, End::Succeeded, None);
+        self.answered();
+    }
+
+    /// The whole answer has come, and is one part of what the caller gets: the attempt has succeeded, whatever becomes of
+    /// the other parts. What ends it later changes nothing.
+    pub(crate) fn answered(&mut self) {
+        if !self.ended {
+            self.commit();
+            self.ended = true;
+            self.map.ended(self, End::Succeeded, None);
+        }
     }
 
     /// It has failed. [`OutcomeKind::Succeeded`] and [`OutcomeKind::Abandoned`] are taken at their word.
@@ -109,6 +117,7 @@ impl Attempt {
         match outcome.kind {
             OutcomeKind::Succeeded => self.succeed(),
             OutcomeKind::Abandoned => drop(self),
+            _ if self.ended => {}
             _ => {
                 self.ended = true;
                 self.map.ended(&self, End::Failed, Some(outcome));

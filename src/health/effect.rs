@@ -10,6 +10,7 @@ use super::{
     waiting::Interest,
 };
 use crate::{
+    capability::Capability,
     catalog::{Target, TargetId},
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
 };
@@ -32,6 +33,17 @@ pub(super) struct Event<'a> {
     pub(super) now: Instant,
     /// In 0..1, for the jitter of a guess.
     pub(super) chance: f64,
+}
+
+/// Whether this outcome is about the credential that the request came with: where the caller's own goes to the target,
+/// its limits, its plan and what it may see are those of one caller, and the others have theirs.
+fn is_callers_own(kind: OutcomeKind, target: &Target) -> bool {
+    use OutcomeKind as Kind;
+    target.provider().takes_callers_credential()
+        && matches!(
+            kind,
+            Kind::RateLimited | Kind::OutOfQuota | Kind::Unauthorised | Kind::Gated | Kind::Gone
+        )
 }
 
 impl State {
@@ -60,12 +72,7 @@ impl State {
         if !matches!(outcome.kind, Kind::Unreachable | Kind::TooSlow) {
             self.was_reached(event.target);
         }
-        if event.target.provider().takes_callers_credential()
-            && matches!(
-                outcome.kind,
-                Kind::Unauthorised | Kind::OutOfQuota | Kind::Gated
-            )
-        {
+        if is_callers_own(outcome.kind, event.target) {
             return;
         }
         match outcome.kind {
@@ -114,6 +121,16 @@ impl State {
             }
             Kind::Unreachable => self.unreachable(event),
             Kind::Empty | Kind::Interrupted => self.soft_failure(outcome.kind, SOFT_LIMIT, event),
+        }
+    }
+
+    /// A success said that nothing is left for so long.
+    pub(super) fn exhausted(&mut self, target: &Target, reset: Duration, now: Instant) {
+        if is_callers_own(OutcomeKind::RateLimited, target) {
+            return;
+        }
+        if let Some(entry) = self.targets.get_mut(target.id()) {
+            entry.cooldown.state(reset, OutcomeKind::RateLimited, now);
         }
     }
 
@@ -170,7 +187,13 @@ impl State {
     fn learn(&mut self, lack: Option<Lack>, event: &Event<'_>) {
         let entry = self.entry(event.target.id());
         match lack {
-            Some(Lack::Capability(capability)) => entry.learn_lack(capability, event.now),
+            Some(Lack::Capability(capability)) => {
+                entry.learn_lack(capability, event.now);
+                // What cannot answer in JSON at all cannot follow a schema either.
+                if capability == Capability::JsonObject {
+                    entry.learn_lack(Capability::JsonSchema, event.now);
+                }
+            }
             Some(Lack::ContextLength(Some(tokens))) => entry.learn_window(tokens, event.now),
             // Without a number there is nothing to remember; a rate is no property of the model.
             // What its provider lacks is no property of it either.

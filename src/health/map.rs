@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     catalog::{Snapshot, Target, TargetId},
-    outcome::{Outcome, OutcomeKind},
+    outcome::Outcome,
     rng::Rng,
 };
 
@@ -269,12 +269,10 @@ impl HealthMap {
 
     pub(super) fn exhausted(&self, attempt: &Attempt, reset: Duration) {
         let now = Instant::now();
-        if let Some(entry) = self.lock(now).targets.get_mut(attempt.target.id()) {
-            entry.cooldown.state(reset, OutcomeKind::RateLimited, now);
-        }
+        self.lock(now).exhausted(&attempt.target, reset, now);
     }
 
-    pub(super) fn quarantine(&self, target: &TargetId) {
+    pub(crate) fn quarantine(&self, target: &TargetId) {
         if let Some(entry) = self.lock(Instant::now()).targets.get_mut(target) {
             entry.quarantined = true;
         }
@@ -345,7 +343,10 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::catalog::{FreeRule, Model, Provider};
+    use crate::{
+        catalog::{FreeRule, Model, Provider},
+        outcome::OutcomeKind,
+    };
 
     fn targets() -> [Target; 2] {
         let provider = Provider::new("p").free(FreeRule::All).build().unwrap();

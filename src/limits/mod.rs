@@ -13,25 +13,33 @@ use serde::de::MapAccess;
 
 pub(crate) use self::parse::parse_reset;
 use self::parse::{millis, sentence};
-use crate::lenient::{Reads, into, read, skip};
+use crate::lenient::{Extent, Reads, extent, into, read, skip};
 
 /// The longest wait that is believed: 32 days, so that a monthly quota fits.
 pub(crate) const MAX: Duration = Duration::from_secs(32 * 24 * 60 * 60);
 
-/// The wait that an error states.
+/// The longest wait that is believed if only a sentence names it: a day. Words can be the caller's.
+const MAX_SENTENCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The wait that an error states, where `prose` is what may be believed of its words.
 ///
 /// What the upstream says of this very error goes first: `Retry-After`, its siblings in the body, a sentence. Only then
 /// come the counters that every response carries: the one that stands at zero, else the one that resets first. Within
 /// each, headers go before the body. A past end is no wait at all.
-pub(crate) fn stated(headers: &HeaderMap, body: &[u8], now: SystemTime) -> Option<Duration> {
+pub(crate) fn stated(
+    headers: &HeaderMap,
+    body: &[u8],
+    prose: &str,
+    now: SystemTime,
+) -> Option<Duration> {
     let now = date(headers).unwrap_or(now);
     retry_after(headers, now).or_else(|| {
-        let mut hints = Hints::of(body, now);
+        let mut hints = Hints::of(headers, body, now);
         let mut counters = counters(headers);
         counters.extend(hints.counters());
         hints
             .retry
-            .or(hints.sentence)
+            .or_else(|| Some(sentence(prose, now)?.min(MAX_SENTENCE)))
             .or_else(|| zero(&counters, now))
             .or_else(|| {
                 counters
@@ -47,6 +55,13 @@ pub(crate) fn stated(headers: &HeaderMap, body: &[u8], now: SystemTime) -> Optio
 /// A `Retry-After` on a success means nothing: router.huggingface.co and Anthropic send it.
 pub(crate) fn exhausted(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     zero(&counters(headers), date(headers).unwrap_or(now))
+}
+
+/// Whether a body that is no whole JSON document may be the beginning of one: it is not declared to be something else.
+/// Plain text may begin with what a caller wrote, and that may look like JSON that was cut short.
+pub(crate) fn may_be_cut(headers: &HeaderMap) -> bool {
+    text(headers, header::CONTENT_TYPE.as_str())
+        .is_none_or(|kind| kind.to_ascii_lowercase().contains("json"))
 }
 
 /// The upstream's own clock: an instant it names is meant by that.
@@ -109,14 +124,16 @@ fn zero(counters: &[Counter], now: SystemTime) -> Option<Duration> {
         .max()
 }
 
-/// What a body says of waiting.
+/// What the fields of a body say of waiting.
 #[derive(Debug)]
 struct Hints {
     now: SystemTime,
     /// A field that says when to return.
     retry: Option<Duration>,
-    /// A sentence that does.
-    sentence: Option<Duration>,
+    /// The reader is within an `error`. Beside it `metadata` is the caller's own, which a response repeats.
+    in_error: bool,
+    /// The reader is in JSON that a string holds, and what is quoted in that in turn is not read.
+    quoted: bool,
     /// Headers that were put into the body: names in lower case, and values.
     headers: Vec<(String, String)>,
 }
@@ -125,19 +142,25 @@ struct Hints {
 const MAX_HEADERS: usize = 64;
 
 impl Hints {
-    fn of(body: &[u8], now: SystemTime) -> Self {
+    fn of(headers: &HeaderMap, body: &[u8], now: SystemTime) -> Self {
         let text = String::from_utf8_lossy(body);
-        let mut hints = Self {
+        let mut hints = Self::none(now);
+        match extent(text.trim_start_matches('\u{feff}'), &mut hints) {
+            Extent::Whole => hints,
+            Extent::Cut if may_be_cut(headers) => hints,
+            // Text that quotes JSON.
+            Extent::Cut | Extent::Other => Self::none(now),
+        }
+    }
+
+    const fn none(now: SystemTime) -> Self {
+        Self {
             now,
             retry: None,
-            sentence: None,
+            in_error: false,
+            quoted: false,
             headers: Vec::new(),
-        };
-        if !read(text.trim_start_matches('\u{feff}'), &mut hints) {
-            // No JSON, or cut short: the sentence may still stand in it.
-            hints.text(&text);
         }
-        hints
     }
 
     fn counters(&mut self) -> Vec<Counter> {
@@ -188,44 +211,46 @@ impl Reads for Hints {
                 }
                 Ok(())
             }
-            // Where an error speaks, and what it is wrapped in.
-            "error" | "errors" | "message" | "detail" | "details" | "metadata" | "headers"
-            | "availability" | "response" | "choices" => into(map, self),
+            // What an error is wrapped in, and where it has its fields.
+            "error" | "errors" => {
+                let outer = std::mem::replace(&mut self.in_error, true);
+                let read = into(map, self);
+                self.in_error = outer;
+                read
+            }
+            "detail" | "details" => into(map, self),
+            "metadata" | "headers" | "availability" if self.in_error => into(map, self),
+            // A response that failed repeats the request, with whatever the caller wrote into it.
+            "response" | "choices" => into(map, &mut Failed(self)),
             // The upstream's own answer, relayed by OpenRouter: often JSON in a string.
-            "raw" => {
+            "raw" if self.in_error && !self.quoted => {
                 let mut raw = Scalar::default();
                 into(map, &mut raw)?;
-                let mut inner = Quoted(self);
-                if !read(&raw.0, &mut inner) {
-                    self.text(&raw.0);
+                let mut inner = Self {
+                    quoted: true,
+                    ..Self::none(self.now)
+                };
+                if read(&raw.0, &mut inner) {
+                    self.retry = self.retry.max(inner.retry);
+                    self.headers.append(&mut inner.headers);
+                    self.headers.truncate(MAX_HEADERS);
                 }
                 Ok(())
             }
             _ => skip(map),
         }
     }
-
-    fn text(&mut self, text: &str) {
-        if self.sentence.is_none() {
-            self.sentence = sentence(text, self.now);
-        }
-    }
 }
 
-/// JSON inside a string: read as any other, but what is quoted in it in turn is not.
-struct Quoted<'a>(&'a mut Hints);
+/// A response or a choice that failed: its error, and nothing else of it.
+struct Failed<'a>(&'a mut Hints);
 
-impl Reads for Quoted<'_> {
+impl Reads for Failed<'_> {
     fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
-            "raw" => skip(map),
-            "error" | "errors" | "metadata" | "details" => into(map, self),
-            _ => self.0.field(key, map),
+            "error" => self.0.field(key, map),
+            _ => skip(map),
         }
-    }
-
-    fn text(&mut self, text: &str) {
-        self.0.text(text);
     }
 }
 

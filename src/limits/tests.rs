@@ -25,11 +25,16 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn of_headers(pairs: &[(&str, &str)]) -> Option<Duration> {
-    stated(&headers(pairs), b"", now())
+    stated(&headers(pairs), b"", "", now())
 }
 
 fn of_body(body: &str) -> Option<Duration> {
-    stated(&HeaderMap::new(), body.as_bytes(), now())
+    stated(&HeaderMap::new(), body.as_bytes(), "", now())
+}
+
+/// Of words that are believed.
+fn of_words(words: &str) -> Option<Duration> {
+    stated(&HeaderMap::new(), b"", words, now())
 }
 
 #[test]
@@ -198,10 +203,6 @@ fn a_body_names_its_reset_in_fields() {
             r#"{"error":{"metadata":{"raw":"{\"error\":{\"details\":[{\"retryDelay\":\"34s\"}]}}"}}}"#,
             34.0,
         ),
-        (
-            r#"{"error":{"metadata":{"raw":"busy, retry after 3 seconds"}}}"#,
-            3.0,
-        ),
     ] {
         assert_eq!(of_body(body), secs(expected), "{body}");
     }
@@ -230,12 +231,44 @@ fn a_sentence_names_the_wait() {
         ),
         ("resets at 2026-09-04T10:01:00Z.", 60.0),
     ] {
-        assert_eq!(
-            of_body(&format!(r#"{{"error":{{"message":{text:?}}}}}"#)),
-            secs(expected),
-            "{text}"
-        );
-        assert_eq!(of_body(text), secs(expected), "{text}");
+        assert_eq!(of_words(text), secs(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_sentence_is_believed_for_a_day_at_most() {
+    for text in [
+        "Please try again in 30 days.",
+        "resets at 2026-09-30T10:00:00Z",
+    ] {
+        assert_eq!(of_words(text), secs(86_400.0), "{text}");
+    }
+}
+
+#[test]
+fn what_words_a_body_holds_is_not_for_this_module() {
+    for text in ["Please try again in 7s.", "retry after 3 seconds"] {
+        for body in [
+            text.to_owned(),
+            format!(r#"{{"error":{{"message":{text:?}}}}}"#),
+            format!(r#"{{"error":{{"metadata":{{"raw":{text:?}}}}}}}"#),
+        ] {
+            assert_eq!(of_body(&body), None, "{body}");
+        }
+    }
+}
+
+#[test]
+fn what_a_failed_response_repeats_of_its_request_names_no_wait() {
+    for body in [
+        r#"{"error":{"message":"m"},"metadata":{"retry_after":"2592000"}}"#,
+        r#"{"error":{"message":"m"},"metadata":{"headers":{"Retry-After":"9"}}}"#,
+        r#"{"response":{"error":{"message":"m"},"metadata":{"retry_after":9}}}"#,
+        r#"{"choices":[{"message":{"retry_after":9},"error":{"message":"m"}}]}"#,
+        r#"{"error":{"message":{"retry_after":9}}}"#,
+        r#"{"error":{"metadata":{"raw":"{\"metadata\":{\"retry_after\":9}}"}}}"#,
+    ] {
+        assert_eq!(of_body(body), None, "{body}");
     }
 }
 
@@ -249,7 +282,7 @@ fn a_sentence_without_a_wait_is_none() {
         "resets at midnight",
         "retry in ",
     ] {
-        assert_eq!(of_body(text), None, "{text}");
+        assert_eq!(of_words(text), None, "{text}");
     }
 }
 
@@ -260,18 +293,14 @@ fn a_sentence_about_this_error_goes_before_the_counters_of_every_response() {
         ("x-ratelimit-reset-requests", "6s"),
         ("x-ratelimit-reset-tokens", "370ms"),
     ]);
-    let body = br#"{"error":{"message":"tokens per day (TPD). Please try again in 11m0.528s."}}"#;
-    assert_eq!(stated(&headers, body, now()), secs(660.528));
+    let words = "tokens per day (TPD). Please try again in 11m0.528s.";
+    assert_eq!(stated(&headers, b"", words, now()), secs(660.528));
 }
 
 #[test]
 fn a_body_cut_short_gives_what_came_before() {
     assert_eq!(
         of_body(r#"{"error":{"retry_after":7,"message":"Rate lim"#),
-        secs(7.0)
-    );
-    assert_eq!(
-        of_body(r#"{"error":{"message":"try again in 7s. Vis"#),
         secs(7.0)
     );
 }
@@ -316,8 +345,9 @@ proptest! {
         for text in [text, value.to_string(), format!("{value}h{value}m"), format!("{value:e}")] {
             let field = serde_json::json!({ "retry_after": text }).to_string();
             prop_assert!(parse_reset(&text, now()).is_none_or(|wait| wait <= MAX));
-            for body in [format!("try again in {text}"), format!("reset at {text}"), field] {
-                prop_assert!(of_body(&body).is_none_or(|wait| wait <= MAX));
+            prop_assert!(of_body(&field).is_none_or(|wait| wait <= MAX));
+            for words in [format!("try again in {text}"), format!("reset at {text}")] {
+                prop_assert!(of_words(&words).is_none_or(|wait| wait <= MAX_SENTENCE));
             }
         }
     }
@@ -328,7 +358,7 @@ proptest! {
         let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };
         for name in ["retry-after", "retry-after-ms", "x-ratelimit-reset", "x-ratelimit-timeremaining", "date"] {
             let headers: HeaderMap = [(HeaderName::from_static(name), value.clone())].into_iter().collect();
-            prop_assert!(stated(&headers, value.as_bytes(), now).is_none_or(|wait| wait <= MAX));
+            prop_assert!(stated(&headers, value.as_bytes(), "", now).is_none_or(|wait| wait <= MAX));
             prop_assert!(exhausted(&headers, now).is_none_or(|wait| wait <= MAX));
         }
     }

@@ -6,20 +6,25 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Request, Response, response::Parts};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{body::Body, patience::Patience, readied::Readied};
+use crate::{
+    body::Body,
+    memory::{Held, Memory},
+    patience::Patience,
+    readied::Readied,
+};
 
 pin_project! {
     /// Readies an instance, calls it, and collects the body of its answer.
     #[project = CallProj]
     pub(super) enum Call<S, F, R> {
-        Readying { service: Readied<S>, request: Option<Request<Body>>, limit: usize },
-        Calling { #[pin] future: F, limit: usize },
-        Collecting { head: Option<Parts>, #[pin] body: R, whole: Whole, limit: usize },
+        Readying { service: Readied<S>, request: Option<Request<Body>>, room: Option<Room> },
+        Calling { #[pin] future: F, room: Option<Room> },
+        Collecting { head: Option<Parts>, #[pin] body: R, whole: Whole },
         Done,
     }
 }
@@ -29,15 +34,43 @@ pin_project! {
 pub(super) enum Unread {
     TooLarge,
     BrokeOff,
+    /// All answers together take the memory that they may take.
+    NoMemory,
+}
+
+/// Where an answer is put: at most so many bytes, of the memory that all answers share.
+pub(super) struct Room {
+    pub(super) most: usize,
+    pub(super) held: Held,
+}
+
+impl Room {
+    pub(super) fn of(memory: &Memory, most: usize) -> Self {
+        let held = memory.hold();
+        Self { most, held }
+    }
+}
+
+/// Bytes whose memory is held until the last slice of them is dropped.
+pub(super) fn counted(bytes: Bytes, held: Held) -> Bytes {
+    struct Counted {
+        bytes: Bytes,
+        _held: Held,
+    }
+    impl AsRef<[u8]> for Counted {
+        fn as_ref(&self) -> &[u8] {
+            &self.bytes
+        }
+    }
+    Bytes::from_owner(Counted { bytes, _held: held })
 }
 
 impl<S, F, R> Call<S, F, R> {
-    /// The answer may have at most `limit` bytes.
-    pub(super) const fn new(service: Readied<S>, request: Request<Body>, limit: usize) -> Self {
+    pub(super) const fn new(service: Readied<S>, request: Request<Body>, room: Room) -> Self {
         Self::Readying {
             service,
             request: Some(request),
-            limit,
+            room: Some(room),
         }
     }
 }
@@ -55,33 +88,30 @@ where
                 CallProj::Readying {
                     service,
                     request,
-                    limit,
+                    room,
                 } => {
                     let mut service = ready!(service.poll_take(cx))?;
                     match request.take() {
                         Some(request) => Self::Calling {
                             future: service.call(request),
-                            limit: *limit,
+                            room: room.take(),
                         },
                         None => Self::Done,
                     }
                 }
-                CallProj::Calling { future, limit } => {
+                CallProj::Calling { future, room } => {
                     let (head, body) = ready!(future.poll(cx))?.into_parts();
-                    Self::Collecting {
-                        head: Some(head),
-                        body,
-                        whole: Whole::default(),
-                        limit: *limit,
+                    match room.take() {
+                        Some(room) => Self::Collecting {
+                            head: Some(head),
+                            body,
+                            whole: Whole::new(room),
+                        },
+                        None => Self::Done,
                     }
                 }
-                CallProj::Collecting {
-                    head,
-                    body,
-                    whole,
-                    limit,
-                } => {
-                    let read = ready!(whole.poll(body, *limit, cx));
+                CallProj::Collecting { head, body, whole } => {
+                    let read = ready!(whole.poll(body, cx));
                     let head = head.take();
                     self.set(Self::Done);
                     return match (read, head) {
@@ -101,17 +131,25 @@ where
 }
 
 /// The data of a body so far; not copied if it comes in one frame.
-#[derive(Default)]
 pub(super) struct Whole {
     first: Bytes,
-    rest: BytesMut,
+    rest: Vec<u8>,
+    /// Taken when the body is whole.
+    room: Option<Room>,
 }
 
 impl Whole {
+    fn new(room: Room) -> Self {
+        Self {
+            first: Bytes::new(),
+            rest: Vec::new(),
+            room: Some(room),
+        }
+    }
+
     fn poll<R>(
         &mut self,
         mut body: Pin<&mut R>,
-        limit: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Bytes, Unread>>
     where
@@ -130,34 +168,55 @@ impl Whole {
                 Some(Err(_)) => return Poll::Ready(Err(Unread::BrokeOff)),
                 None => return Poll::Ready(Ok(self.take())),
             };
-            if data.len() > limit - self.len() {
-                return Poll::Ready(Err(Unread::TooLarge));
+            if let Err(unread) = self.push(data) {
+                return Poll::Ready(Err(unread));
             }
-            self.push(data);
         }
     }
 
-    fn len(&self) -> usize {
-        self.first.len() + self.rest.len()
-    }
-
-    fn push(&mut self, data: Bytes) {
-        if self.len() == 0 {
+    fn push(&mut self, data: Bytes) -> Result<(), Unread> {
+        let Some(room) = &mut self.room else {
+            return Err(Unread::BrokeOff);
+        };
+        let length = self.first.len() + self.rest.len();
+        if data.len() > room.most - length {
+            return Err(Unread::TooLarge);
+        }
+        if length == 0 {
             self.first = data;
-            return;
+            return hold(&mut room.held, self.first.len());
+        }
+        let (needed, there) = (length + data.len(), self.rest.capacity());
+        if needed > there {
+            // By half as much again, so that what is there is seldom copied, and counted before it is taken.
+            let capacity = needed.max(there + there / 2);
+            hold(&mut room.held, capacity - there)?;
+            self.rest.reserve_exact(capacity - self.rest.len());
         }
         // From here on all of it is in one place.
         self.rest
             .extend_from_slice(&std::mem::take(&mut self.first));
         self.rest.extend_from_slice(&data);
+        Ok(())
     }
 
     fn take(&mut self) -> Bytes {
-        if self.rest.is_empty() {
+        let bytes = if self.rest.is_empty() {
             std::mem::take(&mut self.first)
         } else {
-            std::mem::take(&mut self.rest).freeze()
+            Bytes::from(std::mem::take(&mut self.rest))
+        };
+        match self.room.take() {
+            Some(room) => counted(bytes, room.held),
+            None => bytes,
         }
+    }
+}
+
+fn hold(held: &mut Held, more: usize) -> Result<(), Unread> {
+    match held.add(more as u64) {
+        true => Ok(()),
+        false => Err(Unread::NoMemory),
     }
 }
 
@@ -174,8 +233,8 @@ mod tests {
             .map(|data| Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(data))))
             .collect();
         let mut body = std::pin::pin!(StreamBody::new(futures_util::stream::iter(frames)));
-        let mut whole = Whole::default();
-        std::future::poll_fn(|cx| whole.poll(body.as_mut(), limit, cx)).await
+        let mut whole = Whole::new(Room::of(&Memory::of(1000), limit));
+        std::future::poll_fn(|cx| whole.poll(body.as_mut(), cx)).await
     }
 
     #[tokio::test]
@@ -200,8 +259,8 @@ mod tests {
             Err(std::io::Error::other("reset")),
         ];
         let mut body = std::pin::pin!(StreamBody::new(futures_util::stream::iter(frames)));
-        let mut whole = Whole::default();
-        let read = std::future::poll_fn(|cx| whole.poll(body.as_mut(), 100, cx)).await;
+        let mut whole = Whole::new(Room::of(&Memory::of(1000), 100));
+        let read = std::future::poll_fn(|cx| whole.poll(body.as_mut(), cx)).await;
         assert_eq!(read, Err(Unread::BrokeOff));
     }
 }

@@ -12,32 +12,35 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
 use super::{
-    call::{Call, Unread},
+    call::{Call, Room, Unread, counted},
     forward,
+    progress::Watch,
+    router::Info,
+    series::{Series, Stop},
 };
 use crate::{
     body::Body,
     catalog::Target,
-    dialect::images::{Ask, Step, Translation, Turn, Waiting, read_progress},
+    dialect::images::{Ask, Step, Translation, Turn, Waiting},
     error::Refusal,
     health::HealthMap,
-    memory::Held,
+    memory::{Held, Memory},
+    outcome::{Outcome, OutcomeKind},
     readied::Readied,
+    request,
 };
 
 /// How large the answers of one exchange may be together, since images of all of them may be held: ten images of a
 /// megabyte or two, in base64, and as much again.
 const LARGEST_ANSWERS: usize = 64 * 1024 * 1024;
-/// The largest report of a server's progress: it is a few numbers.
-const LARGEST_REPORT: usize = 64 * 1024;
-/// How often a server is asked how far it is.
-const BETWEEN_REPORTS: Duration = Duration::from_secs(1);
+/// How much larger the caller's answer may be than the answers that it is made of: what it says of up to ten images.
+const OF_ITS_OWN: usize = 16 * 1024;
 
 /// A request that has to be translated.
 pub(super) struct Job {
@@ -50,11 +53,18 @@ pub(super) struct Job {
     pub(super) in_line: Arc<AtomicBool>,
     /// Its place in the memory that all bodies may take: the translation holds what was in the body.
     pub(super) _held: Held,
+    /// What all answers may take together, and what is made of them.
+    pub(super) memory: Memory,
+    pub(super) series: Series,
+    /// How many bytes the answers have together whose images are kept.
+    pub(super) received: usize,
+    /// Of the last answer that was followed by another question.
+    pub(super) head: HeaderMap,
 }
 
 impl Job {
     /// The request that asks this.
-    fn request(
+    pub(super) fn request(
         &self,
         method: Method,
         path: &str,
@@ -95,8 +105,9 @@ pin_project! {
         #[pin]
         watch: Option<Watch<S, F, R>>,
         turn: Option<Turn>,
-        // How many bytes of answers may still come.
-        room: usize,
+        // The end of the wait for a further image.
+        #[pin]
+        until: Option<Sleep>,
     }
 }
 
@@ -116,34 +127,42 @@ where
     pub(super) fn new(job: Job, service: S) -> Self {
         let ask = job.translation.first();
         let spare = service.clone();
-        let room = LARGEST_ANSWERS;
-        let stage = stage(&job, Readied::ready(service), ask, room);
+        let stage = stage(&job, Readied::ready(service), ask);
         Self {
             job,
             spare,
             stage,
             watch: None,
             turn: None,
-            room,
+            until: None,
+        }
+    }
+
+    /// What there is to say of the request, once it is answered.
+    pub(super) fn tell(&self, info: &mut Info) {
+        info.attempt = self.job.series.left();
+        if self.job.translation.is_short() {
+            request::note(&mut info.adjusted, "n");
         }
     }
 }
 
 /// Asks, or waits for the turn to. Readiness is not held that long.
-fn stage<S, F, R>(job: &Job, service: Readied<S>, ask: Ask, room: usize) -> Stage<S, F, R> {
+fn stage<S, F, R>(job: &Job, service: Readied<S>, ask: Ask) -> Stage<S, F, R> {
     match job.target.provider().queue().filter(|_| ask.in_turn) {
         Some(queue) => Stage::Waiting {
             waiting: queue.wait(),
             ask: Some(ask),
         },
-        None => asking(job, service, ask, room),
+        None => asking(job, service, ask),
     }
 }
 
-fn asking<S, F, R>(job: &Job, service: Readied<S>, ask: Ask, room: usize) -> Stage<S, F, R> {
+fn asking<S, F, R>(job: &Job, service: Readied<S>, ask: Ask) -> Stage<S, F, R> {
     let request = job.request(ask.method, ask.path, None, ask.body);
+    let most = LARGEST_ANSWERS.saturating_sub(job.received);
     Stage::Asking {
-        call: Call::new(service, request, room),
+        call: Call::new(service, request, Room::of(&job.memory, most)),
     }
 }
 
@@ -171,12 +190,7 @@ where
                         this.watch
                             .set(Some(Watch::new(progress, this.spare.clone())));
                     }
-                    asking(
-                        this.job,
-                        Readied::unready(this.spare.clone()),
-                        ask,
-                        *this.room,
-                    )
+                    asking(this.job, Readied::unready(this.spare.clone()), ask)
                 }
                 StageProj::Asking { call } => {
                     let Poll::Ready(answer) = call.poll(cx) else {
@@ -185,21 +199,25 @@ where
                         {
                             watch.poll(this.job, turn, cx);
                         }
+                        if let Some(until) = this.until.as_mut().as_pin_mut() {
+                            if until.poll(cx).is_ready() {
+                                // It had only what the calls before it left of the time.
+                                let no_fault = Outcome::of(OutcomeKind::Abandoned);
+                                return Poll::Ready(Ok(this.job.give_up(&no_fault, Stop::Time)));
+                            }
+                        }
                         return Poll::Pending;
                     };
                     this.watch.set(None);
                     *this.turn = None;
-                    let answer = answer?;
-                    if let Ok(answer) = &answer {
-                        *this.room = this.room.saturating_sub(answer.body().len());
-                    }
-                    match follow(this.job, answer) {
-                        Next::Ask(ask) => stage(
-                            this.job,
-                            Readied::unready(this.spare.clone()),
-                            ask,
-                            *this.room,
-                        ),
+                    match this.job.follow(answer)? {
+                        Next::Ask(ask) => {
+                            if this.job.translation.has_images() {
+                                let until = this.job.series.until();
+                                this.until.set(until.map(sleep_until));
+                            }
+                            stage(this.job, Readied::unready(this.spare.clone()), ask)
+                        }
                         Next::Answer(answer) => return Poll::Ready(Ok(answer)),
                     }
                 }
@@ -214,31 +232,134 @@ enum Next {
     Answer(Response<Bytes>),
 }
 
-/// What follows from an answer: another question, or the caller's answer.
-fn follow(job: &mut Job, answer: Result<Response<Bytes>, Unread>) -> Next {
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(unread) => return Next::Answer(refusal(unread).into_response()),
-    };
-    if !answer.status().is_success() {
-        return Next::Answer(answer);
+impl Job {
+    /// What follows from an answer: another question, or the caller's answer.
+    fn follow<E>(&mut self, answer: Result<Result<Response<Bytes>, Unread>, E>) -> Result<Next, E> {
+        let further = self.translation.has_images();
+        let answer = match answer {
+            Err(_) if further => return Ok(self.lost(&Outcome::of(OutcomeKind::Unreachable))),
+            Err(error) => return Err(error),
+            Ok(Err(Unread::NoMemory)) => return Ok(self.no_memory()),
+            Ok(Err(Unread::TooLarge)) => {
+                let why = format!("answers more than the {LARGEST_ANSWERS} bytes that are read");
+                return Ok(self.unanswered(unreadable(&why)));
+            }
+            Ok(Err(Unread::BrokeOff)) => {
+                let why = "broke off before the end of its answer";
+                return Ok(self.unanswered(unreadable(why)));
+            }
+            Ok(Ok(answer)) => answer,
+        };
+        if !answer.status().is_success() {
+            return Ok(self.unanswered(answer));
+        }
+        let length = answer.body().len();
+        let Some(held) = self.room(length) else {
+            // Its place may be what the answer with the earlier images takes.
+            drop(answer);
+            return Ok(self.no_memory());
+        };
+        let created = self.created();
+        Ok(match self.translation.next(answer.body(), created) {
+            Ok(Step::Ask(ask)) if !self.translation.has_images() => Next::Ask(ask),
+            Ok(Step::Ask(ask)) => {
+                drop(held);
+                self.received += length;
+                self.head = answer.into_parts().0.headers;
+                match self.series.next(&self.head) {
+                    Ok(()) => Next::Ask(ask),
+                    Err(why) => Next::Answer(self.finish(why)),
+                }
+            }
+            Ok(Step::Pass) => {
+                drop(held);
+                self.unanswered(answer)
+            }
+            Ok(Step::NoFurther) => {
+                drop((held, answer));
+                self.lost(&Outcome::of(OutcomeKind::Empty))
+            }
+            Ok(Step::Answer(body)) => Next::Answer(translated(answer.map(|_| counted(body, held)))),
+            Err(refusal) => {
+                drop(held);
+                if further {
+                    self.series.look_for_a_cost(answer.body());
+                }
+                self.unanswered(refusal.into_response())
+            }
+        })
     }
-    let created = job.created();
-    match job.translation.next(answer.body(), created) {
-        Ok(Step::Ask(ask)) => Next::Ask(ask),
-        Ok(Step::Pass) => Next::Answer(answer),
-        Ok(Step::Answer(body)) => Next::Answer(translated(answer.map(|_| body))),
-        Err(refusal) => Next::Answer(refusal.into_response()),
+
+    /// An answer without an image: the caller gets it as it is, unless there are images from earlier ones.
+    fn unanswered(&mut self, answer: Response<Bytes>) -> Next {
+        if !self.translation.has_images() {
+            return Next::Answer(answer);
+        }
+        self.series.look_for_a_cost(answer.body());
+        let outcome = self.series.classify(&answer);
+        drop(answer);
+        self.lost(&outcome)
+    }
+
+    /// A further call came to nothing.
+    fn lost(&mut self, outcome: &Outcome) -> Next {
+        Next::Answer(self.give_up(outcome, Stop::Failed(outcome.kind)))
+    }
+
+    /// There is no room for an answer. What was made of earlier ones is kept.
+    fn no_memory(&mut self) -> Next {
+        Next::Answer(if self.translation.has_images() {
+            self.give_up(&Outcome::of(OutcomeKind::Abandoned), Stop::Memory)
+        } else {
+            self.too_busy()
+        })
+    }
+
+    fn give_up(&mut self, outcome: &Outcome, why: Stop) -> Response<Bytes> {
+        self.series.failed(outcome);
+        self.finish(why)
+    }
+
+    /// Answers with the images that are there.
+    fn finish(&mut self, why: Stop) -> Response<Bytes> {
+        let Some(held) = self.room(0) else {
+            return self.too_busy();
+        };
+        let created = self.created();
+        match self.translation.finish(created, &why.to_string()) {
+            Some(body) => {
+                let mut answer = Response::new(counted(body, held));
+                *answer.headers_mut() = std::mem::take(&mut self.head);
+                translated(answer)
+            }
+            None => self.too_busy(),
+        }
+    }
+
+    /// Room for what is made of the answers: an image that is decoded to be looked at, or the caller's answer. Neither is
+    /// larger than the answers with images and the `last` one together.
+    fn room(&self, last: usize) -> Option<Held> {
+        let mut held = self.memory.hold();
+        let most = self.received + last + OF_ITS_OWN;
+        held.add(most as u64).then_some(held)
+    }
+
+    fn too_busy(&mut self) -> Response<Bytes> {
+        self.series.withdraw();
+        Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_images",
+            "Too many large images are being served at the moment. Try again shortly.",
+        )
+        .retry_after(Duration::from_secs(1))
+        .into_response()
     }
 }
 
-fn refusal(unread: Unread) -> Refusal {
-    let why = match unread {
-        Unread::TooLarge => format!("answers more than the {LARGEST_ANSWERS} bytes that are read"),
-        Unread::BrokeOff => "broke off before the end of its answer".to_owned(),
-    };
+/// The refusal for an upstream whose answer cannot be read to its end.
+fn unreadable(why: &str) -> Response<Bytes> {
     let message = format!("The provider {why}.");
-    Refusal::new(StatusCode::BAD_GATEWAY, "invalid_answer", message)
+    Refusal::new(StatusCode::BAD_GATEWAY, "invalid_answer", message).into_response()
 }
 
 /// The head of the last answer, which may tell of limits, with a body that is no longer the one it describes.
@@ -257,59 +378,5 @@ fn translated(mut answer: Response<Bytes>) -> Response<Bytes> {
     answer
 }
 
-pin_project! {
-    /// Asks a server from time to time how far it is. What goes wrong with that says nothing.
-    struct Watch<S, F, R> {
-        path: &'static str,
-        query: &'static str,
-        spare: S,
-        #[pin]
-        next: Sleep,
-        #[pin]
-        call: Option<Call<S, F, R>>,
-    }
-}
-
-impl<S, F, R> Watch<S, F, R> {
-    fn new((path, query): (&'static str, &'static str), spare: S) -> Self {
-        Self {
-            path,
-            query,
-            spare,
-            next: sleep_until(Instant::now() + BETWEEN_REPORTS),
-            call: None,
-        }
-    }
-}
-
-impl<S, R> Watch<S, S::Future, R>
-where
-    S: Service<Request<Body>, Response = Response<R>> + Clone,
-    R: http_body::Body<Data = Bytes>,
-{
-    /// Goes on until there is something to wait for.
-    fn poll(self: Pin<&mut Self>, job: &Job, turn: &Turn, cx: &mut Context<'_>) {
-        let mut this = self.project();
-        loop {
-            if let Some(call) = this.call.as_mut().as_pin_mut() {
-                let Poll::Ready(report) = call.poll(cx) else {
-                    return;
-                };
-                this.call.set(None);
-                if let Ok(Ok(report)) = report {
-                    if let Some((fraction, eta)) = read_progress(report.body()) {
-                        turn.report(fraction, eta);
-                    }
-                }
-                this.next.as_mut().reset(Instant::now() + BETWEEN_REPORTS);
-            }
-            if this.next.as_mut().poll(cx).is_pending() {
-                return;
-            }
-            let request = job.request(Method::GET, this.path, Some(this.query), Bytes::new());
-            let service = Readied::unready(this.spare.clone());
-            this.call
-                .set(Some(Call::new(service, request, LARGEST_REPORT)));
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -165,7 +165,10 @@ where
                 }
                 StateProj::Translating { exchange, info } => {
                     let result = ready!(exchange.as_mut().poll(cx));
-                    let info = info.take();
+                    let mut info = info.take();
+                    if let Some(info) = &mut info {
+                        exchange.tell(info);
+                    }
                     state.set(State::Done);
                     let result = result.map(|response| response.map(ResponseBody::whole));
                     return Poll::Ready(finish(result, info));

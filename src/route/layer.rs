@@ -8,9 +8,13 @@ use crate::{
     catalog::Catalog,
     health::HealthMap,
     intake::Intake,
+    memory::Memory,
     rng::{Rng, identity},
     select::{Random, Select},
 };
+
+/// Over all requests for images: with ten images of a megabyte each and what is made of them, some twenty at a time.
+const MAX_IMAGES_IN_FLIGHT: u64 = 512_000_000;
 
 /// Applies [`FreeModelRoute`] to a service.
 ///
@@ -40,6 +44,7 @@ impl FreeModelRouteLayer {
                 rng: Rng::unpredictable(),
                 intake: Intake::default(),
                 inner_intake: Intake::unbounded(),
+                image_memory: Memory::of(MAX_IMAGES_IN_FLIGHT),
                 prefer_requested: true,
                 embedding_model: None,
                 responses: Responses::default(),
@@ -97,6 +102,15 @@ impl FreeModelRouteLayer {
     #[must_use]
     pub fn max_bodies_in_flight(self, bytes: u64) -> Self {
         self.with(|router| router.intake = router.intake.clone().max_in_flight(bytes))
+    }
+
+    /// The most bytes of images held at a time, over all requests to `/images/generations` whose answer is made of what
+    /// an upstream with another API says: the upstream's answers from the moment they arrive, and the answer made of
+    /// them until the caller has read it. Beyond that a request is answered with 503 and `Retry-After: 1`, or with
+    /// those of its images that are there. Default: 512 MB. The answers to one request may have 64 MiB together.
+    #[must_use]
+    pub fn max_images_in_flight(self, bytes: u64) -> Self {
+        self.with(|router| router.image_memory = Memory::of(bytes))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Router)) -> Self {

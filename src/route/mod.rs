@@ -13,9 +13,11 @@ mod future;
 mod layer;
 mod nobody;
 mod pick;
+mod progress;
 mod responses;
 mod routed;
 mod router;
+mod series;
 mod service;
 
 pub use body::ResponseBody;

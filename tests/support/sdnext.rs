@@ -39,7 +39,11 @@ use crate::{
 pub const GENERATION: Duration = Duration::from_secs(20);
 
 /// What it has, by title; the first one is loaded at the start.
-pub const CHECKPOINTS: [&str; 2] = ["base.safetensors [0123456789]", "me.safetensors"];
+pub const CHECKPOINTS: [&str; 3] = [
+    "base.safetensors [0123456789]",
+    "me.safetensors",
+    "möwe_海.safetensors [89abcdef01]",
+];
 
 /// What becomes of a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

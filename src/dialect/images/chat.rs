@@ -30,8 +30,8 @@ const RATIOS: [(u32, u32); 10] = [
     (21, 9),
 ];
 
-/// A chat makes one image, so it is held as often as images are asked for, one after the other. Then there are all of
-/// them, or there is no answer.
+/// A chat makes one image, so as many chats are asked as images, one after the other. Where a further chat fails or may not
+/// be asked, the answer has the images that are there.
 pub(crate) struct Chat {
     body: Value,
     wanted: usize,
@@ -111,27 +111,45 @@ impl Chat {
             .map(|url| Image::from_url(&url).map(Picture::from))
             .collect();
         let images: Vec<_> = unless_paid_for(images, billed)?;
-        if images.is_empty() {
-            if verdict == Verdict::Error {
-                return Ok(Step::Pass);
-            }
-            self.pictures.clear();
+        let is_empty = images.is_empty();
+        if is_empty && verdict == Verdict::Error {
+            return Ok(Step::Pass);
         }
         self.pictures.extend(images);
         self.usage = add_usage(self.usage.take(), &usage);
         self.pictures.truncate(self.wanted);
+        if is_empty && self.has_images() {
+            return Ok(Step::NoFurther);
+        }
         // What costs is not asked again.
-        if !billed && !self.pictures.is_empty() && self.pictures.len() < self.wanted {
+        if !billed && self.is_short() {
             return Ok(Step::Ask(self.ask()));
         }
+        Ok(Step::Answer(self.answer(created, "billed")))
+    }
+
+    pub(super) fn has_images(&self) -> bool {
+        !self.pictures.is_empty()
+    }
+
+    pub(super) fn is_short(&self) -> bool {
+        self.has_images() && self.pictures.len() < self.wanted
+    }
+
+    /// The answer with the images that are there. If they are fewer than were asked for, its `metadata` says so, and why.
+    pub(super) fn answer(&mut self, created: u64, stopped_by: &str) -> Bytes {
+        let made = self.pictures.len();
+        let metadata = self.is_short().then(|| {
+            json!({ "images_asked_for": self.wanted, "images_made": made, "stopped_by": stopped_by })
+        });
         let answer = Answer {
             created,
             pictures: &self.pictures,
             as_url: self.as_url,
             usage: self.usage.take(),
-            metadata: None,
+            metadata,
         };
-        Ok(Step::Answer(answer.into_bytes()))
+        answer.into_bytes()
     }
 }
 
@@ -265,16 +283,30 @@ mod tests {
     }
 
     #[test]
-    fn a_chat_without_an_image_leaves_an_empty_answer() {
+    fn a_chat_without_an_image_is_an_empty_answer() {
+        let words = json!({ "role": "assistant", "content": "I would rather not." });
         let mut chat = chat(json!({ "prompt": "a fox", "n": 2 }));
+        let answer = answer(chat.next(&said(words, json!(null)), 7));
+        assert_eq!(answer, json!({ "created": 7, "data": [] }));
+    }
+
+    #[test]
+    fn a_further_chat_without_an_image_leaves_those_that_are_there() {
+        let mut chat = chat(json!({ "prompt": "a fox", "n": 3 }));
         let message = json!({ "images": [{ "image_url": { "url": url() } }] });
         assert!(matches!(
             chat.next(&said(message, json!(null)), 7),
             Ok(Step::Ask(_))
         ));
         let words = json!({ "role": "assistant", "content": "I would rather not." });
-        let answer = answer(chat.next(&said(words, json!(null)), 7));
-        assert_eq!(answer, json!({ "created": 7, "data": [] }));
+        let step = chat.next(&said(words, json!(null)), 7);
+        assert!(matches!(step, Ok(Step::NoFurther)), "{step:?}");
+        let answer: Value = serde_json::from_slice(&chat.answer(7, "empty")).expect("JSON");
+        assert_eq!(answer["data"].as_array().map(Vec::len), Some(1));
+        assert_eq!(
+            answer["metadata"],
+            json!({ "images_asked_for": 3, "images_made": 1, "stopped_by": "empty" })
+        );
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub(crate) enum Step {
     Answer(Bytes),
     /// The answer as it came: it says why there is no image.
     Pass,
+    /// The answer holds no image, and earlier ones did.
+    NoFurther,
 }
 
 /// Without the answer, in which a server may repeat the prompt.
@@ -108,6 +110,7 @@ impl fmt::Debug for Step {
             Self::Ask(ask) => write!(f, "Ask({ask:?})"),
             Self::Answer(_) => f.write_str("Answer"),
             Self::Pass => f.write_str("Pass"),
+            Self::NoFurther => f.write_str("NoFurther"),
         }
     }
 }
@@ -175,6 +178,24 @@ impl Translation {
             Self::Chat(chat) => chat.next(body, created),
             Self::OpenRouter(openrouter) => openrouter.next(body, created),
             Self::Sdapi(sdapi) => sdapi.next(body, created),
+        }
+    }
+
+    /// Whether images are there that further questions are to add to.
+    pub(crate) fn has_images(&self) -> bool {
+        matches!(self, Self::Chat(chat) if chat.has_images())
+    }
+
+    /// Whether images are there, but fewer than were asked for.
+    pub(crate) fn is_short(&self) -> bool {
+        matches!(self, Self::Chat(chat) if chat.is_short())
+    }
+
+    /// The caller's answer with the images that are there, and why there are no more of them; `None` if there is none.
+    pub(crate) fn finish(&mut self, created: u64, stopped_by: &str) -> Option<Bytes> {
+        match self {
+            Self::Chat(chat) if chat.has_images() => Some(chat.answer(created, stopped_by)),
+            Self::Chat(_) | Self::OpenRouter(_) | Self::Sdapi(_) => None,
         }
     }
 

@@ -2,6 +2,7 @@ use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
+use crate::capability::Capability;
 use OutcomeKind::{
     Gated, Gone, OutOfQuota, RateLimited, Refused, Unauthorised, Unavailable, Unfit,
 };
@@ -173,8 +174,10 @@ fn googles_quota_ids_give_scope_and_day() {
 
 #[test]
 fn a_quota_phrase_beats_its_status() {
-    for status in [401, 402, 403, 429, 500] {
+    for status in [401, 402, 403, 429] {
         assert_eq!(error(status, "Insufficient balance"), quota(), "{status}");
+    }
+    for status in [400, 401, 402, 403, 422, 429, 500] {
         assert_eq!(
             classify(
                 status,
@@ -229,6 +232,7 @@ fn a_403_is_about_the_key_the_model_the_content_or_the_edge() {
             "m requires moderation. Your input was flagged",
             Outcome::of(Refused),
         ),
+        ("Content violates our policies", Outcome::of(Refused)),
         ("error code: 1010", Outcome::of(Unavailable)),
     ] {
         assert_eq!(error(403, message), expected, "{message}");
@@ -245,16 +249,17 @@ fn a_bad_key_under_400_is_the_credentials() {
     assert_eq!(
         classify(
             400,
-            r#"{"code":"invalid-argument","error":"Incorrect API key provided: xx"}"#
-        ),
-        expected
-    );
-    assert_eq!(
-        classify(
-            400,
             r#"[{"error":{"code":400,"details":[{"reason":"API_KEY_INVALID"}]}}]"#
         ),
         expected
+    );
+    // By words alone it is one target that does not work: the words may be the caller's.
+    assert_eq!(
+        classify(
+            400,
+            r#"{"code":"invalid-argument","error":"Incorrect API key provided: xx"}"#
+        ),
+        Outcome::of(Unavailable)
     );
 }
 
@@ -771,11 +776,9 @@ fn a_body_cut_short_is_read_as_far_as_it_goes() {
 fn every_phrase_is_written_as_it_is_compared() {
     for Sign(_, by, _) in SIGNS {
         let phrases = match by {
-            By::Label(phrase) | By::Opening(phrase) => vec![*phrase],
-            By::Text(phrases) => phrases.to_vec(),
-            // Where only the close matters, the open is empty.
-            By::Framed("", close) => vec![*close],
-            By::Framed(open, close) => vec![*open, *close],
+            By::Label(phrase) | By::Whole(phrase) => vec![*phrase],
+            By::Text(phrases) | By::Opening(phrases) | By::Anywhere(phrases) => phrases.to_vec(),
+            By::Listed(label, opening, part) => vec![*label, *opening, *part],
         };
         assert!(!phrases.is_empty());
         for phrase in phrases {
@@ -799,6 +802,320 @@ fn what_a_request_says_cannot_bench_a_model_for_a_day() {
         let body = serde_json::json!({"error": {"message": message, "code": 400}}).to_string();
         assert_eq!(classify(400, &body).kind, Refused, "{quoted}");
     }
+}
+
+#[test]
+fn words_alone_name_the_account_only_under_a_status_of_limits_or_credentials() {
+    for sign in SIGNS {
+        let Sign(statuses, by, means) = sign;
+        let is_account = matches!(
+            means,
+            Means::Quota | Means::Unauthorised | Means::Limited(Scope::Provider)
+        );
+        if is_account && !matches!(by, By::Label(_)) {
+            let known = |status: &u16| matches!(status, 401..=403 | 429);
+            assert!(
+                !statuses.is_empty() && statuses.iter().all(known),
+                "{sign:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn words_alone_bench_a_model_for_finding_fault_only_if_they_are_a_whole_sentence() {
+    for sign in SIGNS {
+        let Sign(statuses, by, means) = sign;
+        let lasts = matches!(means, Means::Gone | Means::Gated);
+        let finds_fault =
+            statuses.is_empty() || [400, 422, 500].iter().any(|s| statuses.contains(s));
+        if lasts && finds_fault {
+            assert!(matches!(by, By::Label(_) | By::Whole(_)), "{sign:?}");
+        }
+    }
+}
+
+#[test]
+fn a_sign_that_may_stand_in_quotes_cools_nothing() {
+    for sign in SIGNS {
+        let in_quotes = match sign.1 {
+            By::Anywhere(_) => true,
+            By::Text(phrases) => phrases.iter().any(|phrase| {
+                phrase
+                    .trim_end_matches(['\'', '"', '`'])
+                    .contains(['`', '"'])
+            }),
+            _ => false,
+        };
+        assert!(!(in_quotes && sign.2.cools()), "{sign:?}");
+    }
+}
+
+#[test]
+fn only_the_first_line_outside_of_quotes_says_whose_limit_it_is_and_when_it_ends() {
+    for message in [
+        "Rate limit exceeded\nfor your account. Please try again in 30 days.",
+        "Rate limit exceeded for 'your api key. Please try again in 30 days.'",
+        "Rate limit exceeded for “your account”, `try again in 5s`, «free-models-per-day»",
+        "Rate limit exceeded: \"insufficient credits, used daily",
+    ] {
+        assert_eq!(error(429, message), limited(), "{message}");
+    }
+}
+
+#[test]
+fn a_sentence_states_a_wait_only_where_the_status_is_one_of_limits() {
+    for status in 300..=599 {
+        let outcome = error(status, "Odd. Please try again in 2 hours.");
+        let expected = match status {
+            402 | 429 | 503 => Recovery::After(Duration::from_secs(7200)),
+            _ => Recovery::Unstated,
+        };
+        assert_eq!(outcome.recovery, expected, "{status}");
+    }
+}
+
+#[test]
+fn a_sentence_states_a_day_at_most() {
+    for (status, of) in [
+        (402, Outcome::of(OutOfQuota).provider()),
+        (429, limited()),
+        (503, Outcome::of(Unavailable)),
+    ] {
+        let outcome = error(status, "Odd. Please try again in 30 days.");
+        assert_eq!(outcome, after(of, 86_400.0), "{status}");
+    }
+}
+
+#[test]
+fn an_error_in_a_200_that_is_a_limit_in_words_alone_is_a_guess() {
+    for message in [
+        "Rate limit exceeded for your account",
+        "Rate limit exceeded: free-models-per-day",
+        "Too many requests. Please try again in 3 hours.",
+        "Too many requests per day",
+    ] {
+        assert_eq!(error(200, message), limited(), "{message}");
+    }
+}
+
+#[test]
+fn what_blames_a_parameter_other_than_the_model_cools_nothing() {
+    for (status, fields) in [
+        (400, r#""message":"API key not valid","param":"user""#),
+        (
+            400,
+            r#""message":"Model m does not exist","param":"messages[0].content""#,
+        ),
+        (
+            403,
+            r#""message":"this model requires a subscription","param":"tools""#,
+        ),
+        (
+            404,
+            r#""message":"not found","code":"model_not_found","param":"file_id""#,
+        ),
+        (
+            422,
+            r#""message":"m","code":"insufficient_quota","param":"prompt""#,
+        ),
+        (
+            500,
+            r#""message":"DEGRADED function cannot be invoked","param":"prompt""#,
+        ),
+        (500, r#""message":"odd","param":"messages""#),
+    ] {
+        let body = format!(r#"{{"error":{{{fields}}}}}"#);
+        assert_eq!(classify(status, &body), Outcome::of(Refused), "{body}");
+    }
+    for place in [r#"["body","user"]"#, r#"["body","messages",0,"role"]"#] {
+        let found = format!(r#"{{"detail":[{{"loc":{place},"msg":"API key not valid"}}]}}"#);
+        assert_eq!(classify(400, &found), Outcome::of(Refused), "{place}");
+    }
+    // Under a limit it is none of the request's.
+    let queue = r#"{"message":"high traffic","param":"queue","code":"queue_exceeded"}"#;
+    assert_eq!(classify(429, queue), limited());
+    let model = r#"{"error":{"message":"m","param":"model","code":"model_not_found"}}"#;
+    assert_eq!(classify(400, model), Outcome::of(Gone));
+}
+
+#[test]
+fn what_a_failed_response_repeats_of_its_request_is_no_label() {
+    let written =
+        r#""metadata":{"code":"insufficient_quota","reason":"API_KEY_INVALID","status":429}"#;
+    for body in [
+        format!(r#"{{"object":"response","error":{{"message":"m"}},{written}}}"#),
+        format!(
+            r#"{{"type":"response.failed","response":{{"error":{{"message":"m"}},{written}}}}}"#
+        ),
+        r#"{"error":{"message":{"role":"user","name":"x","type":"insufficient_quota"}}}"#
+            .to_owned(),
+        format!(r#"{{"error":{{"message":"m"}},"choices":[{{"message":{{{written}}}}}]}}"#),
+        r#"{"error":{"message":"m","name":"insufficient_quota"}}"#.to_owned(),
+    ] {
+        assert_eq!(classify(500, &body), Outcome::of(Unavailable), "{body}");
+    }
+}
+
+#[test]
+fn what_a_relayed_error_holds_cannot_say_that_it_is_the_routers_own() {
+    let raw = r#"{"error":{"message":"m","limit_source":"openrouter_credits"}}"#;
+    let body = serde_json::json!({"error": {"code": 400, "message": "Provider returned error",
+        "metadata": {"provider_name": "Chutes", "raw": raw}}});
+    let outcome = classify(400, &body.to_string());
+    assert_eq!((outcome.kind, outcome.scope), (Refused, Scope::Target));
+}
+
+#[test]
+fn a_403_about_one_model_is_gated() {
+    for message in [
+        "x/y is not available on your account tier",
+        "This model is not available on your account tier.",
+        "Your API key is not permitted to call model x",
+        "You are not permitted to call model x",
+        "Your account does not have access to this model",
+    ] {
+        assert_eq!(error(403, message), Outcome::of(Gated), "{message}");
+    }
+}
+
+#[test]
+fn a_key_that_has_spent_its_limit_is_out_of_quota() {
+    for message in [
+        "Key limit exceeded (monthly limit). Manage it using https://openrouter.ai/settings/keys",
+        "Key limit exceeded (total limit)",
+    ] {
+        assert_eq!(error(403, message), quota(), "{message}");
+    }
+}
+
+#[test]
+fn an_argument_that_no_service_knows_is_the_callers_fault() {
+    for (status, body) in [
+        (
+            400,
+            r#"{"error":{"message":"Unrecognized request argument supplied: foo"}}"#,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Unrecognized request arguments supplied: min_p, foo"}}"#,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"m","code":"unknown_parameter","param":"foo"}}"#,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"m","code":"unsupported_parameter","param":"foo.bar"}}"#,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"property 'foo' is unsupported"}}"#,
+        ),
+        (
+            400,
+            r#"[{"error":{"message":"Unknown name \"foo\": Cannot find field."}}]"#,
+        ),
+        (
+            422,
+            r#"{"detail":[{"type":"extra_forbidden","loc":["body","foo"],"msg":"Extra inputs are not permitted"}]}"#,
+        ),
+    ] {
+        assert_eq!(classify(status, body), Outcome::of(Refused), "{body}");
+    }
+}
+
+#[test]
+fn an_argument_that_other_services_know_is_a_lack_of_this_one() {
+    for (status, body) in [
+        (
+            400,
+            r#"{"error":{"message":"Unrecognized request argument supplied: min_p"}}"#,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"m","code":"unsupported_parameter","param":"seed"}}"#,
+        ),
+        // A part of `tools` that is not known does not mean that there are none.
+        (
+            422,
+            r#"{"detail":[{"type":"extra_forbidden","loc":["body","tools",0,"function","strict"],"msg":"Extra inputs are not permitted"}]}"#,
+        ),
+        (
+            422,
+            r#"{"message":{"detail":[{"type":"extra_forbidden","loc":["body","top_k"],"msg":"Extra inputs are not permitted"}]}}"#,
+        ),
+    ] {
+        assert_eq!(classify(status, body), parameter(), "{body}");
+    }
+}
+
+#[test]
+fn a_parameter_that_is_not_supported_is_a_lack_of_what_it_is_needed_for() {
+    for code in ["unsupported_parameter", "unknown_parameter"] {
+        for (param, message, capability) in [
+            ("response_format", "m", Capability::JsonObject),
+            (
+                "response_format",
+                "no json_schema here",
+                Capability::JsonSchema,
+            ),
+            (
+                "response_format.json_schema",
+                "json_schema",
+                Capability::JsonSchema,
+            ),
+            ("text.format", "m", Capability::JsonSchema),
+            ("tools", "m", Capability::Tools),
+            ("functions", "m", Capability::Tools),
+            ("reasoning_effort", "m", Capability::Reasoning),
+            ("logprobs", "m", Capability::Logprobs),
+            ("audio", "m", Capability::AudioOutput),
+        ] {
+            let error = serde_json::json!({"message": message, "code": code, "param": param});
+            let body = serde_json::json!({ "error": error }).to_string();
+            assert_eq!(classify(400, &body), lacks(capability), "{body}");
+        }
+    }
+}
+
+#[test]
+fn a_history_that_a_template_cannot_render_is_the_callers_fault() {
+    for message in [
+        "Failed to parse tool call arguments as JSON: [json.exception.parse_error.101] parse error at line 1, column 2: unexpected end of input",
+        "Conversation roles must alternate user/assistant/user/assistant/... at row 19, column 27:\n {%- if (message['role'] == 'user') -%}\n ^",
+        "\n------------\nWhile executing CallExpression at line 189, column 32 in source:\n...== 0) %}↵ {{- raise_exception('After the optional system message, con...\n ^\nError: Jinja Exception: After the optional system message, conversation roles must alternate user and assistant roles except for tool calls and results.",
+        "\n------------\nWhile executing FilterExpression at line 120, column 73 in source:\n...\n^\nError: Unknown (built-in) filter 'items' for type String",
+        "Cannot use tools in the first user message",
+    ] {
+        let error = serde_json::json!({"code": 500, "message": message, "type": "server_error"});
+        let body = serde_json::json!({ "error": error }).to_string();
+        assert_eq!(classify(500, &body), Outcome::of(Refused), "{message}");
+    }
+    assert_eq!(
+        error(500, "Failed to parse input at pos 3"),
+        Outcome::of(Unavailable)
+    );
+}
+
+#[test]
+fn a_relayed_refusal_is_the_upstreams_word() {
+    let refusal = |name: Option<&str>| {
+        let metadata = serde_json::json!({"provider_name": name, "raw": "bad value"});
+        let error = serde_json::json!({"code": 400, "message": "Provider returned error", "metadata": metadata});
+        classify(400, &serde_json::json!({ "error": error }).to_string())
+    };
+    assert!(refusal(Some("Venice")).relayed);
+    assert_eq!(refusal(Some("Venice")).kind, Refused);
+    assert_eq!(refusal(None), Outcome::of(Refused));
+}
+
+#[test]
+fn a_relayed_403_for_an_unknown_reason_is_a_guess() {
+    let error = serde_json::json!({"code": 403, "message": "Provider returned error",
+        "metadata": {"provider_name": "Venice", "raw": "we do not like this"}});
+    let body = serde_json::json!({ "error": error }).to_string();
+    assert_eq!(classify(403, &body), Outcome::of(Unavailable));
 }
 
 #[test]
@@ -834,6 +1151,8 @@ fn fits(outcome: &Outcome, kind: OutcomeKind, scope: Scope, until: Until) -> boo
 struct Recorded {
     #[serde(default)]
     id: String,
+    #[serde(default)]
+    path: String,
     provider: String,
     status: u16,
     headers: std::collections::BTreeMap<String, String>,
@@ -860,7 +1179,10 @@ impl Recorded {
             .map(|(name, value)| (&**name, &**value))
             .collect();
         let body = self.body.strip_prefix("data: ").unwrap_or(&self.body);
-        classify_with(self.status, &headers(&pairs), body.as_bytes())
+        let status = StatusCode::from_u16(self.status).unwrap();
+        let headers = headers(&pairs);
+        let evidence = Evidence::new(status, &headers, body.as_bytes(), now());
+        DefaultClassify.classify(&evidence.at(Endpoint::of(&http::Method::POST, &self.path)))
     }
 }
 
@@ -1100,9 +1422,10 @@ proptest! {
         sign in prop::sample::select(SIGNS.iter().collect::<Vec<_>>()),
     ) {
         let sign = match sign.1 {
-            By::Label(phrase) | By::Opening(phrase) => phrase.to_owned(),
-            By::Text(phrases) => phrases.join(&text),
-            By::Framed(open, close) => [open, close].join(&text),
+            By::Label(phrase) => phrase.to_owned(),
+            By::Text(phrases) | By::Opening(phrases) | By::Anywhere(phrases) => phrases.join(&text),
+            By::Whole(sentence) => sentence.replace('*', &text),
+            By::Listed(_, opening, part) => format!("{opening}{text},{part}"),
         };
         let json = serde_json::json!({"error": {"message": format!("{sign} {text}"), "code": sign}}).to_string();
         for body in [&body[..], text.as_bytes(), sign.as_bytes(), json.as_bytes()] {
@@ -1110,6 +1433,129 @@ proptest! {
             prop_assert_eq!(outcome.lack.is_some(), outcome.kind == Unfit);
             if let Recovery::After(wait) = outcome.recovery {
                 prop_assert!(wait <= limits::MAX);
+            }
+        }
+    }
+}
+
+/// What a caller may write into a request in order to bench a provider: phrases of the table, waits, lines and quotes.
+fn written_by_a_caller() -> impl Strategy<Value = String> {
+    let phrases = SIGNS.iter().flat_map(|sign| match sign.1 {
+        By::Label(phrase) => vec![phrase.to_owned()],
+        By::Whole(sentence) => vec![sentence.replace("**", "a").replace('*', "m")],
+        By::Text(phrases) => vec![phrases.join(" ")],
+        By::Opening(phrases) => phrases.iter().map(|&phrase| phrase.to_owned()).collect(),
+        By::Anywhere(_) => vec![],
+        By::Listed(label, opening, part) => vec![format!("{label}\n* {opening}, {part}, model")],
+    });
+    let more = [
+        "Please try again in 30 days.",
+        "resets at 2026-10-04 10:00:00",
+        "Rate limit exceeded for your api key per day",
+        "\"code\":\"insufficient_quota\"",
+        "\",\"code\":\"insufficient_quota\",\"x\":\"",
+        "{\"error\":{\"code\":\"invalid_api_key\",\"retry_after\":\"2592000\"}}",
+        "\n",
+        "\r\n",
+        "\u{2028}",
+        "'",
+        "\"",
+        "`",
+        "’",
+        "“",
+        "”",
+        "«",
+        "»",
+        "\\",
+        "it's",
+        ". ",
+        ": ",
+    ];
+    let pieces: Vec<String> = phrases.chain(more.map(str::to_owned)).collect();
+    let piece = prop_oneof![6 => prop::sample::select(pieces), 1 => "\\PC{0,12}"];
+    prop::collection::vec(piece, 1..6).prop_map(|pieces| pieces.join(" "))
+}
+
+/// Ways in which upstreams put a part of the request into a message of theirs.
+const TEMPLATES: [&str; 12] = [
+    "Invalid value: {}",
+    "Invalid value: {}. Supported values are: 'low', 'high'.",
+    "{} is not one of the roles",
+    "{}: Extra inputs are not permitted",
+    "Unrecognized request argument supplied: {}",
+    "Unknown name {}: Cannot find field.",
+    "1 validation error for Request\n{}\n  Field required",
+    "[{'type': 'enum', 'loc': ('body', 'role'), 'input': {}}]",
+    "Failed to parse tool call arguments: {}, expected a value",
+    "Error code: 400 - {'error': {'message': {}}}",
+    "Role: {}",
+    "The tool {} was not found, and here is the prompt",
+];
+
+const QUOTES: [(&str, &str); 9] = [
+    ("", ""),
+    ("'", "'"),
+    ("\"", "\""),
+    ("`", "`"),
+    ("“", "”"),
+    ("«", "»"),
+    ("‘", "’"),
+    ("'", ""),
+    ("\"", ""),
+];
+
+/// Bodies in which such a message, and the bare text, can stand.
+fn quoting_bodies(message: &str, written: &str) -> Vec<String> {
+    use serde_json::json;
+    let inner = json!({"error": {"message": message, "param": written}}).to_string();
+    let relayed = |raw: &str| json!({"error": {"message": "Provider returned error", "code": 400, "metadata": {"provider_name": "Venice", "raw": raw}}});
+    let own = json!({"code": "insufficient_quota", "retry_after": "2592000", "reason": written});
+    vec![
+        json!({"error": {"message": message, "type": "invalid_request_error"}}).to_string(),
+        json!({"error": {"message": message, "param": written, "code": "unknown_parameter"}}).to_string(),
+        json!({"error": {"message": message, "details": written, "failed_generation": written}}).to_string(),
+        json!({"error": message}).to_string(),
+        json!({"message": message, "type": "invalid_request_error"}).to_string(),
+        json!({"detail": [{"type": "enum", "loc": ["body", written], "msg": message, "input": written, "ctx": own}]}).to_string(),
+        json!({"detail": [{"msg": message, "input": {"code": "insufficient_quota", "retry_after": 9}}]}).to_string(),
+        json!({"errors": [{"message": message}], "success": false}).to_string(),
+        json!({"error": {"message": message}, "metadata": own}).to_string(),
+        json!({"response": {"error": {"message": message}, "metadata": own, "instructions": written}}).to_string(),
+        relayed(message).to_string(),
+        relayed(&inner).to_string(),
+    ]
+}
+
+/// Whether nothing is held back for longer than a guess, and nothing but the target.
+fn is_a_guess_at_most(outcome: &Outcome) -> bool {
+    matches!(outcome.kind, Refused | Unfit | Unavailable | RateLimited)
+        && outcome.scope == Scope::Target
+        && outcome.recovery == Recovery::Unstated
+}
+
+proptest! {
+    #[test]
+    fn whatever_an_upstream_quotes_of_a_request_it_holds_nothing_back_longer_than_a_guess(
+        status in prop::sample::select(vec![400, 409, 413, 422, 500, 501]),
+        template in prop::sample::select(TEMPLATES.to_vec()),
+        (open, close) in prop::sample::select(QUOTES.to_vec()),
+        written in written_by_a_caller(),
+        cut in 0..2000_usize,
+    ) {
+        let message = template.replace("{}", &format!("{open}{written}{close}"));
+        let json = headers(&[("content-type", "application/json")]);
+        let plain = headers(&[("content-type", "text/plain; charset=utf-8")]);
+        let bodies = quoting_bodies(&message, &written);
+        let bodies = bodies.iter().map(|body| (&json, body)).chain([(&plain, &message)]);
+        for (headers, body) in bodies {
+            // Of a body that is too long only the beginning is read. An error in a 200 has no status but its words.
+            let cut = body.get(..cut).unwrap_or(body);
+            for (status, body) in [(status, &**body), (status, cut), (200, body)] {
+                if status == 200 && body.contains("\"code\":400") {
+                    continue;
+                }
+                let outcome = classify_with(status, headers, body.as_bytes());
+                prop_assert!(is_a_guess_at_most(&outcome), "{} {}: {:?}", status, body, outcome);
             }
         }
     }

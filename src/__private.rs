@@ -78,6 +78,8 @@ pub fn rewrite(
                 model,
                 dialect,
                 max_output,
+                window: None,
+                thinks: false,
             };
             Ok(envelope.rewrite(body, &recipient).body.collect())
         }
@@ -94,6 +96,8 @@ pub fn rewrite_form(body: &Bytes, content_type: &str, model: &str) -> Option<Vec
         model,
         dialect: &Dialect::OPENAI,
         max_output: None,
+        window: None,
+        thinks: false,
     };
     Some(scanned.ok()?.rewrite(body, &recipient).body.collect())
 }

@@ -90,7 +90,16 @@ impl Intake {
 
 /// Whether a request is routed, and if so, whether its body can be read at all.
 pub(crate) fn admit(parts: &Parts) -> Result<Option<Endpoint>, Refusal> {
-    let Some(endpoint) = Endpoint::of(&parts.method, parts.uri.path()) else {
+    let path = parts.uri.path();
+    if Endpoint::path_names_a_model(&parts.method, path) {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "model_in_path",
+            "The path of the request names a model, which could cost money. Send it to a path such as \
+             /v1/chat/completions, with `model` in the body.",
+        ));
+    }
+    let Some(endpoint) = Endpoint::of(&parts.method, path) else {
         return Ok(None);
     };
     readable(&parts.headers, endpoint)?;

@@ -144,8 +144,7 @@ async fn what_can_cost_money_is_dropped_on_every_endpoint() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tools_of_a_response_that_the_provider_would_run_are_refused() {
-    let (stack, _) = seeded(targets(&["a"], &["m"]));
+async fn tools_of_a_response_that_the_provider_would_run_are_left_out() {
     for tool in [
         "web_search",
         "file_search",
@@ -153,15 +152,61 @@ async fn tools_of_a_response_that_the_provider_would_run_are_refused() {
         "image_generation",
         "mcp",
         "computer_use_preview",
+        "namespace",
     ] {
-        let body = json!({ "input": "hi", "tools": [{ "type": "function", "name": "f" }, { "type": tool }] });
+        let (stack, _) = seeded(targets(&["a"], &["m"]));
+        let upstream = healthy();
+        let function = json!({ "type": "function", "name": "f", "parameters": {} });
+        let mut body =
+            json!({ "input": "hi", "tools": [function, { "type": tool }], "tool_choice": "auto" });
+        let whole = send(&stack, &upstream, respond(body.clone())).await;
+        assert_eq!(whole.header("x-free-dropped"), Some("tools[1]"), "{tool}");
+        let sent = upstream.seen.lock().unwrap()[0].json();
+        assert_eq!(sent["tools"], json!([function]), "{tool}");
+        assert_eq!(sent["tool_choice"], "auto", "{tool}");
+
+        body["tool_choice"] = json!({ "type": tool });
         let (status, error) = refusal(&stack, respond(body)).await;
-        assert_eq!(status, 400);
+        assert_eq!(status, 400, "{tool}");
         assert!(error["message"].as_str().unwrap().contains(tool), "{error}");
+        assert_eq!(error["param"], "tool_choice");
     }
-    let flat =
-        json!({ "input": "hi", "tools": [{ "type": "function", "name": "f", "parameters": {} }] });
-    assert_eq!(send(&stack, &healthy(), respond(flat)).await.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_names_a_model_is_refused_and_reaches_no_upstream() {
+    for path in [
+        "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21",
+        "/openai/deployments/gpt-4o/audio/speech",
+        "/v1/engines/davinci/completions",
+        "/v1/engines/ada/search",
+    ] {
+        // Wherever the request would go.
+        for provider in [provider("a"), bare_provider("b")] {
+            let (stack, _) = seeded([target(&provider, "m")]);
+            let upstream = healthy();
+            let body = json!({ "model": "free", "messages": [] }).to_string();
+            let whole = send(&stack, &upstream, post(path, body)).await;
+            assert_eq!((whole.status(), upstream.calls()), (400, 0), "{path}");
+            let error = &whole.json()["error"];
+            assert_eq!(error["code"], "model_in_path", "{path}");
+            assert_eq!(error["type"], "invalid_request_error", "{path}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_reaches_a_provider_without_what_could_cost_and_what_is_left_out_is_told() {
+    let (stack, _) = seeded(targets(&["a"], &["m"]));
+    let upstream = healthy();
+    let path = "/v1/chat/completions?model=openai/gpt-5&api-version=2024-10-21&api_key=k&route=x";
+    let body = json!({ "models": ["x"], "messages": [] }).to_string();
+    let whole = send(&stack, &upstream, post(path, body)).await;
+    let told = whole.header("x-free-dropped");
+    assert_eq!(told, Some("models, ?model, ?api_key, ?route"));
+    let uri = upstream.seen.lock().unwrap()[0].parts.uri.to_string();
+    let expected = "http://a.test/v1/chat/completions?api-version=2024-10-21";
+    assert_eq!(uri, expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ use support::{
     seeded, send, streamed_chat, target, targets,
 };
 use tower::{Layer, ServiceExt};
-use tower_free_models::{Catalog, HealthMap, Model, Provider, TargetState, stack};
+use tower_free_models::{Catalog, FreeRule, HealthMap, Model, Provider, TargetState, stack};
 
 const PATH: &str = "/v1/chat/completions";
 
@@ -116,10 +116,46 @@ async fn what_can_spend_money_is_left_out_and_named() {
         (r#"{"mod\u0065ls":["x"]}"#, "models"),
         (r#"{"Plug\u0049ns":[]}"#, "plugins"),
         (r#"{"route":1,"route":2,"Route":3}"#, "route"),
+        (
+            r#"{"providerOptions":{"gateway":{"models":["x"]}}}"#,
+            "providerOptions",
+        ),
+        (r#"{"provider\u005foptions":{}}"#, "provider_options"),
+        (r#"{"fallbacks":["x"]}"#, "fallbacks"),
+        (r#"{"search_parameters":{}}"#, "search_parameters"),
+        (r#"{"enable_search":true}"#, "enable_search"),
+        (r#"{"web_search":true}"#, "web_search"),
+        (r#"{"mcp_servers":[]}"#, "mcp_servers"),
+        (r#"{"api_base":"x","Api_Base":"y"}"#, "api_base"),
+        (r#"{"base_url":"x"}"#, "base_url"),
+        (r#"{"api_key":"x"}"#, "api_key"),
+        (r#"{"service_tier":"priority"}"#, "service_tier"),
     ] {
         let (members, response) = forwarded(body).await;
         assert_eq!(response.header("x-free-dropped"), Some(named), "{body}");
         assert_eq!(members.folded(named).count(), 0, "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_spend_money_is_left_out_in_camel_case_too() {
+    for (field, named) in [
+        ("webSearchOptions", "web_search_options"),
+        ("searchParameters", "search_parameters"),
+        ("EnableSearch", "enable_search"),
+        ("webSearch", "web_search"),
+        ("mcpServer\u{17f}", "mcp_servers"),
+        ("apiBase", "api_base"),
+        ("base\\u0055rl", "base_url"),
+        ("APIKEY", "api_key"),
+        ("serviceTier", "service_tier"),
+        ("Provider_Options", "provider_options"),
+    ] {
+        let body = format!(r#"{{"a":1,"{field}":{{}},"b":2}}"#);
+        let (members, response) = forwarded(&body).await;
+        assert_eq!(response.header("x-free-dropped"), Some(named), "{field}");
+        let keys: Vec<_> = members.0.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["model", "a", "b"], "{field}");
     }
 }
 
@@ -154,46 +190,65 @@ async fn a_header_of_the_upstream_cannot_claim_that_something_was_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tool_that_the_provider_would_run_is_refused_by_name() {
+async fn a_tool_that_the_provider_would_run_is_left_out_and_named() {
     let function = r#"{"type":"function","function":{"name":"f"}}"#;
-    for (tools, named) in [
-        (r#"[{"type":"web_search"}]"#.to_owned(), "web_search"),
+    for foreign in [
+        r#"{"type":"web_search"}"#,
+        r#"{"type":"openrouter:web_search"}"#,
+        r#"{"type":"function","type":"image_generation"}"#,
+        r#"{"t\u0079pe":"file_search"}"#,
+        r#"{"Type":"mcp"}"#,
+        r#"{"type":"namespace","name":"n","tools":[{"type":"function","name":"g"}]}"#,
+        // Of these it is not known what a parser would make.
+        r#"{"name":"bash"}"#,
+        "7",
+    ] {
+        let body = format!(r#"{{"tools":[{function},{foreign},{function}],"tool_choice":"auto"}}"#);
+        let (members, response) = forwarded(&body).await;
+        assert_eq!(
+            response.header("x-free-dropped"),
+            Some("tools[1]"),
+            "{foreign}"
+        );
+        let function: Value = serde_json::from_str(function).expect("JSON");
+        let left = json!([function, function]);
+        assert_eq!(members.first("tools"), Some(&left), "{foreign}");
+        assert_eq!(members.first("tool_choice"), Some(&json!("auto")));
+
+        let body = format!(r#"{{"tools":[{foreign}],"tool_choice":"auto"}}"#);
+        let (members, response) = forwarded(&body).await;
+        let named = response.header("x-free-dropped");
+        assert_eq!(named, Some("tools[0], tool_choice"), "{foreign}");
+        let keys: Vec<_> = members.0.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["model"], "{foreign}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_is_demanded_and_cannot_be_sent_is_refused_by_name() {
+    let function = r#"{"type":"function","function":{"name":"f"}}"#;
+    for (choice, named) in [
+        (r#"{"type":"web_search"}"#, "web_search"),
+        (r#"{"type":"function","function":{"name":"bash"}}"#, "bash"),
         (
-            format!(r#"[{function},{{"type":"openrouter:web_search"}}]"#),
-            "openrouter:web_search",
+            r#"{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"mcp"}]}}"#,
+            "mcp",
         ),
-        (
-            format!(r#"[{{"type":"code_interpreter"}},{function}]"#),
-            "code_interpreter",
-        ),
-        (
-            r#"[{"type":"function","type":"image_generation"}]"#.to_owned(),
-            "image_generation",
-        ),
-        (r#"[{"t\u0079pe":"file_search"}]"#.to_owned(), "file_search"),
-        (r#"[{"Type":"mcp"}]"#.to_owned(), "mcp"),
-        // Of these nobody knows what a parser would make.
-        (r#"[{"name":"bash"}]"#.to_owned(), "tools[0]"),
-        (format!("[{function},7]"), "tools[1]"),
-        (r#"{"type":"web_search"}"#.to_owned(), "tools[0]"),
     ] {
         let (stack, health) = seeded(targets(&["a"], &["m"]));
         let upstream = Upstream::script([Reply::answer("yes")]);
-        let body = format!(r#"{{"model":"free","tools":{tools}}}"#);
+        let tools = format!(r#"[{function},{{"name":"bash"}},{{"type":"web_search"}}]"#);
+        let body = format!(r#"{{"model":"free","tools":{tools},"tool_choice":{choice}}}"#);
         let response = send(&stack, &upstream, post(PATH, body)).await;
-        assert_eq!(response.status(), 400, "{tools}");
+        assert_eq!(response.status(), 400, "{choice}");
         let error = &response.json()["error"];
         let message = error["message"].as_str().expect("a message");
-        assert!(message.contains(named), "{tools} {message}");
+        assert!(message.contains(named), "{choice} {message}");
         assert_eq!(error["type"], "invalid_request_error");
-        assert_eq!(upstream.calls(), 0, "{tools}");
-        assert!(
-            health
-                .snapshot()
-                .targets
-                .iter()
-                .all(|t| t.tally.started == 0)
-        );
+        assert_eq!(error["param"], "tool_choice");
+        assert_eq!(upstream.calls(), 0, "{choice}");
+        let mut targets = health.snapshot().targets.into_iter();
+        assert!(targets.all(|target| target.tally.started == 0));
     }
 }
 
@@ -444,18 +499,38 @@ async fn a_cost_counts_in_an_answer_that_is_too_large_to_be_held_and_not_asked_f
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_goes_to_a_model_of_openrouter_that_is_stated_to_read_files_only() {
+async fn a_file_goes_to_a_model_that_is_stated_to_read_files_only_where_reading_is_billed() {
     let file =
         json!({ "type": "file", "file": { "file_data": "data:application/pdf;base64,AA==" } });
     let body = json!({ "messages": [{ "role": "user", "content": [file] }] });
     // Gemini is assumed to read files; elsewhere such an assumption would do.
     let model = || Model::new("google/gemini-9-flash:free");
-    let reads = model().input(["text", "file"]);
-    for (model, status) in [(model(), 404), (reads, 200)] {
-        let openrouter = Provider::openrouter().build().expect("a provider");
-        let (stack, _) = seeded([openrouter.target(model).expect("a target")]);
+    let reads = || model().input(["text", "file"]);
+    let openrouter = || Provider::openrouter().build().expect("a provider");
+    let by_rule = || {
+        Provider::new("mirror")
+            .base_url("http://mirror.test/v1")
+            .free(FreeRule::OpenRouter)
+    };
+    let by_rule = || by_rule().build().expect("a provider");
+    // It relays to OpenRouter.
+    let kilo = || {
+        Provider::known("kilo")
+            .expect("it is known")
+            .build()
+            .expect("a provider")
+    };
+    for (provider, model, status) in [
+        (openrouter(), model(), 404),
+        (openrouter(), reads(), 200),
+        (by_rule(), model(), 404),
+        (kilo(), model(), 404),
+        (kilo(), reads(), 200),
+        (provider("other"), model(), 200),
+    ] {
+        let (stack, _) = seeded([provider.target(model).expect("a target")]);
         let upstream = Upstream::script([Reply::answer("yes")]);
         let response = send(&stack, &upstream, chat_with(body.clone())).await;
-        assert_eq!(response.status(), status, "{response:?}");
+        assert_eq!(response.status(), status, "{provider:?} {response:?}");
     }
 }

@@ -1331,7 +1331,13 @@ async fn bad_input_gets_an_openai_error_and_reaches_no_upstream() {
         (400, body(deep.as_bytes())),
         (
             400,
-            chat_with(json!({ "model": "free", "tools": [{ "type": "openrouter:web_search" }] })),
+            chat_with(
+                json!({ "model": "free", "tool_choice": { "type": "openrouter:web_search" } }),
+            ),
+        ),
+        (
+            400,
+            post("/openai/deployments/gpt-4o/chat/completions", "{}"),
         ),
         (413, body(&[b' '; 3000])),
         (415, with("content-encoding", "gzip")),

@@ -150,7 +150,7 @@ async fn on_the_wire_there_is_one_request_line_one_host_and_one_body() {
         .expect("a provider");
     let (stack, _) = seeded([target(&provider, "the-model")]);
     let front = Front::start(&stack).await;
-    let request = post("/v1/chat/completions?x=1", r#"{"model":"free"}"#);
+    let request = post("/v1/chat/completions?api-version=1", r#"{"model":"free"}"#);
     let response = read(front.caller(Version::HTTP_2).await.send(request).await).await;
     assert_eq!(response.status(), 200, "{response:?}");
 
@@ -169,7 +169,7 @@ async fn on_the_wire_there_is_one_request_line_one_host_and_one_body() {
     assert_eq!(
         lines,
         [
-            "POST /api/v1/chat/completions?x=1 HTTP/1.1",
+            "POST /api/v1/chat/completions?api-version=1 HTTP/1.1",
             "accept-encoding: identity",
             "content-length: 21",
             "content-type: application/json",
@@ -334,11 +334,14 @@ async fn the_path_of_the_base_is_kept_and_its_version_is_never_doubled() {
                 .expect("a provider");
             let (stack, _) = seeded([target(&provider, "m")]);
             let front = Front::start(&stack).await;
-            let request = post(&format!("{called}?a=b%20c&d"), r#"{"messages":[]}"#);
+            let request = post(
+                &format!("{called}?a=1&api-version=b%20c&d"),
+                r#"{"messages":[]}"#,
+            );
             let response = front.caller(Version::HTTP_11).await.send(request).await;
             assert_eq!(response.status(), 200);
             let seen = upstream.seen().pop().expect("a request");
-            let expected = format!("{arrives}?a=b%20c&d");
+            let expected = format!("{arrives}?api-version=b%20c");
             assert_eq!(seen.parts.uri, expected.as_str(), "{base} {called}");
         }
     }

@@ -812,7 +812,9 @@ fn every_quirk_of_an_entry_has_a_request_that_meets_it() {
         let any = |such: &dyn Fn(&RequestCase) -> bool| fixture.requests.iter().any(such);
         for (field, rule) in dialect.fields {
             let met = match rule {
-                Rule::Default(_) => any(&|case| !case.body.contains_key(*field)),
+                Rule::Default(_) | Rule::DefaultLimit { .. } => {
+                    any(&|case| !case.body.contains_key(*field))
+                }
                 _ => any(&|case| case.body.contains_key(*field)),
             };
             assert!(met, "{name}: {field}");
@@ -1280,8 +1282,48 @@ fn quirks(known: &KnownProvider) -> Vec<String> {
             Rule::Rename(to) => format!("`{name}` is sent as `{to}`"),
             Rule::AtMost(most) => format!("`{name}` is at most {most}"),
             Rule::Default(json) => format!("`{name}` is {json} where it is missing"),
+            Rule::DefaultLimit {
+                answer,
+                with_thoughts,
+            } => format!(
+                "`{name}` is {answer} where it is missing, and up to {with_thoughts} for a model that may think"
+            ),
             other => panic!("how is {other:?} said?"),
         });
+    }
+    for (endpoint, fields) in dialect.elsewhere {
+        for (name, rule) in *fields {
+            quirks.push(match rule {
+                Rule::Default(json) => {
+                    format!("at `{endpoint}` `{name}` is {json} where it is missing")
+                }
+                Rule::Replace(from, to) => {
+                    format!("at `{endpoint}` `{name}` is {to} where it was {from}")
+                }
+                other => panic!("how is {other:?} said?"),
+            });
+        }
+    }
+    if let Some(known) = dialect.known {
+        quirks.push(format!(
+            "let through: the fields of OpenAI's API, and {}",
+            quoted(known)
+        ));
+    }
+    if !dialect.developer_role {
+        quirks.push("the role `developer` is sent as `system`".to_owned());
+    }
+    if !dialect.null_content {
+        quirks.push("a `content` that is null is sent as an empty string".to_owned());
+    }
+    if !dialect.schema_keywords.is_empty() {
+        quirks.push(format!(
+            "left out of the schemas of tools: {}",
+            quoted(dialect.schema_keywords)
+        ));
+    }
+    if known.bills_files {
+        quirks.push("files go to models only that are stated to read them".to_owned());
     }
     if !dialect.only.is_empty() {
         quirks.push(format!("let through: {}", quoted(dialect.only)));

@@ -19,8 +19,11 @@ fn busy() -> Dialect {
         ("max_tokens", Rule::Rename("max_completion_tokens")),
         ("max_completion_tokens", Rule::AtMost(400)),
         ("n", Rule::Default("1")),
+        ("store", Rule::Replace("true", "false")),
     ];
     dialect.message_fields = &["name", "reasoning"];
+    dialect.developer_role = false;
+    dialect.null_content = false;
     dialect
 }
 
@@ -32,6 +35,13 @@ fn strict() -> Dialect {
     dialect
 }
 
+/// One of a service that gets known fields only.
+fn closed() -> Dialect {
+    let mut dialect = Dialect::OPENAI;
+    dialect.known = Some(&["top_k"]);
+    dialect
+}
+
 fuzz_target!(|input: &[u8]| {
     let Some((which, body)) = input.split_last() else {
         return;
@@ -39,6 +49,7 @@ fuzz_target!(|input: &[u8]| {
     let dialect = match which % 4 {
         0 => busy(),
         1 => strict(),
+        2 => closed(),
         _ => Dialect::OPENAI,
     };
     let expected = oracle::Expected {

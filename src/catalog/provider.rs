@@ -165,6 +165,12 @@ impl Provider {
         self.free_rule().admits(plan, id, prices)
     }
 
+    /// Whether a file costs money on a model that cannot read files itself: see [`KnownProvider::bills_files`].
+    pub(crate) fn bills_files(&self) -> bool {
+        self.free_rule() == FreeRule::OpenRouter
+            || self.known_as().is_some_and(|known| known.bills_files)
+    }
+
     /// The known service that it is, or stands in for.
     pub(super) fn known_as(&self) -> Option<&'static KnownProvider> {
         self.0.known
@@ -428,10 +434,14 @@ impl ProviderBuilder {
             return Err(fault(Fault::KeyCosts));
         }
         let known_day = known.map(|known| known.day).unwrap_or_default();
-        let dialect = self
-            .dialect
-            .or_else(|| known.map(|known| known.dialect))
-            .unwrap_or_default();
+        let known_dialect = known.map(|known| known.dialect).unwrap_or_default();
+        let mut dialect = self.dialect.unwrap_or(known_dialect);
+        // What guards against costs is no matter of taste. By OpenRouter's rule something stands in for OpenRouter.
+        let by_rule = match free {
+            FreeRule::OpenRouter => KnownProvider::openrouter().dialect.known,
+            _ => None,
+        };
+        dialect.known = dialect.known.or(known_dialect.known).or(by_rule);
         Ok(Provider(Arc::new(Inner {
             name: self.name.into(),
             known,

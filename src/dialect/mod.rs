@@ -4,30 +4,44 @@ pub(crate) mod images;
 
 pub use images::{ImageQueue, Progress};
 
-use crate::capability::Capability;
+use crate::{capability::Capability, request::Endpoint};
 
 /// How a service differs from OpenAI's API.
 ///
 /// It is data: what is left out, renamed or bounded in a request is applied by the same edits of the body that
 /// replace its `model`, and is named in `x-free-dropped` and `x-free-adjusted`.
 ///
-/// `fields`, `only` and `message_fields` are about requests to `/chat/completions`: at other endpoints the same names
-/// may stand for other things, so nothing there is touched. Names are compared to the letter, after unescaping. Of a body
-/// with more than 256 top-level fields only the first 256 are edited, and of its messages the first 16,384 members that
-/// could be left out; the rest is sent as it is. `model`, and what is left out because it could cost money, are beyond
-/// any rule.
+/// `fields`, `only`, `message_fields`, `developer_role`, `null_content` and `schema_keywords` are about requests to
+/// `/chat/completions`: at other endpoints the same names may stand for other things, so what differs there is said in
+/// [`elsewhere`](Self::elsewhere). [`known`](Self::known) is about all endpoints. Names are compared to the letter,
+/// after unescaping. Of the messages of a body the first 16,384 members that could be left out or changed are edited;
+/// the rest is sent as it is. `model`, and what is left out because it could cost money, are beyond any rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dialect {
     /// Top-level fields of a request and what is done to them, by their exact names.
     pub fields: &'static [(&'static str, Rule)],
+    /// The same of requests to other endpoints than `/chat/completions`.
+    pub elsewhere: &'static [(Endpoint, &'static [(&'static str, Rule)])],
     /// The only top-level fields that are let through, for a service that refuses what it does not know. What
     /// [`fields`](Self::fields) names is let through too, and so are `model`, `messages`, `input`, `prompt` and `stream`.
     /// Empty: all of them are.
     pub only: &'static [&'static str],
+    /// For a service that chooses models or tools itself, and could be told to by a field that is not known here: at
+    /// any endpoint, also in a form, only the fields are let through that OpenAI's API has there, these, and those that
+    /// a rule names. `None`: all fields are.
+    ///
+    /// Of a service that is known so, this stays when the operator gives it another dialect without such a list.
+    pub known: Option<&'static [&'static str]>,
     /// Members of an entry of `messages` that are left out. These can be: `name`, `reasoning`, `reasoning_content`,
     /// `reasoning_details`, `refusal`, `annotations`, `audio`, `images`.
     pub message_fields: &'static [&'static str],
+    /// Whether a message may have the role `developer`. If not, it goes there as `system`.
+    pub developer_role: bool,
+    /// Whether the `content` of a message may be null. If not, an empty string goes there.
+    pub null_content: bool,
+    /// Keywords that are left out of the JSON schemas in `tools`, at any depth. A parameter of such a name stays.
+    pub schema_keywords: &'static [&'static str],
     /// What no model has there, whatever a listing says of it.
     pub lacks: &'static [Capability],
     /// How an image is asked for.
@@ -47,8 +61,20 @@ pub enum Rule {
     Rename(&'static str),
     /// A number above this is lowered to it. What is no number stays.
     AtMost(u64),
+    /// Where its value is the first JSON, byte for byte, it becomes the second.
+    Replace(&'static str, &'static str),
     /// Where it is missing (or null), this JSON is put in.
     Default(&'static str),
+    /// Where it is missing (or null), this limit of the answer is put in, in tokens.
+    ///
+    /// Thoughts count as a part of the answer, so a model that is not stated to be without them gets the larger one, as
+    /// far as its window has room for that beside the prompt.
+    DefaultLimit {
+        /// For a model that does not think.
+        answer: u64,
+        /// For one that does, or may.
+        with_thoughts: u64,
+    },
 }
 
 /// How a service is asked for an image.
@@ -75,8 +101,13 @@ impl Dialect {
     /// OpenAI's own: nothing differs.
     pub const OPENAI: Self = Self {
         fields: &[],
+        elsewhere: &[],
         only: &[],
+        known: None,
         message_fields: &[],
+        developer_role: true,
+        null_content: true,
+        schema_keywords: &[],
         lacks: &[],
         images: ImageApi::OpenAi,
     };

@@ -1,18 +1,15 @@
 //! Which members of a body can change: every `model`, the fields that must not pass, and what a dialect may ask for.
 
+use std::{borrow::Cow, ops::Range};
+
 use super::{
     error::ScanError,
+    guarded,
     json::{Event, Kind, Token},
     members::{Member, Members},
     text::Text,
+    tools::ToolEdits,
 };
-
-/// Top-level fields that can spend money or leave the pool.
-///
-/// `models` and `route` name other models, a `preset` holds such names on OpenRouter's side, and plugins and web search
-/// are billed whatever the model costs.
-pub(super) const DROPPED: [&str; 5] =
-    ["models", "route", "preset", "plugins", "web_search_options"];
 
 /// Members of an entry of `messages` that a dialect may leave out: what one service adds to a message, and another one
 /// refuses when it is sent back, or does not know at all. Nothing that a conversation would not be the same without.
@@ -31,12 +28,13 @@ pub(super) const MESSAGE_FIELDS: [&str; 8] = [
 /// costs some hundred bytes in each attempt, which would add up in a body that is full of them.
 pub(super) const MAX_EDITS: usize = 256;
 
-/// How many other top-level members are known to a dialect; the rest of them stays as it is. Each costs 64 bytes as long
-/// as the request lives. OpenAI's API has 34.
+/// How many other top-level members a body may have. Each costs 64 bytes as long as the request lives. OpenAI's API has
+/// 34. All are listed, since a service may be given known ones only.
 pub(super) const MAX_FIELDS: usize = 256;
 
-/// How many [`MESSAGE_FIELDS`] are known to a dialect, over all messages; the rest of them stays as it is, for the
-/// upstream to refuse if it must. Each costs 80 bytes as long as the request lives, so all of them 1.3 MB.
+/// How many [`MESSAGE_FIELDS`] are known to a dialect, over all messages, and how many [`MessageValue`]s; the rest of
+/// them stays as it is, for the upstream to refuse if it must. Each costs 80 bytes as long as the request lives, so all
+/// of them 1.3 MB.
 pub(super) const MAX_MESSAGE_FIELDS: usize = 16_384;
 
 /// What a top-level member is to us.
@@ -50,6 +48,15 @@ pub(super) enum Field {
     Other,
 }
 
+/// A value in a message that not every service takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MessageValue {
+    /// The role `developer`.
+    DeveloperRole,
+    /// A content that is null.
+    NullContent,
+}
+
 /// Collects the members of a body that can change.
 ///
 /// The keys of what must change are compared as the most lenient upstream would: unescaped, and without their case.
@@ -57,11 +64,14 @@ pub(super) enum Field {
 pub(super) struct EditsReader<'a> {
     fields: Members<Field>,
     messages: Members<&'static str>,
+    message_values: Vec<(MessageValue, Range<usize>)>,
+    /// What the current member of the current message could hold.
+    message_value: Option<MessageValue>,
     /// One past the bracket that opens the body.
     open: usize,
     must: usize,
     others: usize,
-    dropped: [bool; DROPPED.len()],
+    dropped: Vec<&'static str>,
     exact: Option<Text<'a>>,
     folded: Option<Text<'a>>,
     /// What the current top-level member is.
@@ -102,10 +112,19 @@ impl<'a> EditsReader<'a> {
             }
             (3, Event::Key(key)) if self.within == Within::Message => {
                 let room = self.messages.list.len() < MAX_MESSAGE_FIELDS;
-                let field = message_field(&key.name()).filter(|_| room);
+                let name = key.name();
+                self.message_value = match &*name {
+                    "role" => Some(MessageValue::DeveloperRole),
+                    "content" => Some(MessageValue::NullContent),
+                    _ => None,
+                };
+                let field = message_field(&name).filter(|_| room);
                 self.messages.key(token, field);
             }
-            (3, _) if self.within == Within::Message => self.messages.value(token),
+            (3, event) if self.within == Within::Message => {
+                self.messages.value(token);
+                self.message_value(event, token);
+            }
             _ => {}
         }
         Ok(())
@@ -118,38 +137,52 @@ impl<'a> EditsReader<'a> {
         Some(text.chars().collect())
     }
 
-    /// Which of [`DROPPED`] were there.
+    /// The fields that must not pass and were there, in the order of their list.
     pub(super) fn dropped(&self) -> Vec<&'static str> {
-        let there = DROPPED.into_iter().zip(self.dropped);
-        there
-            .filter_map(|(name, there)| there.then_some(name))
-            .collect()
+        let there = |name: &&str| self.dropped.contains(name);
+        guarded::names().filter(there).collect()
+    }
+
+    /// Notes a value that not every service takes.
+    fn message_value(&mut self, event: Event<'_>, token: &Token<'_>) {
+        let Some(value) = self.message_value.take() else {
+            return;
+        };
+        let is_there = match (value, event) {
+            (MessageValue::DeveloperRole, Event::Text(role)) => {
+                role.raw.len() >= "developer".len() && role.name() == "developer"
+            }
+            (MessageValue::NullContent, Event::Null) => true,
+            _ => false,
+        };
+        if is_there && self.message_values.len() < MAX_MESSAGE_FIELDS {
+            self.message_values.push((value, token.start..token.end));
+        }
     }
 
     fn key(&mut self, key: Text<'a>, token: &Token<'a>) -> Result<(), ScanError> {
         let field = if key.folds_to("model") {
             let exact = key.name() == "model";
             Field::Model { exact }
-        } else if let Some(field) = DROPPED.iter().position(|name| key.folds_to(name)) {
-            self.dropped[field] = true;
+        } else if let Some(name) = guarded::guarded(key) {
+            if !self.dropped.contains(&name) {
+                self.dropped.push(name);
+            }
             Field::Dropped
         } else {
             Field::Other
         };
-        let (count, most) = match field {
-            Field::Other => (&mut self.others, MAX_FIELDS),
-            _ => (&mut self.must, MAX_EDITS),
-        };
-        *count += 1;
-        let room = *count <= most;
-        if !room && field != Field::Other {
-            return Err(ScanError::TooManyEdits);
+        match field {
+            Field::Other if self.others == MAX_FIELDS => return Err(ScanError::TooManyFields),
+            Field::Other => self.others += 1,
+            _ if self.must == MAX_EDITS => return Err(ScanError::TooManyEdits),
+            _ => self.must += 1,
         }
         self.within = match &*key.name() {
             "messages" => Within::Messages,
             _ => Within::Elsewhere,
         };
-        self.field = room.then_some(field);
+        self.field = Some(field);
         self.fields.key(token, self.field);
         Ok(())
     }
@@ -188,20 +221,57 @@ fn message_field(name: &str) -> Option<&'static str> {
 #[derive(Clone, Debug)]
 pub(super) struct JsonEdits {
     pub(super) fields: Vec<Member<Field>>,
-    /// Whether there are more fields than these.
-    pub(super) any_unlisted: bool,
     pub(super) messages: Vec<Member<&'static str>>,
+    pub(super) message_values: Vec<(MessageValue, Range<usize>)>,
+    /// The entries of `tools` that are left out.
+    pub(super) tools: Vec<Range<usize>>,
     /// One past the bracket that opens the body.
     pub(super) open: usize,
 }
 
-impl From<EditsReader<'_>> for JsonEdits {
-    fn from(edits: EditsReader<'_>) -> Self {
+impl JsonEdits {
+    /// What can change in this text. The names of the fields that go with the tools are added to `dropped`.
+    pub(super) fn new(
+        edits: EditsReader<'_>,
+        tools: ToolEdits,
+        text: &str,
+        dropped: &mut Vec<Cow<'static, str>>,
+    ) -> Self {
+        let mut fields = edits.fields.list;
+        let indices = tools.dropped.iter();
+        dropped.extend(indices.map(|index| Cow::Owned(format!("tools[{index}]"))));
+        for member in &mut fields {
+            if tools.emptied.contains(&member.value.start) {
+                member.what = Field::Dropped;
+            }
+            // Without a tool these mean nothing, and OpenAI's API refuses them.
+            let meaningless = match tools.none_left {
+                true => with_tools(text, &member.key),
+                false => None,
+            };
+            if let Some(name) = meaningless {
+                member.what = Field::Dropped;
+                dropped.push(name.into());
+            }
+        }
         Self {
-            fields: edits.fields.list,
-            any_unlisted: edits.fields.any_unlisted,
+            fields,
             messages: edits.messages.list,
+            message_values: edits.message_values,
+            tools: tools.cuts,
             open: edits.open,
         }
     }
+}
+
+/// Which of the fields this key is that are for requests with tools only.
+fn with_tools(text: &str, key: &Range<usize>) -> Option<&'static str> {
+    const FIELDS: [(&str, &str); 2] = [
+        ("tool_choice", "toolchoice"),
+        ("parallel_tool_calls", "paralleltoolcalls"),
+    ];
+    let raw = text.get(key.start + 1..key.end - 1)?;
+    let escaped = raw.contains('\\');
+    let is_like = |&&(_, plain): &&(&str, &str)| guarded::is_like(Text { raw, escaped }, plain);
+    FIELDS.iter().find(is_like).map(|&(name, _)| name)
 }

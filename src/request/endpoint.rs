@@ -4,6 +4,7 @@ use std::fmt;
 
 use http::Method;
 
+use super::text::unescape_percent;
 use crate::capability::Capability;
 
 /// An endpoint whose requests are routed.
@@ -52,6 +53,20 @@ impl Endpoint {
         Self::ALL
             .into_iter()
             .find(|endpoint| path.ends_with(endpoint.path()))
+    }
+
+    /// Whether a path says by itself which model is to answer, as Azure's `/openai/deployments/{model}/…` and the old
+    /// `/engines/{model}/…` do: whatever the body is rewritten to, an upstream goes by the path.
+    pub(crate) fn path_names_a_model(method: &Method, path: &str) -> bool {
+        let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+        let before = |segment: &str| {
+            let name = unescape_percent(segment);
+            ["deployments", "engines"]
+                .iter()
+                .any(|known| name.eq_ignore_ascii_case(known))
+        };
+        // After it come the model, and what it is asked for.
+        method == Method::POST && segments.any(before) && segments.nth(1).is_some()
     }
 
     /// Its path under a base that names the version, such as `/chat/completions`.
@@ -154,6 +169,29 @@ mod tests {
             let path = endpoint.versioned_path();
             assert_eq!(Endpoint::of(&Method::POST, path), Some(endpoint), "{path}");
             assert_eq!(path.strip_prefix("/v1"), Some(endpoint.path()));
+        }
+    }
+
+    #[test]
+    fn a_path_that_names_a_model_is_known_however_it_is_written() {
+        for path in [
+            "/openai/deployments/gpt-4o/chat/completions",
+            "/openai/deployments/gpt-4o/anything",
+            "/v1/engines/davinci/completions",
+            "/engines/davinci/completions/",
+            "//openai//Deployments//gpt-4o//chat/completions",
+            "/openai/%64eployments/gpt-4o/chat/completions",
+        ] {
+            assert!(Endpoint::path_names_a_model(&Method::POST, path), "{path}");
+            assert!(!Endpoint::path_names_a_model(&Method::GET, path), "{path}");
+        }
+        for path in [
+            "/v1/chat/completions",
+            "/deployments",
+            "/v1/engines/davinci",
+            "/my-deployments/v1/chat/completions",
+        ] {
+            assert!(!Endpoint::path_names_a_model(&Method::POST, path), "{path}");
         }
     }
 

@@ -26,16 +26,17 @@ pub(crate) enum ScanError {
         /// Where the one too many begins.
         offset: usize,
     },
-    /// The same few top-level fields are given more often than
-    /// [`MAX_EDITS`](super::edits::MAX_EDITS). Each costs memory in every attempt.
+    /// There is more to change in the body than [`MAX_EDITS`](super::edits::MAX_EDITS) allows. Each change costs memory
+    /// in every attempt.
     TooManyEdits,
-    /// An entry of `tools` is neither a function nor a custom tool: the provider would run it,
-    /// and may charge for it.
-    UnsupportedTool {
-        /// Its place in `tools`.
-        index: usize,
-        /// Its `type`, cut if it is long; empty if it has none that is a string.
-        kind: String,
+    /// There are more than [`MAX_FIELDS`](super::edits::MAX_FIELDS) other top-level fields.
+    TooManyFields,
+    /// `tools` is something else than a list: what an upstream would make of it is not known.
+    ToolsNotAList,
+    /// `tool_choice` demands a tool that is left out, since the provider would run it, and may charge for it.
+    DemandedTool {
+        /// Its type or its name, cut if it is long.
+        what: String,
     },
     /// The body is not a form that can be read, for this reason.
     Form(&'static str),
@@ -57,17 +58,32 @@ impl fmt::Display for ScanError {
                 super::MAX_DEPTH
             ),
             Self::TooManyEdits => f.write_str(
-                "the body gives `model`, `models`, `route`, `preset`, `plugins` or `web_search_options` too often",
+                "the body gives `model`, tools that cannot be sent, or fields that could cost money too often",
             ),
-            Self::UnsupportedTool { index, kind } if kind.is_empty() => write!(
+            Self::TooManyFields => write!(
                 f,
-                "tools[{index}] is not supported: its `type` must be \"function\" or \"custom\""
+                "the body has more than {} top-level fields",
+                super::edits::MAX_FIELDS
+            ),
+            Self::ToolsNotAList => f.write_str("`tools` is not a list"),
+            Self::DemandedTool { what } => write!(
+                f,
+                "`tool_choice` demands {what:?}, which is none of the tools that can be sent: an entry of `tools` \
+                 whose type is not \"function\" or \"custom\" is left out, since the provider would run it and may \
+                 charge for it"
             ),
             Self::Form(what) => write!(f, "the body is not a form that can be read: {what}"),
-            Self::UnsupportedTool { index, kind } => write!(
-                f,
-                "tools[{index}] of type {kind:?} is not supported: only \"function\" and \"custom\" are"
-            ),
+        }
+    }
+}
+
+impl ScanError {
+    /// The field that is at fault, where it is one.
+    pub(crate) const fn param(&self) -> Option<&'static str> {
+        match self {
+            Self::ToolsNotAList => Some("tools"),
+            Self::DemandedTool { .. } => Some("tool_choice"),
+            _ => None,
         }
     }
 }

@@ -4,19 +4,21 @@
 //! refused: what one of them takes for a `model` must not pass as the content of a file. Names of parts are compared as
 //! the most lenient upstream would, like the keys of JSON.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
 use memchr::memmem;
 
 use super::{
-    edits::DROPPED,
     endpoint::Endpoint,
     error::ScanError,
+    guarded::{guarded, names as guarded_names},
+    known_fields,
     places::NeedsReader,
+    rewrite::{Recipient, note},
     scan::{Edits, Envelope},
     segments::Segments,
-    text::Text,
+    text::{Text, unescape_percent},
 };
 use crate::capability::Capability;
 
@@ -48,6 +50,9 @@ enum FormEdit {
     Model(Range<usize>),
     /// A whole part, with the delimiter before it.
     Cut(Range<usize>),
+    /// A part that goes where its name is not known: all that could be its name, and the part with the delimiter before
+    /// it.
+    Other(Vec<String>, Range<usize>),
 }
 
 /// Reads a form once, whose `Content-Type` is this.
@@ -76,8 +81,8 @@ pub(crate) fn scan_form(
     let first = delimiters
         .first()
         .map_or(0..0, |first| first.start..first.start + 2 + boundary.len());
-    let mut dropped = Vec::new();
-    dropped.extend(DROPPED.iter().filter(|name| form.dropped.contains(name)));
+    let there = |name: &&str| form.dropped.contains(name);
+    let dropped = guarded_names().filter(there).map(Cow::Borrowed).collect();
     Ok(Envelope {
         requested: form.requested,
         dropped,
@@ -92,8 +97,22 @@ pub(crate) fn scan_form(
 }
 
 impl FormEdits {
-    /// The form with `model` in place of whatever it asked for.
-    pub(super) fn rewrite(&self, body: &Bytes, model: &str) -> Segments {
+    /// The form with a recipient's model in place of whatever it asked for. The names of the parts that are left out
+    /// for that recipient are added to `dropped`.
+    pub(super) fn rewrite(
+        &self,
+        body: &Bytes,
+        endpoint: Endpoint,
+        to: &Recipient<'_>,
+        dropped: &mut Vec<String>,
+    ) -> Segments {
+        let model = to.model;
+        let is_known = |name: &String| {
+            let name = base(name);
+            to.dialect.known.is_none_or(|known| {
+                known.contains(&name) || known_fields::of_openai(endpoint).contains(&name)
+            })
+        };
         let part = Bytes::from(format!(
             "Content-Disposition: form-data; name=\"model\"\r\n\r\n{model}"
         ));
@@ -111,6 +130,13 @@ impl FormEdits {
             let (span, with) = match edit {
                 FormEdit::Model(span) => (span, part.clone()),
                 FormEdit::Cut(span) => (span, Bytes::new()),
+                FormEdit::Other(names, span) => match names.iter().find(|name| !is_known(name)) {
+                    Some(unknown) => {
+                        note(dropped, unknown);
+                        (span, Bytes::new())
+                    }
+                    None => continue,
+                },
             };
             segments.push(body.slice(at..span.start));
             segments.push(with);
@@ -141,19 +167,22 @@ impl Form {
     ) -> Result<(), ScanError> {
         let (headers, content) = split_part(bytes)?;
         let names = names(headers)?;
-        let is = |field: &str| names.iter().any(|name| folds_to(name, field));
-        if is("model") {
+        let mut texts = names.iter().map(|name| text(name));
+        if texts.clone().any(|name| name.folds_to("model")) {
             self.has_model = true;
             // As of several keys, the last one counts.
             self.requested = value(content).map(str::to_owned);
             self.edits.push(FormEdit::Model(span));
-        } else if let Some(&name) = DROPPED.iter().find(|name| is(name)) {
+        } else if let Some(name) = texts.find_map(guarded) {
             self.dropped.push(name);
             self.edits.push(FormEdit::Cut(whole));
-        } else if names.iter().any(|name| name == "stream") {
-            // Python's clients write `True`.
-            self.stream |= value(content)
-                .is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
+        } else {
+            if names.iter().any(|name| name == "stream") {
+                // Python's clients write `True`.
+                self.stream |= value(content)
+                    .is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
+            }
+            self.edits.push(FormEdit::Other(kept(names), whole));
         }
         Ok(())
     }
@@ -322,36 +351,31 @@ fn parameters(value: &str, escapes: bool) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Browsers write a quote in a name as `%22`, and some upstreams read any such escape.
-fn unescape_percent(name: &str) -> String {
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let [first, after @ ..] = rest {
-        let hex = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
-        match after.get(..2).filter(|_| *first == b'%').and_then(hex) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Whether an upstream could take a part of this name for `field`: `models[]` and `models[0]` are lists of that name.
-fn folds_to(name: &str, field: &str) -> bool {
+/// The field that a part of this name is for: `models[]` and `models[0]` are lists of that name.
+fn base(name: &str) -> &str {
     let (name, _) = name.split_once('[').unwrap_or((name, ""));
     // Python's `email`, by which Starlette reads forms, takes angle brackets for quotes.
-    let raw = name.trim().trim_start_matches('<').trim_end_matches('>');
-    let text = Text {
-        raw,
+    name.trim().trim_start_matches('<').trim_end_matches('>')
+}
+
+/// The name of a part, to be compared as the most lenient upstream would.
+fn text(name: &str) -> Text<'_> {
+    Text {
+        raw: base(name),
         escaped: false,
-    };
-    text.folds_to(field)
+    }
+}
+
+/// What is kept of the names of a part as long as the request lives: a longer one is not known to any service, and nor is
+/// its beginning.
+fn kept(mut names: Vec<String>) -> Vec<String> {
+    const LONGEST: usize = 65;
+    for name in &mut names {
+        *name = name.chars().take(LONGEST).collect();
+    }
+    names.dedup();
+    names.shrink_to_fit();
+    names
 }
 
 /// The content of a part that holds a word.
@@ -365,6 +389,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
 
     use super::*;
+    use crate::dialect::Dialect;
 
     const TYPE: &str = "multipart/form-data; boundary=XX";
     const MODEL: &str = "Content-Disposition: form-data; name=\"model\"\r\n\r\nnew/model";
@@ -381,7 +406,15 @@ mod tests {
         let Edits::Form(form) = &envelope.edits else {
             panic!("a form");
         };
-        form.rewrite(body, "new/model").collect()
+        let to = Recipient {
+            model: "new/model",
+            dialect: &Dialect::OPENAI,
+            max_output: None,
+            window: None,
+            thinks: false,
+        };
+        form.rewrite(body, Endpoint::AudioTranscriptions, &to, &mut Vec::new())
+            .collect()
     }
 
     /// A form of parts, each its headers and content.
@@ -474,6 +507,74 @@ mod tests {
         assert_eq!(rewritten(&parts), form("XX", &kept));
         let dropped = scanned(&form("XX", &parts)).unwrap().dropped;
         assert_eq!(dropped, ["models", "route", "web_search_options"]);
+    }
+
+    #[test]
+    fn a_guarded_part_is_left_out_in_every_spelling() {
+        for (name, told) in [
+            ("serviceTier", "service_tier"),
+            ("MCP-Servers[]", "mcp_servers"),
+            ("<api_base>", "api_base"),
+            ("prov%69derOptions", "providerOptions"),
+            ("x\"; name=\"fallbacks", "fallbacks"),
+        ] {
+            let parts = [MODEL.to_owned(), field(name, "1")];
+            let scanned = scanned(&form("XX", &parts)).unwrap();
+            assert_eq!(scanned.dropped, [told], "{name}");
+            assert_eq!(rewritten(&parts), form("XX", &[MODEL.to_owned()]), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_chooses_by_itself_gets_known_parts_only() {
+        let dialect = Dialect {
+            known: Some(&["url"]),
+            ..Dialect::OPENAI
+        };
+        let to = Recipient {
+            model: "new/model",
+            dialect: &dialect,
+            max_output: None,
+            window: None,
+            thinks: false,
+        };
+        let [file, list, url] = [
+            field("file", "x"),
+            field("timestamp_granularities[]", "word"),
+            field("url", "y"),
+        ];
+        let sent = [
+            field("enabled_tools[]", "1"),
+            file.clone(),
+            field("Language", "en"),
+            list.clone(),
+            MODEL.to_owned(),
+            url.clone(),
+            field("file\"; name=\"image", "z"),
+        ];
+        let body = Bytes::from(form("XX", &sent));
+        let envelope = scan_form(&body, Endpoint::AudioTranscriptions, TYPE.as_bytes()).unwrap();
+        let rewritten = envelope.rewrite(&body, &to);
+        let left = form("XX", &[file, list, MODEL.to_owned(), url]);
+        assert_eq!(rewritten.dropped, ["enabled_tools[]", "Language", "image"]);
+        assert_eq!(
+            rewritten.body.flatten().collect::<Vec<_>>(),
+            left.into_bytes()
+        );
+    }
+
+    #[test]
+    fn of_a_name_that_no_service_knows_only_the_beginning_is_kept() {
+        let body = form("XX", &[field(&"x".repeat(5000), "1")]);
+        let Edits::Form(form) = scanned(&body).unwrap().edits else {
+            panic!("a form");
+        };
+        for edit in form.edits {
+            let FormEdit::Other(names, _) = edit else {
+                panic!("{edit:?}");
+            };
+            assert_eq!(names, ["x".repeat(65)]);
+        }
     }
 
     #[test]

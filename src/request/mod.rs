@@ -6,14 +6,18 @@
 //! at another model costs no copy and no second scan.
 //!
 //! One job a file: `json` knows the grammar, `text` what a string stands for, `edits` the members that can change,
-//! `members` the commas between them, `tools` which tools may pass, `places` where in a request something is needed,
-//! `tokens` how long text is to a model, `form` the forms that some requests come as. `rules` says what a dialect makes of a field, `rewrite` does it.
+//! `guarded` the names that must not pass, `members` the commas between members, `tools` which tools may pass, `places`
+//! where in a request something is needed, `tokens` how long text is to a model, `form` the forms that some requests come
+//! as. `rules` says what a dialect makes of a field, with the fields of OpenAI's API from `known_fields`, `schema` what it
+//! makes of the schemas of tools, and `rewrite` does it.
 
 mod edits;
 mod endpoint;
 mod error;
 mod form;
+mod guarded;
 pub(crate) mod json;
+mod known_fields;
 mod members;
 mod needs;
 #[cfg(test)]
@@ -24,6 +28,7 @@ mod proptests;
 mod rewrite;
 mod rules;
 mod scan;
+mod schema;
 mod segments;
 mod text;
 mod tokens;

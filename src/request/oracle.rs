@@ -60,10 +60,71 @@ fn place(whole: &[u8], part: &[u8]) -> Option<Range<usize>> {
     (end <= whole.len()).then_some(start..end)
 }
 
-/// Whether a parser that ignores case could take a key for one that may cost money.
+/// Whether a parser that ignores case, or reads `aB` and `a_b` alike, could take a key for one that may cost money.
 fn may_cost(key: &str) -> bool {
-    const NAMES: [&str; 5] = ["models", "route", "preset", "plugins", "web_search_options"];
-    NAMES.contains(&&*fold(key))
+    const NAMES: [&str; 15] = [
+        "models",
+        "route",
+        "preset",
+        "plugins",
+        "websearchoptions",
+        "provideroptions",
+        "fallbacks",
+        "searchparameters",
+        "enablesearch",
+        "websearch",
+        "mcpservers",
+        "apibase",
+        "baseurl",
+        "apikey",
+        "servicetier",
+    ];
+    NAMES.contains(&&*plain(key))
+}
+
+fn plain(key: &str) -> String {
+    fold(key).replace(['_', '-'], "")
+}
+
+/// The fields of a chat of OpenAI's API.
+const OF_OPENAI: &str = "audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens \
+    max_tokens messages metadata modalities model n parallel_tool_calls prediction presence_penalty prompt_cache_key \
+    prompt_cache_retention reasoning_effort response_format safety_identifier seed stop store stream stream_options \
+    temperature tool_choice tools top_logprobs top_p user verbosity";
+
+/// Whether the caller runs a tool. Of what is given twice, each counts.
+fn passes(tool: &str) -> bool {
+    let Ok(tool) = serde_json::from_str::<Members<'_>>(tool) else {
+        return false;
+    };
+    let values = |name: &'static str| {
+        let named = tool
+            .0
+            .iter()
+            .filter(move |(key, _)| fold(&unescape(key)) == name);
+        named.map(|(_, value)| *value)
+    };
+    let ours =
+        |kind: &str| matches!(&*unescape(kind), "function" | "custom") && kind.starts_with('"');
+    let mut types = values("type").filter(|kind| *kind != "null");
+    match types.clone().next() {
+        Some(_) => types.all(ours),
+        None => values("function").any(|function| function.starts_with('{')),
+    }
+}
+
+/// The tools that pass, if there is a list of tools of which some do not.
+fn tools<'a>(name: &str, value: &'a str) -> Option<Vec<&'a str>> {
+    let all: Vec<&RawValue> = match fold(name) == "tools" {
+        true => serde_json::from_str(value).ok()?,
+        false => return None,
+    };
+    let left: Vec<_> = all
+        .iter()
+        .map(|tool| tool.get())
+        .filter(|tool| passes(tool))
+        .collect();
+    (left.len() < all.len()).then_some(left)
 }
 
 /// What a body is rewritten for.
@@ -147,6 +208,18 @@ impl Expected<'_> {
         let all: Vec<_> = before.0.iter().map(read).collect();
         let mut fields: Vec<Field> = all.clone();
         fields.retain(|field| !may_cost(&field.name));
+        // A list of which nothing is left goes, and then what is said of tools where there is none.
+        let left = |field: &Field| tools(&field.name, &field.value).map(|left| left.len());
+        let of_tools =
+            |field: &Field| matches!(&*plain(&field.name), "toolchoice" | "paralleltoolcalls");
+        let is_list = |field: &Field| {
+            fold(&field.name) == "tools" && !["null", "[]"].contains(&&*field.value)
+        };
+        let any_gone = all.iter().any(|field| left(field).is_some());
+        fields.retain(|field| left(field) != Some(0));
+        if any_gone && !fields.iter().any(is_list) {
+            fields.retain(|field| !of_tools(field));
+        }
         // Of two that become one, the new name wins, unless it says nothing.
         let says = |name: &str| {
             all.iter()
@@ -173,7 +246,26 @@ impl Expected<'_> {
                         .any(|(_, rule)| matches!(rule, Rule::Rename(new) if *new == name))
             });
         }
+        if let Some(own) = self.dialect.known {
+            fields.retain(|field| {
+                let name = &*field.name;
+                ["input", "prompt"].contains(&name)
+                    || OF_OPENAI.split_whitespace().any(|known| known == name)
+                    || own.contains(&name)
+                    || rules.iter().any(|(own, _)| *own == name)
+                    || rules
+                        .iter()
+                        .any(|(_, rule)| matches!(rule, Rule::Rename(new) if *new == name))
+            });
+        }
         for field in &mut fields {
+            let instead = rules.iter().find_map(|(own, rule)| match rule {
+                Rule::Replace(old, new) if *own == field.name && *old == field.value => Some(*new),
+                _ => None,
+            });
+            if let Some(new) = instead.filter(|_| !field.is_null()) {
+                field.value = new.to_owned();
+            }
             if let Some(new) = renames.get(&*field.name) {
                 field.sent = (*new).to_owned();
                 field.key = serde_json::to_string(new).expect("a string is JSON");
@@ -193,7 +285,11 @@ impl Expected<'_> {
             inserted.push(put_in("model", &model));
         }
         for &(name, rule) in &rules {
-            let Rule::Default(json) = rule else { continue };
+            let json = match rule {
+                Rule::Default(json) => json.to_owned(),
+                Rule::DefaultLimit { answer, .. } => answer.to_string(),
+                _ => continue,
+            };
             let sent = renames.get(name).unwrap_or(&name);
             let there = |field: &&mut Field| field.sent == *sent;
             if fields
@@ -201,7 +297,7 @@ impl Expected<'_> {
                 .chain(&inserted)
                 .all(|field| field.sent != *sent)
             {
-                inserted.push(put_in(sent, json));
+                inserted.push(put_in(sent, &json));
             }
             for field in fields
                 .iter_mut()
@@ -209,7 +305,7 @@ impl Expected<'_> {
                 .filter(|field| field.is_null())
             {
                 field.name.clone_from(&field.sent);
-                field.value = json.to_owned();
+                field.value.clone_from(&json);
             }
         }
         inserted.extend(fields);
@@ -225,6 +321,15 @@ impl Expected<'_> {
                 serde_json::from_str(entry.get()).map_err(|_| entry.get())?;
             let goes = |key: &str| self.dialect.message_fields.contains(&&*unescape(key));
             members.0.retain(|(key, _)| !goes(key));
+            for (key, value) in &mut members.0 {
+                match &*unescape(key) {
+                    "role" if !self.dialect.developer_role && unescape(value) == "developer" => {
+                        *value = "\"system\"";
+                    }
+                    "content" if !self.dialect.null_content && *value == "null" => *value = "\"\"",
+                    _ => {}
+                }
+            }
             Ok(members)
         };
         Some(entries.into_iter().map(read).collect())
@@ -242,7 +347,13 @@ pub(super) fn assert_rewritten(body: &Bytes, to: &Expected<'_>, segments: &[Byte
     assert_eq!(after.0.len(), expected.len(), "{:?}", after.0);
     for (&(key, value), expected) in after.0.iter().zip(&expected) {
         assert_eq!(key, expected.key);
-        if expected.name == "messages" && !to.dialect.message_fields.is_empty() {
+        if let Some(left) = tools(&expected.name, &expected.value) {
+            let sent: Vec<&RawValue> = serde_json::from_str(value).expect("tools stay a list");
+            let sent: Vec<_> = sent.into_iter().map(RawValue::get).collect();
+            assert_eq!(sent, left);
+            continue;
+        }
+        if expected.name == "messages" {
             assert_eq!(to.messages(value), to.messages(&expected.value));
             if to.messages(value).is_some() {
                 continue;

@@ -44,6 +44,8 @@ enum Place {
     /// The images that are to be edited.
     Images,
     Tools,
+    /// The tools of the API before `tools`.
+    Functions,
     /// A tool or an output format, and anything in it: the model reads it all.
     Schema,
     ResponseFormat,
@@ -74,7 +76,8 @@ impl Place {
             (_, "stream") => Self::Stream,
             (_, "max_tokens" | "max_completion_tokens" | "max_output_tokens") => Self::OutputLimit,
             (Endpoint::ChatCompletions, "messages") => Self::Messages,
-            (Endpoint::ChatCompletions, "tools" | "functions") => Self::Tools,
+            (Endpoint::ChatCompletions, "tools") => Self::Tools,
+            (Endpoint::ChatCompletions, "functions") => Self::Functions,
             (Endpoint::ChatCompletions, "response_format") => Self::ResponseFormat,
             (Endpoint::ChatCompletions, "logprobs") => Self::Logprobs,
             (Endpoint::ChatCompletions, "reasoning_effort") => Self::Effort,
@@ -136,7 +139,7 @@ impl Place {
             Self::Content => Self::Part,
             Self::ToolCalls => Self::ToolCall,
             Self::Modalities => Self::Modality,
-            Self::Tools | Self::Schema => Self::Schema,
+            Self::Tools | Self::Functions | Self::Schema => Self::Schema,
             _ => Self::Elsewhere,
         }
     }
@@ -151,6 +154,9 @@ pub(super) struct NeedsReader {
     member: Place,
     part: Part,
     item: Item,
+    /// Whether there are tools, and functions.
+    tools: bool,
+    functions: bool,
     prompt: Estimate,
     needs: Needs,
 }
@@ -178,6 +184,8 @@ impl NeedsReader {
             member: Place::Elsewhere,
             part: Part::default(),
             item: Item::default(),
+            tools: false,
+            functions: false,
             prompt: Estimate::default(),
             needs: Needs {
                 endpoint,
@@ -211,7 +219,15 @@ impl NeedsReader {
         }
     }
 
+    /// No tool is left in the request as it is sent.
+    pub(super) fn without_tools(&mut self) {
+        self.tools = false;
+    }
+
     pub(super) fn finish(mut self) -> Needs {
+        if self.tools || self.functions {
+            self.needs.hard.insert(Capability::Tools);
+        }
         let other = [Capability::ImageOutput, Capability::AudioOutput];
         if !other.iter().any(|&output| self.needs.hard.contains(output)) {
             self.needs.hard.insert(self.needs.endpoint.output());
@@ -226,8 +242,10 @@ impl NeedsReader {
             None => Place::Request,
             Some((Kind::Object, _)) => self.member,
             Some((Kind::Array, list)) => {
-                if *list == Place::Tools {
-                    self.needs.hard.insert(Capability::Tools);
+                match *list {
+                    Place::Tools => self.tools = true,
+                    Place::Functions => self.functions = true,
+                    _ => {}
                 }
                 list.element()
             }

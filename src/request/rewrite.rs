@@ -5,11 +5,13 @@ use std::{fmt::Write as _, ops::Range};
 use bytes::Bytes;
 
 use super::{
-    edits::{Field, JsonEdits},
+    edits::{Field, JsonEdits, MessageValue},
     endpoint::Endpoint,
     members::{Commas, Member},
-    rules::{Fate, Given, Rules, spoken},
+    needs::Needs,
+    rules::{Fate, Given, Rules},
     scan::{Edits, Envelope},
+    schema,
     segments::Segments,
     text::Text,
 };
@@ -23,6 +25,10 @@ pub(crate) struct Recipient<'a> {
     pub(crate) dialect: &'a Dialect,
     /// The longest answer that the model is known to give, in tokens.
     pub(crate) max_output: Option<u64>,
+    /// The model's window, if it is known, in tokens.
+    pub(crate) window: Option<u64>,
+    /// Whether the model thinks before it answers, or may: nothing says that it does not.
+    pub(crate) thinks: bool,
 }
 
 /// What a body has become.
@@ -57,18 +63,18 @@ impl Envelope {
     /// `body` must be the very bytes that were scanned.
     pub(crate) fn rewrite(&self, body: &Bytes, to: &Recipient<'_>) -> Rewritten {
         debug_assert_eq!(body.len(), self.len, "not the body that was scanned");
-        let done = Rewritten {
-            dropped: self.dropped.iter().map(|&name| name.to_owned()).collect(),
-            ..Rewritten::default()
-        };
+        let mut done = Rewritten::default();
+        for name in &self.dropped {
+            note(&mut done.dropped, name);
+        }
         match &self.edits {
-            Edits::Form(form) => Rewritten {
-                body: form.rewrite(body, to.model),
-                ..done
-            },
+            Edits::Form(form) => {
+                done.body = form.rewrite(body, self.needs.endpoint, to, &mut done.dropped);
+                done
+            }
             Edits::Json(json) => {
                 let edits = Vec::with_capacity(json.fields.len());
-                Rewriting { body, edits, done }.json(json, self.needs.endpoint, to)
+                Rewriting { body, edits, done }.json(json, &self.needs, to)
             }
         }
     }
@@ -81,26 +87,32 @@ struct Rewriting<'a> {
 }
 
 impl Rewriting<'_> {
-    fn json(mut self, json: &JsonEdits, endpoint: Endpoint, to: &Recipient<'_>) -> Rewritten {
-        let insert = self.fields(json, endpoint, to);
-        let message_fields = spoken(endpoint, to).message_fields;
-        if !message_fields.is_empty() {
-            self.messages(&json.messages, message_fields);
+    fn json(mut self, json: &JsonEdits, needs: &Needs, to: &Recipient<'_>) -> Rewritten {
+        let insert = self.fields(json, needs, to);
+        let top_level = self.edits.len();
+        self.edits.extend(json.tools.iter().cloned().map(Edit::cut));
+        if needs.endpoint == Endpoint::ChatCompletions {
+            self.messages(&json.messages, to.dialect.message_fields);
+            self.message_values(&json.message_values, to.dialect);
+            self.schemas(json, to.dialect.schema_keywords);
+        }
+        if self.edits.len() > top_level {
+            self.edits.sort_unstable_by_key(|edit| edit.span.start);
         }
         self.finish(json.open, insert)
     }
 
     /// Edits the top-level members; returns what is to be put before them.
-    fn fields(&mut self, json: &JsonEdits, endpoint: Endpoint, to: &Recipient<'_>) -> String {
+    fn fields(&mut self, json: &JsonEdits, needs: &Needs, to: &Recipient<'_>) -> String {
         let body = self.body;
         let model = Bytes::from(quoted(to.model));
-        let given: Vec<_> = if Rules::any(endpoint, to) {
+        let given: Vec<_> = if Rules::any(needs.endpoint, to) {
             let members = json.fields.iter();
             members.map(|member| given(body, member)).collect()
         } else {
             Vec::new()
         };
-        let rules = Rules::new(endpoint, to, &given);
+        let rules = Rules::new(needs, to, &given);
         let mut commas = Commas::default();
         let mut has_model = false;
         let mut sent: Vec<&str> = Vec::new();
@@ -142,16 +154,13 @@ impl Rewriting<'_> {
             let model = quoted(to.model);
             let _ = write!(insert, "\"model\":{model},");
         }
-        // What is not listed may be the very field that seems to be missing.
-        if !json.any_unlisted {
-            for (name, value) in rules.defaults() {
-                if !sent.contains(&name) {
-                    let _ = write!(insert, "{}:{value},", quoted(name));
-                    note(&mut self.done.adjusted, name);
-                }
+        for (name, value) in rules.defaults() {
+            if !sent.contains(&name) {
+                let _ = write!(insert, "{}:{value},", quoted(name));
+                note(&mut self.done.adjusted, name);
             }
         }
-        if !commas.any_left && !json.any_unlisted {
+        if !commas.any_left {
             insert.pop();
         }
         insert
@@ -159,6 +168,9 @@ impl Rewriting<'_> {
 
     /// Leaves `names` out of all messages.
     fn messages(&mut self, members: &[Member<&'static str>], names: &[&str]) {
+        if names.is_empty() {
+            return;
+        }
         let mut commas = Commas::default();
         for member in members {
             let stays = !names.contains(&member.what);
@@ -167,7 +179,44 @@ impl Rewriting<'_> {
                 note(&mut self.done.dropped, &format!("messages.{}", member.what));
             }
         }
-        self.edits.sort_unstable_by_key(|edit| edit.span.start);
+    }
+
+    /// Puts another value where the recipient refuses the one that is there.
+    fn message_values(&mut self, values: &[(MessageValue, Range<usize>)], dialect: &Dialect) {
+        for (value, span) in values {
+            let (is_taken, name, with) = match value {
+                MessageValue::DeveloperRole => {
+                    (dialect.developer_role, "messages.role", "\"system\"")
+                }
+                MessageValue::NullContent => (dialect.null_content, "messages.content", "\"\""),
+            };
+            if !is_taken {
+                self.replace(span, Bytes::from_static(with.as_bytes()));
+                note(&mut self.done.adjusted, name);
+            }
+        }
+    }
+
+    /// Leaves `keywords` out of the schemas of all tools.
+    fn schemas(&mut self, json: &JsonEdits, keywords: &[&'static str]) {
+        if keywords.is_empty() {
+            return;
+        }
+        let body = self.body;
+        for member in &json.fields {
+            if given(body, member).name != "tools" {
+                continue;
+            }
+            let start = member.value.start;
+            let (cuts, found) = schema::cuts(text(body, member.value.clone()), keywords);
+            let cuts = cuts
+                .into_iter()
+                .map(|cut| start + cut.start..start + cut.end);
+            self.edits.extend(cuts.map(Edit::cut));
+            for keyword in found {
+                note(&mut self.done.dropped, &format!("tools.{keyword}"));
+            }
+        }
     }
 
     fn replace(&mut self, span: &Range<usize>, with: Bytes) {
@@ -188,7 +237,7 @@ impl Rewriting<'_> {
             at = open;
         }
         for Edit { span, with } in edits {
-            // A message can stand in a field that goes as a whole.
+            // A message can stand in a field that goes as a whole, and a schema in a tool that does.
             if span.start >= at {
                 done.body.push(body.slice(at..span.start));
                 done.body.push(with);
@@ -207,16 +256,18 @@ fn quoted(text: &str) -> String {
 
 /// A member as it is written in the body.
 fn given<'a>(body: &'a Bytes, member: &Member<Field>) -> Given<'a> {
-    let text = |span: Range<usize>| {
-        let bytes = body.get(span).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
-    };
-    let raw = text(member.key.start + 1..member.key.end - 1);
+    let raw = text(body, member.key.start + 1..member.key.end - 1);
     let escaped = raw.contains('\\');
     Given {
         name: Text { raw, escaped }.name(),
-        value: text(member.value.clone()),
+        value: text(body, member.value.clone()),
     }
+}
+
+/// A part of the body, which is UTF-8.
+fn text(body: &Bytes, span: Range<usize>) -> &str {
+    let bytes = body.get(span).unwrap_or_default();
+    std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 /// Adds a name to a list, once, and as it can stand in a header among others: a caller can call a field anything.
@@ -247,8 +298,8 @@ mod tests {
         catalog::KnownProvider,
         dialect::Rule,
         request::{
-            edits::{MAX_FIELDS, MAX_MESSAGE_FIELDS, MESSAGE_FIELDS},
-            scan,
+            edits::{MAX_MESSAGE_FIELDS, MESSAGE_FIELDS},
+            known_fields, scan,
         },
     };
 
@@ -268,6 +319,8 @@ mod tests {
             model: MODEL,
             dialect: &Dialect::OPENAI,
             max_output: None,
+            window: None,
+            thinks: false,
         };
         rewrite(Endpoint::ChatCompletions, body, &to).0
     }
@@ -278,6 +331,8 @@ mod tests {
             model: "m",
             dialect: &dialect,
             max_output: None,
+            window: None,
+            thinks: false,
         };
         let (body, done) = rewrite(Endpoint::ChatCompletions, body, &to);
         (body, done.dropped.join(" "), done.adjusted.join(" "))
@@ -508,6 +563,215 @@ mod tests {
     }
 
     #[test]
+    fn a_service_that_chooses_by_itself_gets_known_fields_only() {
+        let dialect = Dialect {
+            known: Some(&["top_k"]),
+            ..fields(&[("old", Rule::Rename("temperature")), ("top_p", Rule::Drop)])
+        };
+        assert_spoken(
+            dialect,
+            &[
+                (
+                    r#"{"model":0,"messages":[],"top_k":1,"t\u006fp_k":1,"compound_custom":{},"extra_body":{"models":[]},"seed":1,"top_p":1,"old":1,"":2}"#,
+                    r#"{"model":"m","messages":[],"top_k":1,"t\u006fp_k":1,"seed":1,"temperature":1}"#,
+                    "compound_custom extra_body top_p ",
+                    "old",
+                ),
+                (
+                    r#"{"Top_K":1,"modelx":1,"Model":1,"seed":1}"#,
+                    r#"{"model":"m","seed":1}"#,
+                    "Top_K modelx Model",
+                    "",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn known_fields_are_those_of_the_endpoint() {
+        let dialect = Dialect {
+            known: Some(&["input_type"]),
+            ..Dialect::OPENAI
+        };
+        let to = Recipient {
+            model: "m",
+            dialect: &dialect,
+            max_output: None,
+            window: None,
+            thinks: false,
+        };
+        for endpoint in Endpoint::ALL {
+            let known = known_fields::of_openai(endpoint).iter();
+            let known: String = known
+                .filter(|field| **field != "model")
+                .map(|field| format!(r#","{field}":null"#))
+                .collect();
+            let left = format!(r#"{{"model":"m"{known},"input_type":1}}"#);
+            let body = left.replace("null", r#"null,"enabled_tools":[]"#);
+            let (sent, done) = rewrite(endpoint, &body, &to);
+            assert_eq!(sent, left, "{endpoint}");
+            assert_eq!(done.dropped, ["enabled_tools"], "{endpoint}");
+        }
+        let (sent, _) = rewrite(
+            Endpoint::Embeddings,
+            r#"{"model":"m","temperature":1}"#,
+            &to,
+        );
+        assert_eq!(sent, r#"{"model":"m"}"#);
+    }
+
+    #[test]
+    fn a_value_that_is_refused_becomes_another() {
+        let dialect = fields(&[("store", Rule::Replace("true", "false"))]);
+        assert_spoken(
+            dialect,
+            &[
+                (
+                    r#"{"model":0,"store": true ,"x":true}"#,
+                    r#"{"model":"m","store": false ,"x":true}"#,
+                    "",
+                    "store",
+                ),
+                (
+                    r#"{"model":0,"store":null}"#,
+                    r#"{"model":"m","store":null}"#,
+                    "",
+                    "",
+                ),
+                (
+                    r#"{"model":0,"store":"true"}"#,
+                    r#"{"model":"m","store":"true"}"#,
+                    "",
+                    "",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_role_developer_is_system_where_it_is_not_known() {
+        let dialect = Dialect {
+            developer_role: false,
+            ..Dialect::OPENAI
+        };
+        assert_spoken(
+            dialect,
+            &[
+                (
+                    r#"{"model":0,"messages":[{"role":"developer","content":"role"},{"content":null,"r\u006fle" : "dev\u0065loper"},{"role":"user","name":"developer","content":[{"role":"developer"}]}],"role":"developer"}"#,
+                    r#"{"model":"m","messages":[{"role":"system","content":"role"},{"content":null,"r\u006fle" : "system"},{"role":"user","name":"developer","content":[{"role":"developer"}]}],"role":"developer"}"#,
+                    "",
+                    "messages.role",
+                ),
+                (
+                    r#"{"model":0,"messages":[{"role":"Developer"},{"role":["developer"]}]}"#,
+                    r#"{"model":"m","messages":[{"role":"Developer"},{"role":["developer"]}]}"#,
+                    "",
+                    "",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_null_content_is_empty_where_null_is_refused() {
+        let dialect = Dialect {
+            null_content: false,
+            message_fields: &["name"],
+            ..Dialect::OPENAI
+        };
+        assert_spoken(
+            dialect,
+            &[(
+                r#"{"messages":[{"name":1,"content": null,"tool_calls":[{"content":null}]},{"content":[null],"name":null}],"content":null,"model":0}"#,
+                r#"{"messages":[{"content": "","tool_calls":[{"content":null}]},{"content":[null]}],"content":null,"model":"m"}"#,
+                "messages.name",
+                "messages.content",
+            )],
+        );
+    }
+
+    #[test]
+    fn keywords_of_schemas_go_with_their_commas_from_the_tools_that_are_left() {
+        let dialect = Dialect {
+            schema_keywords: &["additionalProperties", "$schema"],
+            ..fields(&[("n", Rule::Drop)])
+        };
+        assert_spoken(
+            dialect,
+            &[(
+                r#"{"n":1,"tools":[{"type":"x","parameters":{"$schema":1}},{"type":"function","function":{"name":"f","parameters":{"$schema":"s","type":"object","additionalProperties":false}}},{"type":"y"}],"model":0,"response_format":{"additionalProperties":1}}"#,
+                r#"{"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],"model":"m","response_format":{"additionalProperties":1}}"#,
+                "tools[0] tools[2] n tools.$schema tools.additionalProperties",
+                "",
+            )],
+        );
+    }
+
+    #[test]
+    fn a_limit_that_is_put_in_leaves_room_for_thoughts() {
+        let dialect = fields(&[(
+            "max_tokens",
+            Rule::DefaultLimit {
+                answer: 4096,
+                with_thoughts: 32_768,
+            },
+        )]);
+        for (thinks, window, max_output, limit) in [
+            (false, None, None, "4096"),
+            (true, None, None, "32768"),
+            (true, Some(131_072), None, "32768"),
+            (true, Some(131_072), Some(16_384), "16384"),
+            (true, Some(20_000), None, "17500"),
+            // What the service does by itself with a prompt that leaves no room is for it to say.
+            (true, Some(2_000), None, "4096"),
+            (false, Some(2_000), None, "4096"),
+        ] {
+            let to = Recipient {
+                model: "m",
+                dialect: &dialect,
+                max_output,
+                window,
+                thinks,
+            };
+            for body in [r#"{"model":"m"}"#, r#"{"model":"m","max_tokens":null}"#] {
+                let (sent, done) = rewrite(Endpoint::ChatCompletions, body, &to);
+                assert!(sent.contains(&format!(r#""max_tokens":{limit}"#)), "{sent}");
+                assert_eq!(done.adjusted, ["max_tokens"]);
+            }
+        }
+    }
+
+    #[test]
+    fn another_endpoint_has_rules_of_its_own() {
+        let dialect = Dialect {
+            elsewhere: &[(
+                Endpoint::Embeddings,
+                &[("input_type", Rule::Default("\"query\""))],
+            )],
+            ..fields(&[("input", Rule::Drop)])
+        };
+        let to = Recipient {
+            model: "m",
+            dialect: &dialect,
+            max_output: None,
+            window: None,
+            thinks: false,
+        };
+        let body = r#"{"model":"m","input":1}"#;
+        let (sent, done) = rewrite(Endpoint::Embeddings, body, &to);
+        assert_eq!(sent, r#"{"input_type":"query","model":"m","input":1}"#);
+        assert_eq!(done.adjusted, ["input_type"]);
+        let given = r#"{"model":"m","input_type":"passage"}"#;
+        assert_eq!(rewrite(Endpoint::Embeddings, given, &to).0, given);
+        assert_eq!(rewrite(Endpoint::Completions, body, &to).0, body);
+        assert_eq!(
+            rewrite(Endpoint::ChatCompletions, body, &to).0,
+            r#"{"model":"m"}"#
+        );
+    }
+
+    #[test]
     fn no_rule_brings_back_what_can_cost() {
         let dialect = fields(&[
             ("a", Rule::Rename("models")),
@@ -556,6 +820,8 @@ mod tests {
             model: "m",
             dialect: &dialect,
             max_output: None,
+            window: None,
+            thinks: false,
         };
         let body = r#"{"model":"m","max_tokens":1,"messages":[{"name":1}]}"#;
         assert_eq!(rewrite(Endpoint::Completions, body, &to).0, body);
@@ -572,6 +838,8 @@ mod tests {
             model: "m",
             dialect: &dialect,
             max_output: Some(8192),
+            window: None,
+            thinks: false,
         };
         for (endpoint, name, sent) in [
             (Endpoint::ChatCompletions, "max_tokens", "most"),
@@ -599,16 +867,9 @@ mod tests {
     #[test]
     fn what_is_too_much_to_know_stays_as_it_is() {
         let dialect = Dialect {
-            only: &["a"],
             message_fields: &["name"],
-            ..fields(&[("last", Rule::Drop), ("missing", Rule::Default("1"))])
+            ..fields(&[("missing", Rule::Default("1"))])
         };
-        let many = r#""x":1,"#.repeat(MAX_FIELDS);
-        let body = format!(r#"{{{many}"last":2,"models":3,"model":4}}"#);
-        let (body, dropped, _) = spoken(dialect, &body);
-        assert_eq!(body, r#"{"last":2,"model":"m"}"#);
-        assert_eq!(dropped, "models x");
-
         let many = r#"{"name":1},"#.repeat(MAX_MESSAGE_FIELDS);
         let body = format!(r#"{{"model":"m","messages":[{many}{{"name":1}}],"missing":2}}"#);
         let (body, ..) = spoken(dialect, &body);

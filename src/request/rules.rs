@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::{edits::DROPPED, endpoint::Endpoint, rewrite::Recipient, text::Text};
-use crate::dialect::{Dialect, Rule};
+use super::{
+    endpoint::Endpoint, guarded::guarded, known_fields, needs::Needs, rewrite::Recipient,
+    text::Text,
+};
+use crate::dialect::Rule;
 
 /// Without these there is no request, or another one.
 const ESSENTIAL: [&str; 5] = ["model", "messages", "input", "prompt", "stream"];
@@ -50,34 +53,47 @@ impl Fate {
 pub(super) struct Rules<'a> {
     fields: Vec<(&'static str, Rule)>,
     only: &'static [&'static str],
+    /// For a service that gets known fields only: what OpenAI's API has at the endpoint, and what the service has.
+    known: Option<[&'static [&'static str]; 2]>,
     max_output: Option<u64>,
+    thinks: bool,
+    /// What is left for the answer of the model's window, if that is known: about as many tokens.
+    room: Option<u64>,
     given: &'a [Given<'a>],
 }
 
 impl<'a> Rules<'a> {
     /// Whether there is any rule, so that it is worth to look at names.
     pub(super) fn any(endpoint: Endpoint, to: &Recipient<'_>) -> bool {
-        let dialect = spoken(endpoint, to);
-        to.max_output.is_some() || !dialect.fields.is_empty() || !dialect.only.is_empty()
+        to.max_output.is_some()
+            || to.dialect.known.is_some()
+            || !fields(endpoint, to).is_empty()
+            || !only(endpoint, to).is_empty()
     }
 
-    pub(super) fn new(endpoint: Endpoint, to: &Recipient<'_>, given: &'a [Given<'a>]) -> Self {
-        let dialect = spoken(endpoint, to);
-        let is_guarded = |name: &str| {
+    pub(super) fn new(needs: &Needs, to: &Recipient<'_>, given: &'a [Given<'a>]) -> Self {
+        let endpoint = needs.endpoint;
+        let is_guarded = |raw: &str| {
             let name = Text {
-                raw: name,
+                raw,
                 escaped: false,
             };
-            name.folds_to("model") || DROPPED.iter().any(|dropped| name.folds_to(dropped))
+            name.folds_to("model") || guarded(name).is_some()
         };
         let may = |&&(name, rule): &&(&'static str, Rule)| match rule {
             Rule::Rename(new) => !is_guarded(name) && !is_guarded(new),
             _ => !is_guarded(name),
         };
+        // The estimate of the prompt can be a quarter too low, and a template adds to it.
+        let prompt = needs.prompt_tokens.saturating_add(needs.prompt_tokens / 4);
+        let room = |window: u64| (window - window / 8).saturating_sub(prompt);
         Self {
-            fields: dialect.fields.iter().filter(may).copied().collect(),
-            only: dialect.only,
+            fields: fields(endpoint, to).iter().filter(may).copied().collect(),
+            only: only(endpoint, to),
+            known: (to.dialect.known).map(|own| [known_fields::of_openai(endpoint), own]),
             max_output: to.max_output,
+            thinks: to.thinks,
+            room: to.window.map(room),
             given,
         }
     }
@@ -101,7 +117,9 @@ impl<'a> Rules<'a> {
         let value = if field.is_null() {
             self.default(new)
         } else {
-            self.lowered(name, new, field.value)
+            let replaced = self.replaced(name, field.value);
+            self.lowered(name, new, replaced.unwrap_or(field.value))
+                .or_else(|| replaced.map(str::to_owned))
         };
         Fate::Stays {
             name: renamed,
@@ -114,7 +132,8 @@ impl<'a> Rules<'a> {
         let mut defaults: Vec<(&'static str, String)> = Vec::new();
         for &(name, rule) in &self.fields {
             let new = self.renamed(name).unwrap_or(name);
-            if matches!(rule, Rule::Default(_)) && defaults.iter().all(|(other, _)| *other != new) {
+            let puts_in = matches!(rule, Rule::Default(_) | Rule::DefaultLimit { .. });
+            if puts_in && defaults.iter().all(|(other, _)| *other != new) {
                 defaults.extend(self.default(new).map(|json| (new, json)));
             }
         }
@@ -147,20 +166,46 @@ impl<'a> Rules<'a> {
         let speaks_of = |&(own, rule): &(&str, Rule)| {
             own == name || matches!(rule, Rule::Rename(new) if new == name)
         };
-        !self.only.is_empty()
-            && !self.only.contains(&name)
+        let is_unlisted = !self.only.is_empty() && !self.only.contains(&name);
+        let is_unknown =
+            (self.known).is_some_and(|known| !known.iter().any(|list| list.contains(&name)));
+        (is_unlisted || is_unknown)
             && !ESSENTIAL.contains(&name)
             && !self.fields.iter().any(speaks_of)
     }
 
     /// The value of a field that is sent by this name, where it is missing.
     fn default(&self, sent: &str) -> Option<String> {
-        let json = self.fields.iter().find_map(|&(name, rule)| match rule {
-            Rule::Default(json) if self.renamed(name).unwrap_or(name) == sent => Some(json),
-            _ => None,
+        let json = self.fields.iter().find_map(|&(name, rule)| {
+            let json = match rule {
+                Rule::Default(json) => json.to_owned(),
+                Rule::DefaultLimit {
+                    answer,
+                    with_thoughts,
+                } => self.limit(answer, with_thoughts).to_string(),
+                _ => return None,
+            };
+            (self.renamed(name).unwrap_or(name) == sent).then_some(json)
         })?;
-        let lowered = self.lowered(sent, sent, json);
-        Some(lowered.unwrap_or_else(|| json.to_owned()))
+        let lowered = self.lowered(sent, sent, &json);
+        Some(lowered.unwrap_or(json))
+    }
+
+    /// The limit of an answer that is put in.
+    fn limit(&self, answer: u64, with_thoughts: u64) -> u64 {
+        match (self.thinks, self.room) {
+            (false, _) => answer,
+            (true, None) => with_thoughts,
+            (true, Some(room)) => with_thoughts.min(room.max(answer)),
+        }
+    }
+
+    /// What a value becomes that is refused.
+    fn replaced(&self, name: &str, value: &str) -> Option<&'static str> {
+        self.of(name).find_map(|rule| match rule {
+            Rule::Replace(old, new) if old == value => Some(new),
+            _ => None,
+        })
     }
 
     /// The most that a field may be that comes by the one name and goes by the other, if its value is above that.
@@ -176,11 +221,20 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// A dialect is one of chats: elsewhere the same names may stand for other things.
-pub(super) fn spoken<'a>(endpoint: Endpoint, to: &Recipient<'a>) -> &'a Dialect {
+/// The rules for the fields of an endpoint: elsewhere than in chats the same names may stand for other things.
+fn fields(endpoint: Endpoint, to: &Recipient<'_>) -> &'static [(&'static str, Rule)] {
+    if endpoint == Endpoint::ChatCompletions {
+        return to.dialect.fields;
+    }
+    let mut elsewhere = to.dialect.elsewhere.iter();
+    let there = elsewhere.find(|(other, _)| *other == endpoint);
+    there.map_or(&[], |(_, fields)| fields)
+}
+
+fn only(endpoint: Endpoint, to: &Recipient<'_>) -> &'static [&'static str] {
     match endpoint {
-        Endpoint::ChatCompletions => to.dialect,
-        _ => &Dialect::OPENAI,
+        Endpoint::ChatCompletions => to.dialect.only,
+        _ => &[],
     }
 }
 

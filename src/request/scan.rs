@@ -1,5 +1,7 @@
 //! One pass over a body of JSON.
 
+use std::borrow::Cow;
+
 use super::{
     edits::{EditsReader, JsonEdits},
     endpoint::Endpoint,
@@ -17,8 +19,9 @@ pub(crate) struct Envelope {
     /// The model that the caller asked for: the string of the last `model` key, else that of the
     /// last key which only folds to `model`.
     pub(crate) requested: Option<String>,
-    /// Which fields are left out of the rewritten body, each once, by their proper names.
-    pub(crate) dropped: Vec<&'static str>,
+    /// What is left out of the rewritten body whoever gets it: fields, each once, by their proper names, and entries of
+    /// `tools`.
+    pub(crate) dropped: Vec<Cow<'static, str>>,
     /// What the request needs.
     pub(crate) needs: Needs,
     pub(super) edits: Edits,
@@ -32,7 +35,7 @@ pub(super) enum Edits {
     Form(FormEdits),
 }
 
-/// Reads `body` once and makes sure that it is a JSON object whose tools may pass.
+/// Reads `body` once and makes sure that it is a JSON object that can be sent without the tools that must not pass.
 pub(crate) fn scan(body: &[u8], endpoint: Endpoint) -> Result<Envelope, ScanError> {
     let text = std::str::from_utf8(body).map_err(|error| ScanError::NotUtf8 {
         offset: error.valid_up_to(),
@@ -50,12 +53,17 @@ pub(crate) fn scan(body: &[u8], endpoint: Endpoint) -> Result<Envelope, ScanErro
         needs.read(&token);
     }
     // Last, so that what is no JSON at all is called so.
-    tools.finish()?;
+    let tools = tools.finish()?;
+    if tools.none_left {
+        needs.without_tools();
+    }
+    let requested = edits.requested();
+    let mut dropped = edits.dropped().into_iter().map(Cow::Borrowed).collect();
     Ok(Envelope {
-        requested: edits.requested(),
-        dropped: edits.dropped(),
+        requested,
         needs: needs.finish(),
-        edits: Edits::Json(edits.into()),
+        edits: Edits::Json(JsonEdits::new(edits, tools, text, &mut dropped)),
+        dropped,
         len: body.len(),
     })
 }
@@ -130,74 +138,18 @@ mod tests {
     }
 
     #[test]
-    fn tools_that_the_caller_runs_pass() {
-        for tools in [
-            "null",
-            "[]",
-            r#"[{"type":"function","function":{}},{"type":"custom"}]"#,
-            r#"[{"function":{"name":"f"}}]"#,
-            r#"[{"type":null,"function":{"type":"web_search"}}]"#,
-            r#"[{"\u0074ype":"\u0066unction"}]"#,
-            r#"[{"type":"function","x":{"type":"web_search"}}]"#,
-        ] {
-            let body = format!(r#"{{"tools":{tools},"other":[{{"type":"web_search"}}]}}"#);
-            assert_eq!(refusal(&body), None, "{tools}");
-        }
-    }
-
-    #[test]
-    fn tools_that_the_provider_would_run_are_refused() {
-        for (tools, at, name) in [
-            (r#"[{"type":"web_search"}]"#, 0, "web_search"),
-            (
-                r#"[{"type":"function"},{"type":"openrouter:x"}]"#,
-                1,
-                "openrouter:x",
-            ),
-            (
-                r#"[{"type":"function","type":"web_search"}]"#,
-                0,
-                "web_search",
-            ),
-            (
-                r#"[{"type":"web_search","type":"function"}]"#,
-                0,
-                "web_search",
-            ),
-            (r#"[{"\u0074ype":"\u0077eb_search"}]"#, 0, "web_search"),
-            (
-                r#"[{"Type":"web_search","type":"function"}]"#,
-                0,
-                "web_search",
-            ),
-            (r#"[{"type":"Function"}]"#, 0, "Function"),
-            (r#"[{"type":1,"function":{}}]"#, 0, ""),
-            (r#"[{"type":["function"],"function":{}}]"#, 0, ""),
-            (r#"[{"type":""}]"#, 0, ""),
-            (r#"[{"name":"f"}]"#, 0, ""),
-            (r#"[{"function":null}]"#, 0, ""),
-            ("[{}]", 0, ""),
-            (r#"["web_search"]"#, 0, ""),
-            ("[[]]", 0, ""),
-            (r#"{"0":{"type":"web_search"}}"#, 0, ""),
-            (r#""web_search""#, 0, ""),
-        ] {
-            for field in ["tools", "Tools", r"\u0074ools", "tool\u{17f}"] {
-                let body = format!(r#"{{"tools":[],"{field}":{tools},"tools":[]}}"#);
-                let expected = ScanError::UnsupportedTool {
-                    index: at,
-                    kind: name.to_owned(),
-                };
-                assert_eq!(refusal(&body), Some(expected), "{body}");
-            }
-        }
+    fn a_body_full_of_fields_is_refused() {
+        let body = |fields: usize| format!("{{{}}}", vec![r#""x":0"#; fields].join(","));
+        assert_eq!(refusal(&body(256)), None);
+        assert_eq!(refusal(&body(257)), Some(ScanError::TooManyFields));
     }
 
     #[test]
     fn a_refusal_quotes_little() {
-        let body = format!(r#"{{"tools":[{{"type":"{}"}}]}}"#, "\\n".repeat(1000));
+        let kind = "\\n".repeat(1000);
+        let body = format!(r#"{{"tool_choice":{{"type":"{kind}"}}}}"#);
         let message = refusal(&body).unwrap().to_string();
-        assert!(message.len() < 200, "{message}");
+        assert!(message.len() < 500, "{message}");
         assert!(!message.contains('\n'), "{message}");
         let body = r#"{"messages":[{"content":"a secret" oops}]}"#;
         let message = refusal(body).unwrap().to_string();

@@ -53,7 +53,12 @@ impl<'a> Text<'a> {
     /// Whether a parser that ignores case could take this for `name`, which is in lower case.
     pub(crate) fn folds_to(self, name: &str) -> bool {
         // Folding and unescaping only ever shorten.
-        self.raw.len() >= name.len() && self.chars().map(fold).eq(name.chars())
+        self.raw.len() >= name.len() && self.folded().eq(name.chars())
+    }
+
+    /// The characters without their case, as the most lenient parser reads a name.
+    pub(super) fn folded(self) -> impl Iterator<Item = char> {
+        self.chars().map(fold)
     }
 }
 
@@ -130,6 +135,26 @@ impl<'a> Iterator for Pieces<'a> {
             _ => Piece::Run(self.take(run)),
         })
     }
+}
+
+/// Browsers write a quote in a name as `%22`, and some upstreams read any such escape.
+pub(super) fn unescape_percent(name: &str) -> String {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let [first, after @ ..] = rest {
+        let hex = |digits: &[u8]| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok();
+        match after.get(..2).filter(|_| *first == b'%').and_then(hex) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

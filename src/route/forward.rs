@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts};
 use crate::{
     catalog::Target,
     headers::{PIN, VIA},
-    request::Endpoint,
+    request::{Endpoint, note},
 };
 
 /// Headers of a caller that reach a provider; everything else may hold something meant for us alone.
@@ -40,21 +40,26 @@ pub(super) const OF_THE_BODY: &[&str] = &[
     "trailer",
 ];
 
-/// Addresses a request to a target, and gives it the credential of the target's provider.
+/// Query parameters of a caller that reach a provider. Any other one may choose a model or a tool, or hold a credential.
+///
+/// `api-version` is the version of the API that Azure's services, and GitHub's in their way, want to be told.
+const PASSED_PARAMETERS: &[&str] = &["api-version"];
+
+/// Addresses a request to a target, and gives it the credential of the target's provider. The query parameters that are
+/// left out are added to `dropped`, each as `?name`.
 pub(super) fn address(
     parts: &mut Parts,
     target: &Target,
     endpoint: Endpoint,
     length: u64,
     identity: &HeaderValue,
+    dropped: &mut Vec<String>,
 ) {
     let provider = target.provider();
     if let Some(base) = provider.base() {
-        let query = parts.uri.query().map(without_credentials);
-        parts.uri = base.uri(
-            endpoint.versioned_path(),
-            query.as_deref().filter(|query| !query.is_empty()),
-        );
+        let query = passed_query(parts.uri.query().unwrap_or_default(), dropped);
+        let query = Some(&*query).filter(|query| !query.is_empty());
+        parts.uri = base.uri(endpoint.versioned_path(), query);
         parts.headers = passed(&parts.headers);
         if let Some(credential) = provider.authorization() {
             parts
@@ -91,24 +96,19 @@ pub(super) fn address(
     headers.append(VIA, identity.clone());
 }
 
-/// The caller's query, without what some APIs take a credential in.
-fn without_credentials(query: &str) -> String {
-    let is_credential = |pair: &&str| {
+/// What of the caller's query reaches a provider.
+fn passed_query(query: &str, dropped: &mut Vec<String>) -> String {
+    let passes = |pair: &&str| {
         let name = pair.split('=').next().unwrap_or_default();
-        [
-            "key",
-            "api_key",
-            "api-key",
-            "apikey",
-            "access_token",
-            "token",
-        ]
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known))
+        let passes = PASSED_PARAMETERS.contains(&name);
+        if !passes && !pair.is_empty() {
+            note(dropped, &format!("?{name}"));
+        }
+        passes
     };
     query
         .split('&')
-        .filter(|pair| !is_credential(pair))
+        .filter(passes)
         .collect::<Vec<_>>()
         .join("&")
 }
@@ -162,12 +162,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_stays_but_for_credentials() {
-        assert_eq!(
-            without_credentials("a=1&key=k&b=2&API_KEY=k&keys=3"),
-            "a=1&b=2&keys=3"
-        );
-        assert_eq!(without_credentials("key=k"), "");
+    fn of_a_query_only_known_parameters_pass_and_the_others_are_told() {
+        for (query, passed, told) in [
+            (
+                "api-version=1&model=x&key=k",
+                "api-version=1",
+                "?model ?key",
+            ),
+            ("b&api-version=1&&b=2", "api-version=1", "?b"),
+            (
+                "Api-Version=1&api%2Dversion=2",
+                "",
+                "?Api-Version ?api%252Dversion",
+            ),
+            ("", "", ""),
+        ] {
+            let mut dropped = Vec::new();
+            assert_eq!(passed_query(query, &mut dropped), passed);
+            assert_eq!(dropped.join(" "), told);
+        }
     }
 
     #[test]

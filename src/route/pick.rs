@@ -10,7 +10,7 @@ use super::nobody::{
 };
 use crate::{
     capability::{Capability, CapabilitySet},
-    catalog::{Catalog, FreeRule, Snapshot, Target, means_any},
+    catalog::{Catalog, Snapshot, Target, means_any},
     dialect::{ImageApi, images},
     error::Refusal,
     health::{Attempt, HealthMap, Phase, Standing},
@@ -226,10 +226,9 @@ fn lacks(target: &Target, named: bool, needs: &Needs) -> CapabilitySet {
     // llama.cpp's server lists every model as one for text, also one that it embeds with. Vectors are asked for by name
     // only, so nobody gets them from a model that was not meant.
     lacks = lacks.difference(CapabilitySet::EMPTY.with(Capability::Embeddings));
-    // OpenRouter reads files for a model that cannot, and bills that, also on a free model
-    // (https://openrouter.ai/docs/features/multimodal/pdfs): here neither unknown nor assumed is good enough.
+    // Where a service reads files for a model that cannot and bills that, neither unknown nor assumed is good enough.
     let stated = capabilities.yes.difference(target.model().assumed());
-    if target.provider().free_rule() == FreeRule::OpenRouter
+    if target.provider().bills_files()
         && needs.hard.contains(Capability::FileInput)
         && !stated.contains(Capability::FileInput)
     {

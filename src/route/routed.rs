@@ -24,12 +24,14 @@ pub struct Routed {
     /// Every attempt in order, with what it came to. The last one is the one that answered; it stands as
     /// succeeded from the moment its answer began. Empty where no [`FallbackLayer`](crate::FallbackLayer) is around the router.
     pub trail: Vec<(TargetId, OutcomeKind)>,
-    /// Fields of the request that were left out, each once: top-level ones that could cost money or that the provider
-    /// does not take or, where it is asked for an image in another way, has no place for, and `messages.name` for members of messages. What is no printable ASCII in a name is written
-    /// as in a URL, and one longer than 64 bytes is cut.
+    /// What was left out of the request, each once: top-level fields that could cost money or that the provider does not
+    /// take or, where it is asked for an image in another way, has no place for; `tools[4]` for an entry of `tools` that
+    /// the provider would run itself; `messages.name` for members of messages, `tools.$schema` for keywords in the schemas
+    /// of tools, and `?name` for a parameter of the query. What is no printable ASCII in a name is written as in a URL, and
+    /// one longer than 64 bytes is cut.
     pub dropped: Vec<String>,
     /// Fields of the request that the provider got by another name or with another value, by the names that the caller
-    /// used, and those that were put in: see [`Rule`](crate::Rule) and [`Model::max_output`](crate::Model::max_output).
+    /// used, those that were put in, and `messages.role` and `messages.content` for values in messages: see [`Rule`](crate::Rule) and [`Model::max_output`](crate::Model::max_output).
     pub adjusted: Vec<String>,
 }
 

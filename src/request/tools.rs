@@ -153,7 +153,12 @@ struct Choice<'a> {
 }
 
 impl<'a> ToolGuard<'a> {
+    #[inline]
     pub(super) fn read(&mut self, token: &Token<'a>) {
+        // Most tokens are those of messages.
+        if self.within == Within::Elsewhere && token.depth != 1 {
+            return;
+        }
         if let (1, Event::Key(key)) = (token.depth, token.event) {
             self.within = if key.folds_to("tools") {
                 Within::Tools

@@ -108,11 +108,11 @@ fn passes(tool: &str) -> bool {
             .filter(move |(key, _)| fold(&unescape(key)) == name);
         named.map(|(_, value)| *value)
     };
-    let is_of_the_provider = |(key, _): &(_, _)| {
+    let own = |key: &str| {
         let name = plain(&unescape(key));
         OF_THE_PROVIDER.split_whitespace().any(|own| own == name)
     };
-    if tool.0.iter().any(is_of_the_provider) {
+    if tool.0.iter().any(|(key, _)| own(key)) {
         return false;
     }
     let ours =

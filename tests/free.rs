@@ -392,6 +392,32 @@ async fn a_cost_counts_in_whatever_form_a_stream_ends() {
     }
 }
 
+/// A response of the Responses API says again what was asked for. One as long as this is followed as it passes.
+#[tokio::test(start_paused = true)]
+async fn what_a_response_repeats_of_the_request_is_no_cost() {
+    let long = "x".repeat(2 << 20);
+    let tools = format!(
+        r#"[{{"type":"function","name":"f","description":"{long}","parameters":{{"usage":{{"cost":1}}}}}}]"#
+    );
+    let response = format!(
+        r#"{{"object":"response","status":"completed","tools":{tools},"output":[{{"type":"message","content":[{{"type":"output_text","text":"hi"}}]}}]}}"#
+    );
+    let whole = Reply::new(200, "application/json", response.clone());
+    let stream = format!(
+        "data: {{\"type\":\"response.created\",\"response\":{response}}}\n\n\
+         data: {{\"type\":\"response.output_text.delta\",\"delta\":\"hi\"}}\n\n\
+         data: {{\"type\":\"response.completed\",\"response\":{response}}}\n\n"
+    );
+    let stream = Reply::stream([Step::Data(stream.into())]);
+    for (reply, body) in [
+        (whole, r#"{"input":"hi"}"#),
+        (stream, r#"{"input":"hi","stream":true}"#),
+    ] {
+        let state = state_after(reply, post("/v1/responses", body)).await;
+        assert_ne!(state, TargetState::Quarantined, "{body}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_passed_over_may_have_cost_money_too() {
     for (first, second, request) in [

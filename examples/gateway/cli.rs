@@ -44,10 +44,10 @@ pub(crate) struct Cli {
     #[arg(long, conflicts_with = "config")]
     pub(crate) keyless: bool,
 
-    /// Also use providers whose free tier is a plan, because their accounts cannot be billed; all means all
-    /// of them [env: FREE_MODELS_PLAN]
+    /// Also use these providers, whose free tier is a plan: you say that your accounts there cannot be billed. Can be
+    /// repeated; all means all of them [env: FREE_MODELS_PLAN]
     #[arg(long, value_name = "NAME,…", conflicts_with = "config")]
-    pub(crate) plan: Option<String>,
+    pub(crate) plan: Vec<String>,
 
     /// Make the choice of models reproducible, for requests sent one after another
     #[arg(long, value_name = "N")]

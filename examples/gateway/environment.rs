@@ -27,15 +27,16 @@ pub(crate) struct Unbilled {
 impl Unbilled {
     /// Reads `--plan`, or else the variable that stands in for it.
     pub(crate) fn said(
-        flag: Option<&str>,
+        flags: &[String],
         known: &'static [KnownProvider],
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, String> {
-        match (flag, variable(PLAN)) {
-            (Some(list), _) => Self::read(list, known).map_err(|why| format!("--plan {why}")),
-            (None, Some(list)) => Self::read(&list, known).map_err(|why| format!("{PLAN} {why}")),
-            (None, None) => Ok(Self::default()),
-        }
+        let (source, list) = match (flags.is_empty(), variable(PLAN)) {
+            (false, _) => ("--plan", flags.join(",")),
+            (true, Some(list)) => (PLAN, list),
+            (true, None) => return Ok(Self::default()),
+        };
+        Self::read(&list, known).map_err(|why| format!("{source} {why}"))
     }
 
     fn read(list: &str, known: &'static [KnownProvider]) -> Result<Self, String> {
@@ -49,7 +50,7 @@ impl Unbilled {
                 None => {
                     let names: Vec<_> = on_a_plan().map(|known| known.name).collect();
                     return Err(format!(
-                        "names {word:?}, which is no provider whose free tier is a plan. Those are {}; or all of them: all",
+                        "names {word:?}, which is none of the providers whose free tier is a plan: {}. For all of them say all",
                         names.join(", ")
                     ));
                 }
@@ -137,12 +138,12 @@ fn objection(
     }
     if known.free == FreeRule::Plan && !unbilled.holds_for(known) {
         let card = match known.asks_for_card {
-            true => ", and new accounts are asked for a card",
+            true => ", and it asks new accounts for a card",
             false => "",
         };
         return Some(format!(
-            "its free tier is a plan{card}, so that the account of {names} may be billed. If it cannot be, take it in with \
-             --plan {name}"
+            "its free tier is a plan{card}: an account that has a payment method is billed, and {names} does not tell \
+             whether this one has. If this account cannot be billed, use it with --plan {name}"
         ));
     }
     let missing = known.account_env.filter(|_| account.is_none())?;
@@ -225,7 +226,7 @@ mod tests {
         environment: &[(&str, &str)],
     ) -> (Vec<String>, Vec<String>) {
         let (known, variable) = (KnownProvider::all(), looked_up(environment));
-        let unbilled = Unbilled::said(Some(plan), known, &variable).expect("known names");
+        let unbilled = Unbilled::said(&[plan.to_owned()], known, &variable).expect("known names");
         let offered = offered(known, keyless, &unbilled, &variable);
         let names = offered.providers.iter();
         let names = names.map(|provider| provider.name().to_owned()).collect();
@@ -304,17 +305,26 @@ mod tests {
     #[test]
     fn the_environment_says_what_the_flag_says_unless_the_flag_does() {
         let variable = looked_up(&[(PLAN, "groq,google")]);
-        let said = |flag| Unbilled::said(flag, KnownProvider::all(), &variable);
-        assert_eq!(said(None).expect("known names").names, ["groq", "google"]);
-        assert_eq!(said(Some("cohere")).expect("known names").names, ["cohere"]);
+        let said = |flags: &[&str]| {
+            let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+            let unbilled = Unbilled::said(&flags, KnownProvider::all(), &variable);
+            unbilled.expect("known names").names
+        };
+        assert_eq!(said(&[]), ["groq", "google"]);
+        assert_eq!(said(&["cohere"]), ["cohere"]);
+        assert_eq!(
+            said(&["cohere", "github,mistral"]),
+            ["cohere", "github", "mistral"]
+        );
+        assert_eq!(said(&[""]), [""; 0]);
     }
 
     #[test]
     fn a_plan_that_is_not_known_is_an_error_that_names_those_that_are() {
         for unknown in ["grok", "groq,openrouter", "groq#2", "GROQ"] {
             let variable = looked_up(&[(PLAN, unknown)]);
-            for (flag, whose) in [(Some(unknown), "--plan"), (None, PLAN)] {
-                let error = Unbilled::said(flag, KnownProvider::all(), &variable);
+            for (flags, whose) in [(vec![unknown.to_owned()], "--plan"), (Vec::new(), PLAN)] {
+                let error = Unbilled::said(&flags, KnownProvider::all(), &variable);
                 let error = error.expect_err(unknown);
                 assert!(error.starts_with(whose), "{error}");
                 for name in ["groq", "google", "cerebras", "all"] {

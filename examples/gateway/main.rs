@@ -86,7 +86,7 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
         .collect::<Result<Vec<_>, _>>()?;
     if cli.config.is_none() {
         let known = KnownProvider::all();
-        let unbilled = Unbilled::said(cli.plan.as_deref(), known, &variable)?;
+        let unbilled = Unbilled::said(&cli.plan, known, &variable)?;
         let offered = environment::offered(known, cli.keyless, &unbilled, &variable);
         offered
             .left_out

@@ -49,6 +49,10 @@ enum State {
 /// The names that lead to a cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
+    /// None: the document itself, or an element of an array.
+    Element,
+    /// What holds an answer, or a part of one.
+    Answer,
     Usage,
     Metadata,
     Gateway,
@@ -57,12 +61,15 @@ enum Name {
     TotalCost,
     UpstreamCost,
     OwnKey,
+    /// Any other one. What stands below it is no word of the provider's: a response of the Responses API repeats the
+    /// caller's `tools`, `metadata` and `text`.
     Other,
 }
 
 impl Name {
     fn of(word: &[u8]) -> Self {
         match word {
+            b"response" | b"choices" | b"message" | b"delta" | b"data" | b"result" => Self::Answer,
             b"usage" => Self::Usage,
             b"provider_metadata" | b"providerMetadata" => Self::Metadata,
             b"gateway" => Self::Gateway,
@@ -150,8 +157,7 @@ impl Follow {
     fn open(&mut self) {
         self.depth = self.depth.saturating_add(1);
         if self.depth <= DEEPEST {
-            // An array has no name of its own for its elements.
-            let name = self.name.take().unwrap_or(Name::Other);
+            let name = self.name.take().unwrap_or(Name::Element);
             if name == Name::Usage {
                 (self.own_key, self.charged_upstream) = (false, false);
             }
@@ -208,7 +214,7 @@ impl Follow {
         let Some(name) = self.name.take() else {
             return;
         };
-        if self.depth > DEEPEST {
+        if self.depth > DEEPEST || self.path.contains(&Name::Other) {
             return;
         }
         let parent = self.path.last().copied();
@@ -320,6 +326,22 @@ mod tests {
             for size in [1, 2, 3, 7, 1000] {
                 assert_eq!(followed(json, size).billed(), billed, "{json} by {size}");
             }
+        }
+    }
+
+    #[test]
+    fn a_cost_that_the_caller_wrote_is_none() {
+        let cost = r#"{"usage":{"cost":1},"provider_metadata":{"gateway":{"cost":1}}}"#;
+        for json in [
+            format!(r#"{{"tools":[{{"type":"function","parameters":{cost}}}]}}"#),
+            format!(
+                r#"{{"type":"response.created","response":{{"tools":[{{"parameters":{cost}}}]}}}}"#
+            ),
+            format!(r#"{{"metadata":{cost},"text":{{"format":{{"schema":{cost}}}}}}}"#),
+        ] {
+            assert!(!followed(&json, 1000).billed(), "{json}");
+            let real = format!(r#"{},"usage":{{"cost":1}}}}"#, &json[..json.len() - 1]);
+            assert!(followed(&real, 1000).billed(), "{real}");
         }
     }
 

@@ -94,6 +94,7 @@ enum Within {
 }
 
 impl<'a> EditsReader<'a> {
+    #[inline]
     pub(super) fn read(&mut self, token: &Token<'a>) -> Result<(), ScanError> {
         match (token.depth, token.event) {
             (0, Event::Begin(_)) => {
@@ -112,13 +113,13 @@ impl<'a> EditsReader<'a> {
             }
             (3, Event::Key(key)) if self.within == Within::Message => {
                 let room = self.messages.list.len() < MAX_MESSAGE_FIELDS;
-                let name = key.name();
-                self.message_value = match &*name {
-                    "role" => Some(MessageValue::DeveloperRole),
-                    "content" => Some(MessageValue::NullContent),
-                    _ => None,
+                // What nearly every message has needs no search.
+                let (value, field) = match &*key.name() {
+                    "role" => (Some(MessageValue::DeveloperRole), None),
+                    "content" => (Some(MessageValue::NullContent), None),
+                    name => (None, message_field(name).filter(|_| room)),
                 };
-                let field = message_field(&name).filter(|_| room);
+                self.message_value = value;
                 self.messages.key(token, field);
             }
             (3, event) if self.within == Within::Message => {
@@ -210,10 +211,6 @@ impl<'a> EditsReader<'a> {
 
 /// Which of [`MESSAGE_FIELDS`] this is.
 fn message_field(name: &str) -> Option<&'static str> {
-    // What nearly every message has needs no search.
-    if let "role" | "content" = name {
-        return None;
-    }
     MESSAGE_FIELDS.into_iter().find(|known| *known == name)
 }
 

@@ -55,18 +55,24 @@ impl Endpoint {
             .find(|endpoint| path.ends_with(endpoint.path()))
     }
 
-    /// Whether a path says by itself which model is to answer, as Azure's `/openai/deployments/{model}/…` and the old
-    /// `/engines/{model}/…` do: whatever the body is rewritten to, an upstream goes by the path.
+    /// Whether a path says by itself which model is to answer, as Azure's `/openai/deployments/{model}/…`, the old
+    /// `/engines/{model}/…` and Hugging Face's `/models/{model}/v1/chat/completions` do: whatever the body is rewritten
+    /// to, an upstream goes by the path.
     pub(crate) fn path_names_a_model(method: &Method, path: &str) -> bool {
-        let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+        if method != Method::POST {
+            return false;
+        }
+        let is_routed = Self::of(method, path).is_some();
+        // An escaped slash divides a path at some upstreams too.
+        let path = unescape_percent(path);
+        let mut segments = path.split(['/', '\\']).filter(|part| !part.is_empty());
         let before = |segment: &str| {
-            let name = unescape_percent(segment);
-            ["deployments", "engines"]
-                .iter()
-                .any(|known| name.eq_ignore_ascii_case(known))
+            let is = |known: &str| segment.eq_ignore_ascii_case(known);
+            // What is asked of `/models/{model}` elsewhere is no answer of a model.
+            is("deployments") || is("engines") || is_routed && is("models")
         };
         // After it come the model, and what it is asked for.
-        method == Method::POST && segments.any(before) && segments.nth(1).is_some()
+        segments.any(before) && segments.nth(1).is_some()
     }
 
     /// Its path under a base that names the version, such as `/chat/completions`.
@@ -181,6 +187,10 @@ mod tests {
             "/engines/davinci/completions/",
             "//openai//Deployments//gpt-4o//chat/completions",
             "/openai/%64eployments/gpt-4o/chat/completions",
+            "/openai/deployments%2Fgpt-4o%2fchat/completions",
+            "/openai%5Cdeployments%5Cgpt-4o/chat/completions",
+            "/hf-inference/models/acme/chat/v1/chat/completions",
+            "/v1/Models/gpt-4o/chat/completions",
         ] {
             assert!(Endpoint::path_names_a_model(&Method::POST, path), "{path}");
             assert!(!Endpoint::path_names_a_model(&Method::GET, path), "{path}");
@@ -190,6 +200,8 @@ mod tests {
             "/deployments",
             "/v1/engines/davinci",
             "/my-deployments/v1/chat/completions",
+            "/v1/models/acme/chat",
+            "/v1/models/acme/chat/load",
         ] {
             assert!(!Endpoint::path_names_a_model(&Method::POST, path), "{path}");
         }

@@ -50,7 +50,12 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 
 /// Whether a parser could take a name for one that is `plain` in lower case and without underscores.
 pub(super) fn is_like(name: Text<'_>, plain: &str) -> bool {
-    Plain::of(name).is_some_and(|name| name.is(plain))
+    is_like_any(name, &[plain])
+}
+
+/// The same of several names.
+pub(super) fn is_like_any(name: Text<'_>, plain: &[&str]) -> bool {
+    Plain::of(name).is_some_and(|name| plain.iter().any(|plain| name.is(plain)))
 }
 
 /// A name in lower case, without underscores and hyphens.

@@ -94,6 +94,10 @@ const OF_OPENAI: &str = "audio frequency_penalty function_call functions logit_b
 
 /// Whether the caller runs a tool. Of what is given twice, each counts.
 fn passes(tool: &str) -> bool {
+    const OF_THE_PROVIDER: &str =
+        "websearch retrieval googlesearch googlesearchretrieval enterprisewebsearch googlemaps
+        urlcontext codeexecution computeruse filesearch";
+
     let Ok(tool) = serde_json::from_str::<Members<'_>>(tool) else {
         return false;
     };
@@ -104,6 +108,13 @@ fn passes(tool: &str) -> bool {
             .filter(move |(key, _)| fold(&unescape(key)) == name);
         named.map(|(_, value)| *value)
     };
+    let own = |key: &str| {
+        let name = plain(&unescape(key));
+        OF_THE_PROVIDER.split_whitespace().any(|own| own == name)
+    };
+    if tool.0.iter().any(|(key, _)| own(key)) {
+        return false;
+    }
     let ours =
         |kind: &str| matches!(&*unescape(kind), "function" | "custom") && kind.starts_with('"');
     let mut types = values("type").filter(|kind| *kind != "null");

@@ -206,6 +206,7 @@ fn with_tools() -> impl Strategy<Value = String> {
         r#"{"type":"function","function":{"name":"f","parameters":{}}}"#,
         r#"{"function" : {"name":"g"} , "t\u0079pe":null}"#,
         r#"{"type":"custom"}"#,
+        r#"{"type":"function","function":{},"Web_\u0053earch":{}}"#,
         r#"{"type":"web_search"}"#,
         r#"{"type":"function","Type":"mcp"}"#,
         r#"{"type":"function","type":"\u0066unction"}"#,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{
     error::ScanError,
-    guarded::is_like,
+    guarded::{is_like, is_like_any},
     json::{Event, Kind, Token},
     text::Text,
 };
@@ -18,6 +18,22 @@ const MAX_DROPPED: usize = 256;
 
 /// How many names of tools are compared with what `tool_choice` demands.
 const MAX_NAMES: usize = 4096;
+
+/// Members of a tool by which a provider knows one of its own whatever its `type`, in lower case and without
+/// underscores: Z.ai's `web_search` and `retrieval` (docs.z.ai, chat completion, 2026-11-21), and those of Gemini, which
+/// has no types of tools (ai.google.dev/api/caching#Tool, 2026-11-21).
+const OF_THE_PROVIDER: [&str; 10] = [
+    "websearch",
+    "retrieval",
+    "googlesearch",
+    "googlesearchretrieval",
+    "enterprisewebsearch",
+    "googlemaps",
+    "urlcontext",
+    "codeexecution",
+    "computeruse",
+    "filesearch",
+];
 
 /// What a `tool_choice` may say of how a tool is chosen. Any other type is a tool that the provider would run.
 const CHOICES: [&str; 8] = [
@@ -46,8 +62,8 @@ pub(super) struct ToolEdits {
 
 /// Looks at every entry of `tools`, notes those that must not pass, and what `tool_choice` demands.
 ///
-/// An entry passes if its `type` is `function` or `custom`, or if it has none but a `function`.
-/// Of two `types` either may be the one that the upstream reads, so both must pass.
+/// An entry passes if its `type` is `function` or `custom`, or if it has none but a `function`, and if it has no member
+/// that stands for a tool of the provider. Of two `types` either may be the one that the upstream reads, so both must pass.
 #[derive(Debug, Default)]
 pub(super) struct ToolGuard<'a> {
     within: Within,
@@ -93,7 +109,7 @@ struct Entry<'a> {
     comma: usize,
     typed: bool,
     function: bool,
-    /// One of its types is none of the caller's.
+    /// One of its types, or of its members, is none of the caller's.
     foreign: bool,
     name: Option<Text<'a>>,
 }
@@ -137,7 +153,12 @@ struct Choice<'a> {
 }
 
 impl<'a> ToolGuard<'a> {
+    #[inline]
     pub(super) fn read(&mut self, token: &Token<'a>) {
+        // Most tokens are those of messages.
+        if self.within == Within::Elsewhere && token.depth != 1 {
+            return;
+        }
         if let (1, Event::Key(key)) = (token.depth, token.event) {
             self.within = if key.folds_to("tools") {
                 Within::Tools
@@ -253,7 +274,10 @@ impl<'a> ToolGuard<'a> {
     /// A member of an entry.
     fn member(&mut self, event: Event<'a>) {
         match (self.field, event) {
-            (_, Event::Key(key)) => self.field = Field::of(key),
+            (_, Event::Key(key)) => {
+                self.field = Field::of(key);
+                self.entry.foreign |= is_like_any(key, &OF_THE_PROVIDER);
+            }
             (Field::Function, Event::Begin(Kind::Object)) => self.entry.function = true,
             (Field::Name, Event::Text(name)) => self.entry.name = Some(name),
             (Field::Type, Event::Null) => {}
@@ -375,6 +399,9 @@ mod tests {
             r#"{"\u0074ype":"\u0077eb_search"}"#,
             r#"{"Type":"web_search","type":"function"}"#,
             r#"{"type":"Function"}"#,
+            r#"{"type":"function","function":{},"web_search":{"enable":true}}"#,
+            r#"{"googleSearch":{},"type":"function","function":{}}"#,
+            r#"{"function":{"name":"f"},"\u0063ode_execution":{}}"#,
             r#"{"type":1,"function":{}}"#,
             r#"{"type":["function"],"function":{}}"#,
             r#"{"type":""}"#,

@@ -98,9 +98,11 @@ pub(super) fn address(
 
 /// What of the caller's query reaches a provider.
 fn passed_query(query: &str, dropped: &mut Vec<String>) -> String {
+    // Some servers divide a query at `;` too, or unescape it first: a version needs neither.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._=".contains(&byte);
     let passes = |pair: &&str| {
         let name = pair.split('=').next().unwrap_or_default();
-        let passes = PASSED_PARAMETERS.contains(&name);
+        let passes = PASSED_PARAMETERS.contains(&name) && pair.bytes().all(is_plain);
         if !passes && !pair.is_empty() {
             note(dropped, &format!("?{name}"));
         }
@@ -170,6 +172,11 @@ mod tests {
                 "?model ?key",
             ),
             ("b&api-version=1&&b=2", "api-version=1", "?b"),
+            (
+                "api-version=2024-10-21&api-version=1;model=x&api-version=1%26key=k",
+                "api-version=2024-10-21",
+                "?api-version",
+            ),
             (
                 "Api-Version=1&api%2Dversion=2",
                 "",

@@ -861,7 +861,8 @@ async fn a_target_is_not_blamed_for_the_time_in_which_a_request_waited_for_it() 
 async fn a_target_that_is_open_again_is_not_kept_for_those_who_may_not_try_it_yet() {
     let (stack, health) = one();
     let stack = stack.fallback(|f| f.max_wait(secs(10)));
-    let upstream = Upstream::script([Reply::error(503), Reply::error(503), Reply::answer("hello")]);
+    let fails = || Reply::error(503).after(millis(10));
+    let upstream = Upstream::script([fails(), fails(), Reply::answer("hello")]);
     let service = stack.layer(upstream);
     let tried: Vec<_> = (0..2)
         .map(|_| tokio::spawn(service.clone().oneshot(chat())))

@@ -488,7 +488,8 @@ async fn a_cost_that_a_translated_answer_has_no_place_for_quarantines() {
     let image = json!({ "type": "image_url", "image_url": { "url": data_url() } });
     let message = json!({ "role": "assistant", "images": [image], "provider_metadata": cost });
     let choices = json!([{ "index": 0, "finish_reason": "stop", "message": message }]);
-    let by_images = json!({ "created": 1, "data": [{ "b64_json": drawn(8, 8) }], "providerMetadata": cost });
+    let by_images =
+        json!({ "created": 1, "data": [{ "b64_json": drawn(8, 8) }], "providerMetadata": cost });
     for (api, answer) in [
         (ImageApi::Chat, json!({ "choices": choices })),
         (ImageApi::OpenRouter, by_images),

@@ -164,12 +164,9 @@ async fn unused(activity: &Activity, mut full: watch::Receiver<bool>) {
             true => UNUSED_WHEN_FULL,
             false => UNUSED,
         };
-        let out_of_use = activity.unused_for(limit);
         tokio::select! {
-            () = out_of_use => return,
+            () = activity.unused_for(limit) => return,
             Ok(()) = full.changed() => {}
-            // No further connection is accepted, so the limit stays.
-            else => return activity.unused_for(limit).await,
         }
     }
 }

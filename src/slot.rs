@@ -52,13 +52,21 @@ pub(crate) struct NoTarget {
     /// What to answer if the request does not wait.
     pub(crate) refusal: Refusal,
     /// When the first of those that this request may still try is free, at the latest.
-    pub(crate) worth_waiting: Option<Instant>,
+    pub(crate) worth_waiting: Option<FirstEnd>,
     /// Some are held back by nothing but other requests' probes, which may end at any time.
     pub(crate) probing: bool,
     /// Some are held back by nothing but a guess.
     pub(crate) by_guess: bool,
     /// The request's place among those that wait. Without it the request must not wait.
     pub(crate) place: Option<Place>,
+}
+
+/// The first end of what holds back a target that a request may still try.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FirstEnd {
+    pub(crate) at: Instant,
+    /// Other requests may wait for the same: they are let go a few at a time.
+    pub(crate) is_shared: bool,
 }
 
 impl AttemptSlot {
@@ -162,8 +170,8 @@ pub(crate) struct Memory {
     pub(crate) avoided: Vec<Avoided>,
     /// A window of this size was too small.
     pub(crate) too_small: Option<u64>,
-    /// How the request takes it that targets are held back by a guess.
-    pub(crate) patience: Patience,
+    /// Whether the request waits where a guess is all that holds targets back.
+    pub(crate) wait: WaitState,
     /// Its place in the line, if it has waited and looks again now.
     pub(crate) place: Option<Place>,
     /// Other targets than the one that was picked last could have been tried.
@@ -190,10 +198,10 @@ pub(crate) struct Terms {
 
 /// What a request does where a guess is all that holds targets back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum WaitState {
     /// It does not wait: it is sent as soon as it gets a probe's lease.
     #[default]
-    None,
+    Never,
     /// It waits for the end of the guess.
     Waits,
     /// It has waited as long as it may: it is sent, also beside other probes.
@@ -233,7 +241,7 @@ impl Session {
     /// For a router without a fallback around it, where no request can wait.
     pub(crate) fn of_no_fallback() -> Self {
         let session = Self::default();
-        session.lock().patience = Patience::Over;
+        session.lock().wait = WaitState::Over;
         session
     }
 

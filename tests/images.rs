@@ -483,6 +483,26 @@ async fn an_image_that_cost_money_quarantines() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cost_that_a_translated_answer_has_no_place_for_quarantines() {
+    let cost = json!({ "gateway": { "cost": "0.04" } });
+    let image = json!({ "type": "image_url", "image_url": { "url": data_url() } });
+    let message = json!({ "role": "assistant", "images": [image], "provider_metadata": cost });
+    let choices = json!([{ "index": 0, "finish_reason": "stop", "message": message }]);
+    let by_images =
+        json!({ "created": 1, "data": [{ "b64_json": drawn(8, 8) }], "providerMetadata": cost });
+    for (api, answer) in [
+        (ImageApi::Chat, json!({ "choices": choices })),
+        (ImageApi::OpenRouter, by_images),
+    ] {
+        let (stack, health) = seeded([at("a", api)]);
+        let upstream = Upstream::script([Reply::json(200, answer)]);
+        let whole = send(&stack, &upstream, request(json!({}))).await;
+        image_at(&whole.json(), 0);
+        assert_eq!(state_of(&health, "a"), TargetState::Quarantined, "{api:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cost_money_quarantines_even_if_it_is_no_image() {
     let usage = json!({ "prompt_tokens": 1, "cost": 0.04 });
     let by_images = json!({ "data": [{ "b64_json": "AAAA" }], "usage": usage });

@@ -790,3 +790,91 @@ async fn those_who_wait_for_one_end_go_a_few_at_a_time() {
         assert_eq!(request.await.unwrap().unwrap().status(), 200);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_do_not_wait_delay_none_that_does() {
+    let (stack, _) = one();
+    let upstream = Upstream::script([limited("60"), Reply::answer("hello")]);
+    let end = Instant::now() + secs(60);
+    send(&stack, &upstream, chat()).await;
+    let stack = stack.fallback(|f| f.max_wait(secs(10)));
+    for _ in 0..1000 {
+        assert_eq!(send(&stack, &upstream, chat()).await.status(), 429);
+    }
+    tokio::time::sleep_until(end - secs(5)).await;
+    assert_eq!(content(&send(&stack, &upstream, chat()).await), "hello");
+    assert_after(end, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_is_refused_because_its_turn_comes_after_the_end_of_its_wait() {
+    let (stack, _) = one();
+    let upstream = Upstream::script([limited("5"), Reply::answer("hello")]);
+    send(&stack, &upstream, chat()).await;
+    let stack = stack.fallback(|f| f.max_wait(millis(5100)));
+    let service = stack.layer(upstream);
+    let waiting: Vec<_> = (0..1000)
+        .map(|_| tokio::spawn(service.clone().oneshot(chat())))
+        .collect();
+    for request in waiting {
+        assert_eq!(request.await.unwrap().unwrap().status(), 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_probe_leaves_half_of_the_deadline_to_an_answer() {
+    let (stack, health, _) = in_probation(Reply::hang()).await;
+    let service = stack.layer(Upstream::script([Reply::hang()]));
+    let probe = tokio::spawn(service.oneshot(chat()));
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    let hurried = stack.fallback(|f| f.max_wait(secs(10)).deadline(secs(6)));
+    let upstream = Upstream::script([Reply::answer("hello").after(secs(2))]);
+    assert_eq!(content(&send(&hurried, &upstream, chat()).await), "hello");
+    let elapsed = began.elapsed();
+    assert!(
+        elapsed >= secs(5) && elapsed <= millis(5_010),
+        "{elapsed:?}"
+    );
+    probe.abort();
+    assert_eq!(only(&health).tally.failed, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_is_not_blamed_for_the_time_in_which_a_request_waited_for_it() {
+    let (stack, health, _) = in_probation(Reply::hang()).await;
+    let probe = tokio::spawn(
+        stack
+            .layer(Upstream::script([Reply::hang()]))
+            .oneshot(chat()),
+    );
+    tokio::task::yield_now().await;
+    let failed = only(&health).tally.failed;
+    let hurried = stack.fallback(|f| f.max_wait(secs(10)).deadline(secs(6)));
+    let whole = send(&hurried, &Upstream::script([Reply::hang()]), chat()).await;
+    assert_eq!(whole.status(), 504);
+    probe.abort();
+    assert_eq!(only(&health).tally.failed, failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_open_again_is_not_kept_for_those_who_may_not_try_it_yet() {
+    let (stack, health) = one();
+    let stack = stack.fallback(|f| f.max_wait(secs(10)));
+    let fails = || Reply::error(503).after(millis(10));
+    let upstream = Upstream::script([fails(), fails(), Reply::answer("hello")]);
+    let service = stack.layer(upstream);
+    let tried: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(service.clone().oneshot(chat())))
+        .collect();
+    tokio::time::sleep(millis(100)).await;
+    let untried = tokio::spawn(service.oneshot(chat()));
+    tokio::time::sleep(millis(100)).await;
+    assert!(health.reset(&health.snapshot().targets[0].id));
+    let began = Instant::now();
+    assert_eq!(untried.await.unwrap().unwrap().status(), 200);
+    assert_after(began, Duration::ZERO);
+    for request in tried {
+        assert_eq!(request.await.unwrap().unwrap().status(), 200);
+    }
+}

@@ -665,16 +665,6 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_the_readme_is_taken() {
-        let readme = include_str!("../../README.md");
-        let (_, file) = readme.split_once("```toml\n").unwrap();
-        let (file, _) = file.split_once("```").unwrap();
-        let is_known = |name: &str| tower_free_models::Provider::known(name).is_some();
-        let config = Config::parse(file, &is_known, &|_| Some("key".to_owned())).unwrap();
-        assert!(config.providers.len() > 2, "{config:?}");
-    }
-
-    #[test]
     fn what_a_file_leaves_out_has_its_default() {
         let config = setting("").unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:3733");

@@ -27,6 +27,13 @@ pub(crate) const MOST: u16 = 480;
 /// A connection may be out of use for so long: until a request's head has arrived, and between requests.
 const UNUSED: Duration = Duration::from_secs(30);
 
+/// As above, while the places of all connections are taken: connections without a request must not keep callers out, since
+/// each may be half a head that is sent again and again.
+const UNUSED_WHEN_FULL: Duration = Duration::from_secs(1);
+
+/// Connections count as too many from the last free place on, until one part in so many of all places is free.
+const RELAXED: usize = 8;
+
 /// As above, for a connection that is being closed: so long it may take until its last bytes are written.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -36,7 +43,7 @@ const NO_MORE_FILES: Duration = Duration::from_secs(1);
 /// What callers get.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// So many connections are served at a time; others wait to be accepted.
+    /// So many connections are served at a time; others wait to be accepted, and connections without a request give way.
     pub(crate) connections: u16,
     /// How long a caller may take nothing of its answer.
     pub(crate) idle_timeout: Duration,
@@ -53,16 +60,23 @@ pub(crate) async fn serve(
 ) {
     let places = Arc::new(Semaphore::new(limits.connections.into()));
     let (stopping, stopped) = watch::channel(false);
+    let (filling, full) = watch::channel(false);
     let accepting = async {
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
             };
+            let free = places.available_permits();
+            filling.send_if_modified(|full| {
+                let relaxed = free > usize::from(limits.connections) / RELAXED;
+                let is_full = free == 0 || *full && !relaxed;
+                std::mem::replace(full, is_full) != is_full
+            });
             let stream = accept(&listener).await;
-            let (router, stopped) = (router.clone(), stopped.clone());
+            let (router, stopped, full) = (router.clone(), stopped.clone(), full.clone());
             tokio::spawn(async move {
                 let _place = place;
-                connection(stream, router, limits.idle_timeout, stopped).await;
+                connection(stream, router, limits.idle_timeout, full, stopped).await;
             });
         }
     };
@@ -106,6 +120,7 @@ async fn connection<I>(
     io: I,
     router: Router,
     idle_timeout: Duration,
+    full: watch::Receiver<bool>,
     mut stopped: watch::Receiver<bool>,
 ) where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -131,7 +146,7 @@ async fn connection<I>(
     tokio::select! {
         // A caller that breaks off or sends nonsense is its own business.
         _ = serving.as_mut() => return,
-        () = activity.unused_for(UNUSED) => {}
+        () = unused(&activity, full) => {}
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
     serving.as_mut().graceful_shutdown();
@@ -139,6 +154,23 @@ async fn connection<I>(
     tokio::select! {
         _ = serving => {}
         () = activity.unused_for(LINGER) => {}
+    }
+}
+
+/// Resolves when the connection has been out of use for longer than it may be.
+async fn unused(activity: &Activity, mut full: watch::Receiver<bool>) {
+    loop {
+        let limit = match *full.borrow_and_update() {
+            true => UNUSED_WHEN_FULL,
+            false => UNUSED,
+        };
+        let out_of_use = activity.unused_for(limit);
+        tokio::select! {
+            () = out_of_use => return,
+            Ok(()) = full.changed() => {}
+            // No further connection is accepted, so the limit stays.
+            else => return activity.unused_for(limit).await,
+        }
     }
 }
 

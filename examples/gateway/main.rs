@@ -29,7 +29,7 @@ mod signals;
 mod simulated;
 mod status;
 
-use std::{error::Error, io::Write as _, process::ExitCode, time::Duration};
+use std::{error::Error, io::Write as _, net::SocketAddr, process::ExitCode, time::Duration};
 
 use axum::serve::ListenerExt as _;
 use clap::Parser;
@@ -109,10 +109,7 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
     }
     say!("{} free models in the pool", catalog.snapshot().len());
     say!("listening on http://{address}\n\nTry it:\n");
-    say!("  curl http://{address}/v1/chat/completions -H 'content-type: application/json' \\");
-    say!(
-        "    -d '{{\"model\": \"free\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}' -i\n"
-    );
+    say!("{}\n", first_request(address, keys.is_some()));
 
     tokio::spawn(alarm::watch(health.clone()));
     let gateway = Gateway {
@@ -130,6 +127,18 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
     let stop = stop(Signals::listen()?, limits.grace);
     connections::serve(listener, router, limits, stop).await;
     Ok(())
+}
+
+/// A command that a newcomer can copy. Where callers need a key, the shell takes it from a variable.
+fn first_request(address: SocketAddr, needs_key: bool) -> String {
+    let key = match needs_key {
+        true => "-H \"authorization: Bearer $ONE_OF_THE_KEYS\" ",
+        false => "",
+    };
+    format!(
+        "  curl http://{address}/v1/chat/completions {key}-H 'content-type: application/json' \\\n    \
+         -d '{{\"model\": \"free\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}' -i"
+    )
 }
 
 /// Resolves at the first signal. A second one ends the gateway without waiting for requests under way.
@@ -175,4 +184,16 @@ async fn simulate(config: &mut Config, why: &str) -> Result<Vec<Source>, BoxErro
             Ok(Source::listed(provider.build()?))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_request;
+
+    #[test]
+    fn the_first_request_carries_a_key_where_callers_need_one() {
+        let address = ([127, 0, 0, 1], 3733).into();
+        assert!(first_request(address, true).contains("authorization: Bearer $"));
+        assert!(!first_request(address, false).contains("authorization"));
+    }
 }

@@ -243,6 +243,21 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_the_readme_makes_a_pool() {
+        let readme = include_str!("../../README.md");
+        let (_, file) = readme.split_once("```toml\n").expect("a file");
+        let (file, _) = file.split_once("```").expect("its end");
+        let variable = |_: &str| Some("key".to_owned());
+        let is_known = |name: &str| KnownProvider::named(name).is_some();
+        let config = Config::parse(file, &is_known, &variable).expect("a configuration");
+        let providers = config.providers.iter();
+        let sources: Result<Vec<_>, _> = providers
+            .map(|provider| Source::from_config(provider, &variable))
+            .collect();
+        assert!(sources.expect("providers").len() > 2);
+    }
+
+    #[test]
     fn a_provider_of_a_file_whose_free_tier_is_a_plan_needs_the_word_that_it_bills_nobody() {
         let from = |lines: &str| {
             let variable = |_: &str| Some("k".to_owned());

@@ -46,12 +46,14 @@ pub(crate) fn read(body: &[u8]) -> Answer {
         document.verdict()
     } else if text.trim().is_empty() {
         Verdict::Empty
-    } else if is_json(text) {
-        // Valid, but nested beyond what we read: no reason to take it from the caller.
-        beyond.push(text.as_bytes());
-        Verdict::Content
     } else {
-        Verdict::NotJson
+        // What was not read may tell of a cost all the same.
+        beyond.push(text.as_bytes());
+        match is_json(text) {
+            // Valid, but nested beyond what we read: no reason to take it from the caller.
+            true => Verdict::Content,
+            false => Verdict::NotJson,
+        }
     };
     Answer {
         verdict,
@@ -401,6 +403,23 @@ mod tests {
                 r#"{{"choices":[{{"message":{{"content":{content}}}}}],"usage":{{"cost":0.1}}}}"#
             );
             assert!(read(body.as_bytes()).billed, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_cost_is_seen_in_what_is_no_single_document() {
+        for body in [
+            r#"{"choices":[]}{"usage":{"cost":0.1}}"#,
+            "{\"choices\":[]}\n{\"usage\":{\"cost\":0.1}}\n",
+            r#"{"choices":[{]},"usage":{"cost":"1e-9"}}"#,
+            r#"{"choices":[nan],"usage":{"cost":0.1}}garbage"#,
+        ] {
+            let answer = read(body.as_bytes());
+            assert_eq!(
+                (answer.verdict, answer.billed),
+                (Verdict::NotJson, true),
+                "{body}"
+            );
         }
     }
 

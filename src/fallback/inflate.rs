@@ -20,6 +20,9 @@ use pin_project_lite::pin_project;
 use super::relabel::no_longer_as_sent;
 use crate::body::BoxError;
 
+/// The byte that a member of gzip begins with (RFC 1952 2.3.1, `ID1`).
+const GZIP: u8 = 0x1f;
+
 pin_project! {
     /// A response body in the encoding that was asked for. One that came in it passes as it is.
     ///
@@ -68,6 +71,17 @@ enum Decoder {
     Gzip(GzDecoder<Vec<u8>>),
     /// RFC 9110 8.4.1.2: deflate in the format of zlib.
     Deflate(ZlibDecoder<Vec<u8>>),
+    /// The compressed data has ended; what follows it is padding.
+    Ended,
+}
+
+/// The content encodings of a body in the order in which they were applied, without those that change nothing.
+pub(super) fn encodings(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    values
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity"))
 }
 
 impl<B> Inflated<B> {
@@ -94,8 +108,8 @@ impl<B> Inflated<B> {
 
 impl Decoder {
     fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-        let encoding = encodings.next()?.as_bytes().trim_ascii();
+        let mut encodings = encodings(headers);
+        let encoding = encodings.next()?;
         let is = |name: &[u8]| encoding.eq_ignore_ascii_case(name);
         if encodings.next().is_some() {
             // One within the other: of that nobody was ever seen to send anything.
@@ -114,12 +128,23 @@ impl Decoder {
         let writer: &mut dyn Write = match self {
             Self::Gzip(decoder) => decoder,
             Self::Deflate(decoder) => decoder,
+            Self::Ended => {
+                input.clear();
+                return Ok(Vec::new());
+            }
         };
-        match writer.write(input)? {
-            // The compressed stream has ended; what follows it is padding.
-            0 => input.clear(),
-            read => input.advance(read),
+        let read = writer.write(input)?;
+        if read == 0 {
+            let inflated = self.finish()?;
+            // RFC 1952 2.2: a further member may follow, as from a server that compresses what it sends part by part.
+            let further = matches!(self, Self::Gzip(_)) && input.starts_with(&[GZIP]);
+            *self = match further {
+                true => Self::Gzip(GzDecoder::new(Vec::new())),
+                false => Self::Ended,
+            };
+            return Ok(inflated);
         }
+        input.advance(read);
         if input.is_empty() {
             // What a stream has sent so far is wanted now.
             writer.flush()?;
@@ -131,15 +156,17 @@ impl Decoder {
         match self {
             Self::Gzip(decoder) => decoder.try_finish()?,
             Self::Deflate(decoder) => decoder.try_finish()?,
+            Self::Ended => {}
         }
         Ok(self.take())
     }
 
     fn take(&mut self) -> Vec<u8> {
-        std::mem::take(match self {
-            Self::Gzip(decoder) => decoder.get_mut(),
-            Self::Deflate(decoder) => decoder.get_mut(),
-        })
+        match self {
+            Self::Gzip(decoder) => std::mem::take(decoder.get_mut()),
+            Self::Deflate(decoder) => std::mem::take(decoder.get_mut()),
+            Self::Ended => Vec::new(),
+        }
     }
 }
 
@@ -294,6 +321,23 @@ mod tests {
     }
 
     #[test]
+    fn the_members_of_a_gzip_body_come_out_one_after_the_other() {
+        let body = [
+            gzip(b"one "),
+            gzip(b""),
+            gzip(b"two"),
+            vec![0; 9],
+            vec![GZIP],
+        ]
+        .concat();
+        for size in [1, 2, 7, 30, body.len()] {
+            assert_eq!(inflated(&body, size, "gzip").unwrap().0, b"one two");
+        }
+        let cut = [gzip(b"one "), gzip(b"two")].concat();
+        assert!(inflated(&cut[..cut.len() - 1], 5, "gzip").is_err());
+    }
+
+    #[test]
     fn a_bomb_comes_in_small_frames() {
         let bomb = gzip(&vec![0; 50_000_000]);
         assert!(bomb.len() < 60_000);
@@ -322,7 +366,16 @@ mod tests {
 
     #[test]
     fn the_head_no_longer_describes_what_was_undone_and_still_what_was_not() {
-        for (encoding, left) in [("gzip", 0), ("deflate", 0), ("br", 2), ("identity", 2)] {
+        for (encoding, left) in [
+            ("gzip", 0),
+            ("deflate", 0),
+            ("gzip, identity", 0),
+            ("identity, , GZIP", 0),
+            ("br", 2),
+            ("gzip, br", 2),
+            ("gzip, gzip", 2),
+            ("identity", 2),
+        ] {
             let mut headers = head(encoding);
             Inflated::new((), &mut headers);
             assert_eq!(headers.len(), left, "{encoding}");

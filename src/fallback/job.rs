@@ -24,7 +24,7 @@ use crate::{
     redact::{redact, redact_text},
     request::{Endpoint, Segments},
     route::{Routed, mark_trail},
-    slot::{AttemptSlot, NoTarget, Patience, SecondTry, Session, Terms},
+    slot::{AttemptSlot, NoTarget, SecondTry, Session, Terms, WaitState},
 };
 
 pub(super) struct Job<S, E> {
@@ -40,8 +40,8 @@ pub(super) struct Job<S, E> {
     trail: Vec<(TargetId, OutcomeKind)>,
     /// Until then an answer must have begun.
     pub(super) deadline: Instant,
-    /// Until then the caller may wait for somebody to recover, once it has begun to wait.
-    wait_until: Option<Instant>,
+    /// Until then the request may wait for a target, once it has begun to wait.
+    waits: Option<Waits>,
     /// The first answer that finds fault with the request.
     refused: Option<Failed>,
     /// The last answer of a target that could not serve this request.
@@ -69,7 +69,17 @@ pub(super) enum Wait {
     Until(Instant),
     /// It is sent, whatever is guessed of the targets.
     Over,
+    OutOfTime,
     Refuse,
+}
+
+/// How long a request may wait for a target.
+#[derive(Clone, Copy)]
+struct Waits {
+    /// For the end of what is stated.
+    until: Instant,
+    /// Where a guess is all that holds targets back: then it is sent in the end, and needs time for an answer.
+    by_guess: Instant,
 }
 
 /// What comes after a failure.
@@ -94,7 +104,7 @@ impl<S: Clone, E> Job<S, E> {
         let deadline = later(Instant::now(), config.deadline);
         let session = Arc::<Session>::default();
         if !config.max_wait.is_zero() {
-            session.lock().patience = Patience::Waits;
+            session.lock().wait = WaitState::Waits;
         }
         Self {
             config,
@@ -106,7 +116,7 @@ impl<S: Clone, E> Job<S, E> {
             session,
             trail: Vec::new(),
             deadline,
-            wait_until: None,
+            waits: None,
             refused: None,
             unfit: None,
             callers_limit: None,
@@ -211,8 +221,8 @@ impl<S: Clone, E> Job<S, E> {
     /// A deadline passed before an answer had begun.
     pub(super) fn too_slow(&mut self, attempt: Attempt) -> After<E> {
         let out_of_time = Instant::now() >= self.deadline;
-        if out_of_time && !self.trail.is_empty() {
-            // It had only what others left of the time: no fault of its own.
+        if out_of_time && (!self.trail.is_empty() || self.waits.is_some()) {
+            // It had only what other attempts, or the wait for a target, left of the time: no fault of its own.
             self.note(attempt.target().id(), OutcomeKind::TooSlow);
             drop(attempt);
             return self.end(OutOf::Time(self.config.deadline.as_secs_f64()));
@@ -390,21 +400,32 @@ impl<S: Clone, E> Job<S, E> {
             return Wait::Refuse;
         }
         let now = Instant::now();
+        if now >= self.deadline {
+            return Wait::OutOfTime;
+        }
         let mut memory = self.session.lock();
-        if memory.patience == Patience::Waits {
-            let wait_until = *self
-                .wait_until
-                .get_or_insert_with(|| later(now, self.config.max_wait));
-            let limit = wait_until.min(self.deadline);
-            let end = no_target.worth_waiting.filter(|&end| end <= limit);
+        if memory.wait == WaitState::Waits {
+            let (deadline, max_wait) = (self.deadline, self.config.max_wait);
+            let Waits { until, by_guess } = *self.waits.get_or_insert_with(|| {
+                let until = later(now, max_wait).min(deadline);
+                let by_guess = until.min(now + deadline.saturating_duration_since(now) / 2);
+                Waits { until, by_guess }
+            });
+            let limit = if no_target.by_guess { by_guess } else { until };
+            let first = no_target.worth_waiting.filter(|first| first.at <= limit);
+            let end = first.map(|first| match &no_target.place {
+                // A turn that comes too late for this request is its last moment instead.
+                Some(place) if first.is_shared => place.turn(first.at).min(limit),
+                _ => first.at,
+            });
             let end = end.or_else(|| no_target.probing.then_some(limit));
             if let Some(end) = end.filter(|_| limit > now) {
                 return Wait::Until(end);
             }
         }
         // All that is left to wait for is further away, and a guess at that.
-        if no_target.by_guess && memory.patience != Patience::Over {
-            memory.patience = Patience::Over;
+        if no_target.by_guess && memory.wait != WaitState::Over {
+            memory.wait = WaitState::Over;
             return Wait::Over;
         }
         Wait::Refuse

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body::Frame;
 
-use super::{frames::Frames, gate::Gate};
+use super::{frames::Frames, gate::Gate, inflate::encodings};
 use crate::{
     answer::{self, Verdict},
     capability::Capability,
@@ -63,15 +63,7 @@ impl Kind {
 
 /// Whether a body is in a content encoding that is not undone.
 pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .any(|encoding| {
-            !encoding
-                .as_bytes()
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"identity")
-        })
+    encodings(headers).next().is_some()
 }
 
 /// A look at the beginning of a success.

@@ -130,6 +130,7 @@ where
                     })
                 }
                 (Wait::Over, _) => self.ready_next(),
+                (Wait::OutOfTime, _) => self.then(Job::out_of_time),
                 _ => self.then(|job| job.nobody(no_target.refusal)),
             };
         }

@@ -146,7 +146,7 @@ impl HealthMap {
             .get_mut(name)
             .map(std::mem::take)
             .is_some();
-        self.with_line(|line| line.open(Interest::ALL));
+        self.with_line(|line| line.open(Interest::of_provider(name)));
         known
     }
 
@@ -169,35 +169,38 @@ impl HealthMap {
         (state.standings(snapshot, now), state.line.freed)
     }
 
-    /// Joins the line of those that wait for one of these targets, or comes back to the place in it. `None` if
-    /// something was freed since `freed` was read: then it makes sense to look again first.
+    /// Joins the line of those that wait for one of these targets, or comes back to the place in it, after a look in
+    /// vain. `read` is how often something had been freed by that look; says whether nothing has been freed since:
+    /// if something was, the request has to look once more, and from now on it is called.
     pub(crate) fn wait_for<'a>(
         &self,
         wants: impl IntoIterator<Item = &'a TargetId>,
         place: &mut Option<Place>,
-        freed: u64,
-    ) -> Option<()> {
+        read: u64,
+    ) -> bool {
         let wants = wants.into_iter().collect();
         let mut state = self.lock(Instant::now());
-        if state.line.freed != freed {
-            return None;
-        }
-        let (number, notify) = state
-            .line
-            .join(place.as_ref().map(|place| place.number), wants);
+        let is_fresh = state.line.freed == read;
+        let number = place.as_ref().map(|place| place.number);
+        let (number, notify) = state.line.join(number, wants, read);
         drop(state);
         place.get_or_insert_with(|| Place {
             map: self.clone(),
             number,
             notify,
         });
-        Some(())
+        is_fresh
     }
 
     /// When it is this request's turn after an end that several may wait for.
-    pub(crate) fn turn(&self, place: &Place, end: Instant) -> Instant {
+    pub(super) fn turn(&self, place: &Place, end: Instant) -> Instant {
         let (now, chance) = (Instant::now(), self.0.rng.unit());
         self.lock(now).line.turn(place.number, end, now, chance)
+    }
+
+    /// Whether both are handles of one map.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(super) fn with_line(&self, change: impl FnOnce(&mut Line)) {
@@ -356,7 +359,7 @@ mod tests {
     fn join(health: &HealthMap, target: &Target) -> Place {
         let freed = health.lock(Instant::now()).line.freed;
         let mut place = None;
-        health.wait_for([target.id()], &mut place, freed).unwrap();
+        assert!(health.wait_for([target.id()], &mut place, freed));
         place.unwrap()
     }
 

@@ -214,7 +214,8 @@ impl State {
             }
             (_, false) => {
                 let places = room(whole);
-                self.line.free(Interest::ALL, places);
+                let name = target.provider().name();
+                self.line.free(Interest::of_provider(name), places);
             }
         }
     }

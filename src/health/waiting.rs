@@ -18,36 +18,67 @@ use crate::catalog::{Target, TargetId};
 /// show whether there is room for more.
 const BETWEEN_GROUPS: Duration = Duration::from_millis(100);
 
-/// A set of targets in 128 bytes: a Bloom filter with one hash. It may hold more than was put in, which costs a call
-/// in vain, and never less.
+/// Words of an [`Interest`] that are for targets; the rest are for providers.
+const TARGET_WORDS: usize = 16;
+const WORDS: usize = TARGET_WORDS + 2;
+
+/// A set of targets, and of the providers they are at, in 144 bytes: a Bloom filter with one hash. It may hold more
+/// than was put in, which costs a call in vain, and never less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Interest([u64; 16]);
+pub(crate) struct Interest([u64; WORDS]);
 
 impl Interest {
-    const NONE: Self = Self([0; 16]);
-    pub(super) const ALL: Self = Self([u64::MAX; 16]);
+    const NONE: Self = Self([0; WORDS]);
+    pub(super) const ALL: Self = Self([u64::MAX; WORDS]);
 
+    /// The target alone.
     pub(super) fn of(target: &TargetId) -> Self {
-        [target].into_iter().collect()
+        let mut one = Self::NONE;
+        one.add_target(target);
+        one
     }
 
-    const fn meets(&self, other: &Self) -> bool {
-        let mut word = 0;
-        while word < self.0.len() {
-            if self.0[word] & other.0[word] != 0 {
-                return true;
-            }
-            word += 1;
-        }
-        false
+    /// Any target of this provider.
+    pub(super) fn of_provider(name: &str) -> Self {
+        let mut one = Self::NONE;
+        one.add_provider(name);
+        one
+    }
+
+    fn add_target(&mut self, target: &TargetId) {
+        let bit = target.hashed() % (TARGET_WORDS as u64 * 64);
+        self.0[(bit / 64) as usize] |= 1 << (bit % 64);
+    }
+
+    /// By FNV-1a (RFC 9923), which is short: a request that waits for thousands of targets adds each one's provider.
+    fn add_provider(&mut self, name: &str) {
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let bit = hash % ((WORDS - TARGET_WORDS) as u64 * 64);
+        self.0[TARGET_WORDS + (bit / 64) as usize] |= 1 << (bit % 64);
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
+    }
+
+    fn and(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a |= b);
+        self
+    }
+
+    fn without(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a &= !b);
+        self
     }
 }
 
 impl<'a> FromIterator<&'a TargetId> for Interest {
     fn from_iter<I: IntoIterator<Item = &'a TargetId>>(targets: I) -> Self {
         targets.into_iter().fold(Self::NONE, |mut all, target| {
-            let bit = target.hashed() % 1024;
-            all.0[(bit / 64) as usize] |= 1 << (bit % 64);
+            all.add_target(target);
+            all.add_provider(target.provider());
             all
         })
     }
@@ -59,28 +90,19 @@ struct Call {
     to: Interest,
     /// There is room for any number of requests: each that is served calls two more.
     spreads: bool,
-}
-
-impl Call {
-    fn and(self, other: Self) -> Self {
-        let mut to = self.to;
-        to.0.iter_mut().zip(other.to.0).for_each(|(a, b)| *a |= b);
-        Self {
-            to,
-            spreads: self.spreads || other.spreads,
-        }
-    }
+    /// The number of the event: what was read at that number or later takes it into account.
+    event: u64,
 }
 
 #[derive(Debug)]
 struct Waiting {
     wants: Interest,
     notify: Arc<Notify>,
-    /// It was called and has not looked yet.
-    called: bool,
-    /// What it was called for and was not served with: of all that want it, this one knows how it stands. It passes
-    /// the call on when it leaves.
-    duty: Option<Call>,
+    /// It was called for this and has not looked since.
+    called: Option<Call>,
+    /// What it was called for earlier and found taken: of all that want it, this one knows when to try next, so it
+    /// passes the call on when it leaves for something else.
+    in_vain: Option<Call>,
     /// The end that it waits for, and when it is its turn after that.
     turn: Option<(Instant, Instant)>,
 }
@@ -100,44 +122,74 @@ pub(super) struct Line {
 impl Line {
     /// Some places at these targets are free: calls as many requests.
     pub(super) fn free(&mut self, to: Interest, places: u32) {
-        self.freed += 1;
-        let call = Call { to, spreads: false };
-        self.call(0, call, places);
+        if places > 0 {
+            self.event(to, false, places);
+        }
     }
 
     /// These targets take any number of requests: the first two are called, and each that is served calls two more.
     pub(super) fn open(&mut self, to: Interest) {
+        self.event(to, true, 2);
+    }
+
+    fn event(&mut self, to: Interest, spreads: bool, places: u32) {
         self.freed += 1;
-        self.call(0, Call { to, spreads: true }, 2);
+        let event = self.freed;
+        let call = Call { to, spreads, event };
+        self.call(0, call, places);
     }
 
     fn call(&mut self, from: u64, call: Call, places: u32) {
         let behind = self.waiting.range_mut(from..).map(|(_, waiting)| waiting);
-        let interested = behind.filter(|waiting| !waiting.called && waiting.wants.meets(&call.to));
+        let interested =
+            behind.filter(|waiting| waiting.called.is_none() && waiting.wants.meets(&call.to));
         for waiting in interested.take(places as usize) {
-            waiting.called = true;
-            waiting.duty = Some(waiting.duty.map_or(call, |duty| duty.and(call)));
+            waiting.called = Some(call);
             waiting.notify.notify_one();
         }
     }
 
-    /// Joins the line, or comes back to its place in it.
-    pub(super) fn join(&mut self, place: Option<u64>, wants: Interest) -> (u64, Arc<Notify>) {
+    /// Joins the line, or comes back to its place in it, after a look in vain at what `read` events had led to.
+    pub(super) fn join(
+        &mut self,
+        place: Option<u64>,
+        wants: Interest,
+        read: u64,
+    ) -> (u64, Arc<Notify>) {
         let number = place.unwrap_or(self.next);
         self.next = self.next.max(number + 1);
         let waiting = self.waiting.entry(number).or_insert_with(|| Waiting {
             wants,
             notify: Arc::default(),
-            called: false,
-            duty: None,
+            called: None,
+            in_vain: None,
             turn: None,
         });
         waiting.wants = wants;
-        waiting.called = false;
         let notify = Arc::clone(&waiting.notify);
-        // A call that it has no use for goes to those behind it, so that it ends with the last of them.
-        if let Some(call) = waiting.duty.filter(|call| !call.to.meets(&wants)) {
-            waiting.duty = None;
+        // A call that came after the look stays: its wake-up is still to come.
+        let called = waiting.called.take_if(|call| call.event <= read);
+        // What it cannot use goes to those behind it, so that it ends with the last of them; and so does a call to all
+        // targets, which says nothing of those that the others wait for.
+        let is_known = |call: &Call| call.to != Interest::ALL && call.to.meets(&wants);
+        let mut passed_on = waiting.in_vain.take_if(|call| !is_known(call));
+        match called {
+            Some(call) if is_known(&call) => {
+                let earlier = waiting.in_vain;
+                waiting.in_vain = Some(earlier.map_or(call, |earlier| Call {
+                    to: call.to.and(&earlier.to),
+                    spreads: call.spreads || earlier.spreads,
+                    ..call
+                }));
+            }
+            Some(call) => {
+                if let Some(earlier) = passed_on.replace(call) {
+                    self.call(number + 1, earlier, 1);
+                }
+            }
+            None => {}
+        }
+        if let Some(call) = passed_on {
             self.call(number + 1, call, 1);
         }
         (number, notify)
@@ -164,24 +216,30 @@ impl Line {
 
     /// A request has left the line: served by this target, or not at all.
     fn leave(&mut self, number: u64, served: Option<&TargetId>) {
-        let Some(call) = self
-            .waiting
-            .remove(&number)
-            .and_then(|waiting| waiting.duty)
-        else {
+        let Some(waiting) = self.waiting.remove(&number) else {
             return;
         };
-        match served.map(Interest::of) {
-            Some(target) if !target.meets(&call.to) => self.call(0, call, 1),
-            Some(_) if call.spreads => self.call(0, call, 2),
-            Some(_) => {}
-            None => self.call(0, call, 1),
+        let served = served.map_or(Interest::NONE, |target| [target].into_iter().collect());
+        if let Some(call) = waiting.called {
+            match served.meets(&call.to) {
+                true if call.spreads => self.call(0, call, 2),
+                true => {}
+                false => self.call(0, call, 1),
+            }
+        }
+        if let Some(call) = waiting.in_vain {
+            let rest = call.to.without(&served);
+            if call.spreads && served.meets(&call.to) {
+                self.call(0, call, 2);
+            } else if rest != Interest::NONE {
+                self.call(0, Call { to: rest, ..call }, 1);
+            }
         }
     }
 
     #[cfg(test)]
     fn called(&self) -> Vec<u64> {
-        let called = self.waiting.iter().filter(|(_, w)| w.called);
+        let called = self.waiting.iter().filter(|(_, w)| w.called.is_some());
         called.map(|(&number, _)| number).collect()
     }
 }
@@ -197,6 +255,16 @@ impl Place {
     /// Resolves when the map calls this request. A call is not missed, even if the future is polled later.
     pub(crate) fn called(&self) -> OwnedNotified {
         Arc::clone(&self.notify).notified_owned()
+    }
+
+    /// When it is this request's turn after an end that several may wait for.
+    pub(crate) fn turn(&self, end: Instant) -> Instant {
+        self.map.turn(self, end)
+    }
+
+    /// Whether it is in the line of this map.
+    pub(crate) fn is_of(&self, map: &HealthMap) -> bool {
+        self.map.is_same(map)
     }
 
     /// The request has begun an attempt for this target.
@@ -243,11 +311,19 @@ mod tests {
             .collect()
     }
 
+    /// What an event at these targets alone is about.
+    fn at(models: &[u32]) -> Interest {
+        let none = Interest::NONE;
+        models
+            .iter()
+            .fold(none, |all, &model| all.and(&Interest::of(&id(model))))
+    }
+
     /// A line in which each of these waits for its targets.
     fn line(waiting: &[&[u32]]) -> Line {
         let mut line = Line::default();
         for wants in waiting {
-            line.join(None, want(wants));
+            line.join(None, want(wants), 0);
         }
         line
     }
@@ -255,16 +331,16 @@ mod tests {
     #[test]
     fn as_many_are_called_as_there_are_places_in_the_order_in_which_they_came() {
         let mut line = line(&[&[1], &[1], &[1], &[1]]);
-        line.free(want(&[1]), 2);
+        line.free(at(&[1]), 2);
         assert_eq!(line.called(), [0, 1]);
-        line.free(want(&[1]), 1);
+        line.free(at(&[1]), 1);
         assert_eq!(line.called(), [0, 1, 2]);
     }
 
     #[test]
     fn no_request_is_called_for_a_target_that_it_has_no_use_for() {
         let mut line = line(&[&[1], &[2, 3]]);
-        line.free(want(&[3]), 9);
+        line.free(at(&[3]), 9);
         assert_eq!(line.called(), [1]);
     }
 
@@ -272,7 +348,7 @@ mod tests {
     fn one_that_is_served_elsewhere_or_leaves_passes_the_call_on() {
         for served in [Some(id(2)), None] {
             let mut line = line(&[&[1, 2], &[2], &[1]]);
-            line.free(want(&[1]), 1);
+            line.free(at(&[1]), 1);
             line.leave(0, served.as_ref());
             assert_eq!(line.called(), [2]);
         }
@@ -281,7 +357,7 @@ mod tests {
     #[test]
     fn one_that_is_served_by_what_it_was_called_for_passes_nothing_on() {
         let mut line = line(&[&[1], &[1]]);
-        line.free(want(&[1]), 1);
+        line.free(at(&[1]), 1);
         line.leave(0, Some(&id(1)));
         assert!(line.called().is_empty());
     }
@@ -289,19 +365,62 @@ mod tests {
     #[test]
     fn one_that_looks_again_in_vain_keeps_its_place_and_passes_on_what_it_cannot_use() {
         let mut line = line(&[&[1], &[1], &[2]]);
-        line.free(want(&[1]), 1);
+        line.free(at(&[1]), 1);
         // It has been tried since, and waits for another one now.
-        line.join(Some(0), want(&[2]));
+        line.join(Some(0), want(&[2]), 1);
         assert_eq!(line.called(), [1]);
-        line.free(want(&[2]), 1);
+        line.free(at(&[2]), 1);
         assert_eq!(line.called(), [0, 1]);
+    }
+
+    #[test]
+    fn a_place_at_a_provider_is_offered_to_those_alone_who_want_one_of_its_targets() {
+        let elsewhere = TargetId::new(Arc::from("other"), Arc::from("1"));
+        let mut line = Line::default();
+        line.join(None, [&elsewhere].into_iter().collect(), 0);
+        line.join(None, want(&[1]), 0);
+        line.free(Interest::of_provider("p"), 1);
+        assert_eq!(line.called(), [1]);
+    }
+
+    #[test]
+    fn a_call_to_all_targets_that_is_of_no_use_to_one_goes_to_the_next() {
+        let mut line = line(&[&[1], &[1], &[2]]);
+        line.open(Interest::ALL);
+        assert_eq!(line.called(), [0, 1]);
+        line.join(Some(0), want(&[1]), 1);
+        assert_eq!(line.called(), [1, 2]);
+        line.join(Some(1), want(&[1]), 1);
+        line.join(Some(2), want(&[2]), 1);
+        assert!(line.called().is_empty(), "it ends with the last of them");
+    }
+
+    #[test]
+    fn one_that_looked_in_vain_and_is_served_elsewhere_lets_the_next_look() {
+        let mut line = line(&[&[1, 2], &[1]]);
+        line.free(at(&[1]), 1);
+        line.join(Some(0), want(&[1, 2]), 1);
+        line.free(at(&[2]), 1);
+        assert_eq!(line.called(), [0]);
+        line.leave(0, Some(&id(2)));
+        assert_eq!(line.called(), [1]);
+    }
+
+    #[test]
+    fn a_call_that_comes_after_the_look_is_not_taken_for_one_in_vain() {
+        let mut line = line(&[&[1], &[1]]);
+        line.free(at(&[1]), 1);
+        line.join(Some(0), want(&[1]), 0);
+        assert_eq!(line.called(), [0]);
+        line.leave(0, None);
+        assert_eq!(line.called(), [1]);
     }
 
     #[test]
     fn one_that_leaves_after_looking_in_vain_lets_the_next_look() {
         let mut line = line(&[&[1], &[1]]);
-        line.free(want(&[1]), 1);
-        line.join(Some(0), want(&[1]));
+        line.free(at(&[1]), 1);
+        line.join(Some(0), want(&[1]), 1);
         assert!(line.called().is_empty());
         line.leave(0, None);
         assert_eq!(line.called(), [1]);
@@ -310,7 +429,7 @@ mod tests {
     #[test]
     fn each_that_is_served_by_an_open_target_calls_two_more() {
         let mut line = line(&[&[1][..]; 10]);
-        line.open(want(&[1]));
+        line.open(at(&[1]));
         assert_eq!(line.called(), [0, 1]);
         line.leave(0, Some(&id(1)));
         assert_eq!(line.called(), [1, 2, 3]);
@@ -321,8 +440,8 @@ mod tests {
     #[test]
     fn a_call_is_not_missed_by_one_that_does_not_yet_listen() {
         let mut line = Line::default();
-        let (_, notify) = line.join(None, want(&[1]));
-        line.free(want(&[1]), 1);
+        let (_, notify) = line.join(None, want(&[1]), 0);
+        line.free(at(&[1]), 1);
         assert!(notify.notified().now_or_never().is_some());
     }
 
@@ -353,13 +472,13 @@ mod tests {
         #[test]
         fn no_request_is_forgotten(leaving in prop::collection::vec(any::<bool>(), 1..40)) {
             let mut line = line(&vec![&[1][..]; leaving.len()]);
-            line.free(want(&[1]), 1);
+            line.free(at(&[1]), 1);
             for leaves in leaving {
                 let called = line.called();
                 prop_assert_eq!(called.len(), 1);
                 line.leave(called[0], (!leaves).then(|| id(1)).as_ref());
                 if !leaves {
-                    line.free(want(&[1]), 1);
+                    line.free(at(&[1]), 1);
                 }
             }
             prop_assert!(line.waiting.is_empty());

@@ -250,6 +250,8 @@ impl Job {
             }
             Ok(Ok(answer)) => answer,
         };
+        // Before it is translated: a translation has no place for all that a provider says of its costs.
+        self.series.look_for_a_cost(answer.body());
         if !answer.status().is_success() {
             return Ok(self.unanswered(answer));
         }
@@ -282,9 +284,6 @@ impl Job {
             Ok(Step::Answer(body)) => Next::Answer(translated(answer.map(|_| counted(body, held)))),
             Err(refusal) => {
                 drop(held);
-                if further {
-                    self.series.look_for_a_cost(answer.body());
-                }
                 self.unanswered(refusal.into_response())
             }
         })
@@ -295,7 +294,6 @@ impl Job {
         if !self.translation.has_images() {
             return Next::Answer(answer);
         }
-        self.series.look_for_a_cost(answer.body());
         let outcome = self.series.classify(&answer);
         drop(answer);
         self.lost(&outcome)

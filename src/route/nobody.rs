@@ -10,10 +10,10 @@ use crate::{
     capability::Capability,
     catalog::{Snapshot, Target, TargetId},
     error::{Refusal, in_words},
-    health::{HealthMap, Phase, Place, Standing},
+    health::{Phase, Place, Standing},
     outcome::OutcomeKind,
     request::{Endpoint, Needs},
-    slot::{Memory, NoTarget},
+    slot::{FirstEnd, Memory, NoTarget},
 };
 
 /// That there is no pick.
@@ -203,7 +203,6 @@ pub(super) fn not_now(
     held_back: &[(&Target, &Standing, Out)],
     targets: usize,
     memory: &Memory,
-    health: &HealthMap,
     place: Option<Place>,
 ) -> NoTarget {
     let worth_waiting = held_back
@@ -211,10 +210,10 @@ pub(super) fn not_now(
         .filter(|(target, _, out)| out.is_worth_waiting_for(target.id(), memory))
         .filter_map(|(target, _, out)| Some((out.ends(target.id(), memory)?, *out)))
         .min_by_key(|&(end, _)| end);
-    let worth_waiting = worth_waiting.map(|(end, out)| match (&place, out) {
+    let worth_waiting = worth_waiting.map(|(end, out)| FirstEnd {
+        at: end,
         // The end of one lease, or of this request's own wait, is no end that others wait for.
-        (_, Out::Probing(_) | Out::Tried) | (None, _) => end,
-        (Some(place), _) => health.turn(place, end),
+        is_shared: !matches!(out, Out::Probing(_) | Out::Tried),
     });
     let is_out = |is: fn(&Out) -> bool| held_back.iter().any(|(_, _, out)| is(out));
     let mut recovery = Recoveries {

@@ -17,7 +17,7 @@ use crate::{
     request::{Endpoint, Needs},
     rng::Rng,
     select::{Candidate, Chance, Select},
-    slot::{Memory, Patience},
+    slot::{Memory, WaitState},
 };
 
 /// What one pick goes by.
@@ -58,7 +58,8 @@ impl Pool<'_> {
         let snapshot = self.catalog.snapshot();
         let capable =
             capable(&snapshot, wish).map_err(|refusal| Nobody::Refused(Box::new(refusal)))?;
-        let mut place = memory.place.take();
+        let mut place = memory.place.take().filter(|place| place.is_of(self.health));
+        let mut looks_once_more = false;
         loop {
             let (standings, freed) = self.health.standings(&snapshot);
             let judged: Vec<_> = capable
@@ -81,17 +82,19 @@ impl Pool<'_> {
             let best = best(&judged, memory);
             if best.is_empty() {
                 let held_back = held_back(&judged);
-                if memory.patience == Patience::Waits {
-                    let wanted = held_back
-                        .iter()
-                        .filter(|(target, _, out)| out.is_worth_waiting_for(target.id(), memory));
+                if memory.wait == WaitState::Waits {
+                    // One that was tried has to let its own time pass: until then a call is of no use to it.
+                    let wanted = held_back.iter().filter(|(target, _, out)| {
+                        *out != Out::Tried && out.is_worth_waiting_for(target.id(), memory)
+                    });
                     let wanted = wanted.map(|(target, ..)| target.id());
-                    let joined = self.health.wait_for(wanted, &mut place, freed);
-                    if joined.is_none() {
+                    let is_fresh = self.health.wait_for(wanted, &mut place, freed);
+                    // Once in the line it is called for whatever is freed later, so that one more look is enough.
+                    if !is_fresh && !std::mem::replace(&mut looks_once_more, true) {
                         continue;
                     }
                 }
-                let no_target = not_now(&held_back, judged.len(), memory, self.health, place);
+                let no_target = not_now(&held_back, judged.len(), memory, place);
                 return Err(Nobody::NotNow(Box::new(no_target)));
             }
             let candidates: Vec<_> = best
@@ -108,7 +111,7 @@ impl Pool<'_> {
                 .select(&candidates, &Chance(self.rng))
                 .min(candidates.len() - 1);
             let target = candidates[picked].target;
-            let beside_probes = memory.patience == Patience::Over;
+            let beside_probes = memory.wait == WaitState::Over;
             // Another request may have changed what was read; then what is true now is read again.
             if let Some(attempt) = self.health.begin_beside(target, beside_probes) {
                 if let Some(place) = place {
@@ -261,11 +264,11 @@ fn judge(
     {
         return Err(Out::Avoided);
     }
-    let phase = match (standing.phase, memory.patience) {
-        (Phase::Probing(until), Patience::None | Patience::Waits) => {
+    let phase = match (standing.phase, memory.wait) {
+        (Phase::Probing(until), WaitState::Never | WaitState::Waits) => {
             return Err(Out::Probing(until));
         }
-        (Phase::Guessed(until, _), Patience::Waits) => return Err(Out::Guessed(until)),
+        (Phase::Guessed(until, _), WaitState::Waits) => return Err(Out::Guessed(until)),
         (phase, _) => phase,
     };
     let tier = match phase {

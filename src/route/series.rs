@@ -137,7 +137,7 @@ impl Series {
         }
     }
 
-    /// Quarantines the target if an answer that is not passed on reports a cost.
+    /// Quarantines the target if an answer reports a cost.
     pub(super) fn look_for_a_cost(&self, body: &[u8]) {
         if answer::read(body).billed {
             self.health.quarantine(self.target.id());

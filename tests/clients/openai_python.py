@@ -224,8 +224,17 @@ def ten_streams_at_once_succeed():
         list(threads.map(one, range(10)))
 
 
-def a_tool_that_costs_is_refused_by_name():
-    error = raised(openai.BadRequestError, lambda: chat(tools=[{"type": "web_search"}]))
+def a_tool_that_costs_is_left_out_and_named():
+    # A coding agent sends it with every request.
+    request = {"model": "free", "messages": HELLO, "tools": [{"type": "web_search"}]}
+    raw = CLIENT.chat.completions.with_raw_response.create(**request)
+    assert raw.headers["x-free-dropped"] == "tools[0]", raw.headers
+    text_of(raw.parse())
+
+
+def a_tool_that_costs_and_is_demanded_is_refused_by_name():
+    tool = {"type": "web_search"}
+    error = raised(openai.BadRequestError, lambda: chat(tools=[tool], tool_choice=tool))
     assert "web_search" in error.message, error
     assert_openai_shape(error.response.json())
 
@@ -303,7 +312,8 @@ LAWS = {
         thirty_chats_in_a_row_succeed,
         thirty_chats_at_once_succeed_each_with_its_own_answer,
         ten_streams_at_once_succeed,
-        a_tool_that_costs_is_refused_by_name,
+        a_tool_that_costs_is_left_out_and_named,
+        a_tool_that_costs_and_is_demanded_is_refused_by_name,
         a_body_that_is_no_json_is_refused,
         an_unknown_model_is_not_found_when_pinned,
         a_need_that_no_model_has_is_named,

@@ -21,7 +21,8 @@ const IDLE: Duration = Duration::from_secs(60);
 fn connect(router: Router, room: usize) -> (DuplexStream, watch::Sender<bool>) {
     let (caller, server) = duplex(room);
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(connection(server, router, IDLE, stopped));
+    let (_, full) = watch::channel(false);
+    tokio::spawn(connection(server, router, IDLE, full, stopped));
     (caller, stop)
 }
 
@@ -210,8 +211,8 @@ async fn a_stop_waits_for_requests_and_not_for_half_heads() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn connections_beyond_the_limit_wait_until_one_ends() {
+/// How long a caller waits for its answer where others came before it and sent this; two are served at a time.
+async fn waits_behind(others: &str) -> Duration {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let limits = Limits {
@@ -221,10 +222,12 @@ async fn connections_beyond_the_limit_wait_until_one_ends() {
     };
     tokio::spawn(serve(listener, routes(), limits, std::future::pending()));
     let begin = Instant::now();
-    let _half_heads = [
-        TcpStream::connect(address).await.unwrap(),
-        TcpStream::connect(address).await.unwrap(),
-    ];
+    let mut before = Vec::new();
+    for _ in 0..6 {
+        let mut other = TcpStream::connect(address).await.unwrap();
+        other.write_all(others.as_bytes()).await.unwrap();
+        before.push(other);
+    }
     let mut caller = TcpStream::connect(address).await.unwrap();
     caller
         .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -233,7 +236,19 @@ async fn connections_beyond_the_limit_wait_until_one_ends() {
     let mut answer = String::new();
     caller.read_to_string(&mut answer).await.unwrap();
     assert!(answer.ends_with("ok"), "{answer}");
-    assert!(begin.elapsed() >= UNUSED);
+    begin.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_beyond_the_limit_wait_until_one_ends() {
+    let waits = waits_behind("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert!(waits.as_secs() >= 3 * 100, "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_heads_give_way_where_all_places_are_taken() {
+    let waits = waits_behind("GET / HTTP/1.1\r\nHo").await;
+    assert!(waits <= 6 * (UNUSED_WHEN_FULL + LINGER), "{waits:?}");
 }
 
 #[tokio::test(start_paused = true)]

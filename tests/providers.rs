@@ -1114,7 +1114,7 @@ fn free(known: &KnownProvider) -> String {
         FreeRule::Suffix(suffix) => format!("ids that end in `{suffix}`"),
         FreeRule::Ids(ids) => format!("only {}", quoted(ids)),
         FreeRule::Keyless => "everything, without a key".into(),
-        FreeRule::Plan => "its free plan, if you say so".into(),
+        FreeRule::Plan => format!("its free plan, with `--plan {}`", known.name),
         FreeRule::All => "everything".into(),
         other => panic!("how is {other:?} said?"),
     }
@@ -1229,7 +1229,9 @@ fn section(Entry { known, fixture }: &Entry) -> String {
 
 fn day(day: Day) -> &'static str {
     match day {
-        Day::Unknown => "ends at a time that is not known: what is used up rests for 24 hours",
+        Day::Unknown => {
+            "ends at a time that is not known: after its quota is used up, the provider is not asked for 24 hours"
+        }
         Day::Utc => "ends at midnight UTC",
         Day::Pacific => "ends at midnight in California",
         other => panic!("how is {other:?} said?"),
@@ -1241,25 +1243,25 @@ fn terms(known: &KnownProvider) -> Vec<String> {
     let mut terms = Vec::new();
     if known.asks_for_card {
         terms.push(
-            "**asks a new account for a card**: an account that has one may be billed".to_owned(),
+            "**asks a new account for a card**: an account with a card may be billed".to_owned(),
         );
     }
     if known.opt_in {
         terms.push(
-            "**off unless asked for**: a key in the environment does not enrol it, naming it in a configuration file does"
+            "**off unless asked for**: it is used only if a configuration file names it, and not because its key is in the environment"
                 .to_owned(),
         );
     }
     if known.plan.covers_priced {
         terms.push(
-            "its free plan covers what it lists at a price too, up to its grant, and refuses what goes beyond"
+            "its free plan also covers models that are listed at a price, up to a grant; the service refuses requests beyond it"
                 .to_owned(),
         );
     }
     if !known.plan.outside.is_empty() {
         let words = quoted(known.plan.outside);
         terms.push(format!(
-            "outside of its free plan: ids with one of the words {words}"
+            "not in its free plan: models whose id has one of the words {words}"
         ));
     }
     terms
@@ -1274,7 +1276,7 @@ fn quirks(known: &KnownProvider) -> Vec<String> {
     };
     let dropped = of(|rule| *rule == Rule::Drop);
     if !dropped.is_empty() {
-        quirks.push(format!("left out: {}", quoted(&dropped)));
+        quirks.push(format!("fields that are not sent: {}", quoted(&dropped)));
     }
     for (name, rule) in dialect.fields {
         quirks.push(match rule {
@@ -1306,7 +1308,7 @@ fn quirks(known: &KnownProvider) -> Vec<String> {
     }
     if let Some(known) = dialect.known {
         quirks.push(format!(
-            "let through: the fields of OpenAI's API, and {}",
+            "only these fields are sent: those of OpenAI's API, and {}",
             quoted(known)
         ));
     }
@@ -1318,19 +1320,22 @@ fn quirks(known: &KnownProvider) -> Vec<String> {
     }
     if !dialect.schema_keywords.is_empty() {
         quirks.push(format!(
-            "left out of the schemas of tools: {}",
+            "keywords that are removed from the schemas of tools: {}",
             quoted(dialect.schema_keywords)
         ));
     }
     if known.bills_files {
-        quirks.push("files go to models only that are stated to read them".to_owned());
+        quirks.push("a file is sent only to a model that is listed to read files: for others the service reads it, and bills that".to_owned());
     }
     if !dialect.only.is_empty() {
-        quirks.push(format!("let through: {}", quoted(dialect.only)));
+        quirks.push(format!(
+            "only these fields are sent: {}",
+            quoted(dialect.only)
+        ));
     }
     if !dialect.message_fields.is_empty() {
         quirks.push(format!(
-            "left out of messages: {}",
+            "fields that are removed from messages: {}",
             quoted(dialect.message_fields)
         ));
     }

@@ -46,7 +46,7 @@ pub struct Plan {
     /// and the service refuses what goes beyond it.
     pub covers_priced: bool,
     /// The plan does not cover models whose id has one of these words. Words are what stands between the characters
-    /// other than letters and digits, in any case and without digits at its end: `gemini-3-pro` and `gemini-pro2` have
+    /// other than letters and digits, in any case and without digits at either end: `gemini-3-pro` and `gemini-pro2` have
     /// the word `pro`, `gemini-prose` has not.
     pub outside: &'static [&'static str],
 }
@@ -59,13 +59,18 @@ impl Plan {
     };
 
     fn covers(self, id: &str, prices: Prices) -> bool {
+        (self.covers_priced || prices != Prices::NotZero) && !self.leaves_out(id)
+    }
+
+    /// Whether the plan is known not to cover a model, whatever it is listed at.
+    fn leaves_out(self, id: &str) -> bool {
         let mut words = id.split(|character: char| !character.is_ascii_alphanumeric());
         let is_outside = |word: &str| {
-            let word = word.trim_end_matches(|character: char| character.is_ascii_digit());
+            let word = word.trim_matches(|character: char| character.is_ascii_digit());
             let same = |outside: &&str| outside.eq_ignore_ascii_case(word);
             self.outside.iter().any(same)
         };
-        (self.covers_priced || prices != Prices::NotZero) && !words.any(is_outside)
+        words.any(is_outside)
     }
 }
 
@@ -90,13 +95,15 @@ impl FreeRule {
         }
     }
 
-    /// Whether a model that the operator wrote down can be free: a price is not known, but an id is.
-    pub(super) fn admits_written(self, id: &str) -> bool {
+    /// Whether a model that the operator wrote down can be free: a price is not known, but an id is; `plan` is what the
+    /// service's free plan covers.
+    pub(super) fn admits_written(self, plan: Plan, id: &str) -> bool {
         match self {
             Self::OpenRouter => is_free_variant(id),
             Self::Suffix(suffix) => has_suffix(id, suffix),
+            Self::Plan => !plan.leaves_out(id),
             // A list ages: what has become free since may be written down.
-            Self::Ids(_) | Self::Priced | Self::Keyless | Self::Plan | Self::All => true,
+            Self::Ids(_) | Self::Priced | Self::Keyless | Self::All => true,
         }
     }
 
@@ -167,7 +174,10 @@ mod tests {
             "acme/:free",
             "chat:free",
         ] {
-            assert!(!FreeRule::OpenRouter.admits_written(id), "{id}");
+            assert!(
+                !FreeRule::OpenRouter.admits_written(Plan::DEFAULT, id),
+                "{id}"
+            );
         }
     }
 
@@ -175,7 +185,7 @@ mod tests {
     fn a_model_without_a_price_is_free_only_by_the_operators_word() {
         assert!(!FreeRule::Priced.admits(Plan::DEFAULT, "chat", Prices::Unstated));
         assert!(FreeRule::All.admits(Plan::DEFAULT, "chat", Prices::Unstated));
-        assert!(FreeRule::Priced.admits_written("chat"));
+        assert!(FreeRule::Priced.admits_written(Plan::DEFAULT, "chat"));
     }
 
     #[test]
@@ -191,8 +201,8 @@ mod tests {
 
     #[test]
     fn a_model_that_became_free_after_a_list_was_written_may_be_written_down() {
-        assert!(FreeRule::Ids(&["old"]).admits_written("new"));
-        assert!(!FreeRule::Suffix("-free").admits_written("new"));
+        assert!(FreeRule::Ids(&["old"]).admits_written(Plan::DEFAULT, "new"));
+        assert!(!FreeRule::Suffix("-free").admits_written(Plan::DEFAULT, "new"));
     }
 
     #[test]
@@ -221,12 +231,16 @@ mod tests {
             "models/gemini-PRO-latest",
             "veo-3.1",
             "veo4-fast",
+            "gemini-3pro",
         ] {
             assert!(!FreeRule::Plan.admits(plan, id, Prices::Zero), "{id}");
+            assert!(!FreeRule::Plan.admits_written(plan, id), "{id}");
+            assert!(FreeRule::All.admits_written(plan, id), "{id}");
             assert!(FreeRule::All.admits(plan, id, Prices::Zero), "{id}");
         }
         for id in ["gemini-3-flash", "prose-1", "improved", "veolia"] {
             assert!(FreeRule::Plan.admits(plan, id, Prices::Unstated), "{id}");
+            assert!(FreeRule::Plan.admits_written(plan, id), "{id}");
         }
     }
 

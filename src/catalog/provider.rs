@@ -161,8 +161,16 @@ impl Provider {
 
     /// Whether an entry of its listing is free.
     pub(super) fn is_free(&self, id: &str, prices: Prices) -> bool {
-        let plan = self.known_as().map_or(Plan::DEFAULT, |known| known.plan);
-        self.free_rule().admits(plan, id, prices)
+        self.free_rule().admits(self.plan(), id, prices)
+    }
+
+    /// Whether a model of this id can be free.
+    pub(super) fn may_be_free(&self, id: &str) -> bool {
+        self.free_rule().admits_written(self.plan(), id)
+    }
+
+    fn plan(&self) -> Plan {
+        self.known_as().map_or(Plan::DEFAULT, |known| known.plan)
     }
 
     /// Whether a file costs money on a model that cannot read files itself: see [`KnownProvider::bills_files`].
@@ -229,8 +237,9 @@ impl Provider {
     ///
     /// # Errors
     ///
-    /// If the provider's rule says that the id cannot be free, as on OpenRouter without `:free` at its end, or if the
-    /// id is empty, longer than 256 bytes, or holds control characters.
+    /// If the provider's rule says that the id cannot be free, as on OpenRouter without `:free` at its end, or under
+    /// [`FreeRule::Plan`] if the service is [known](Plan) to leave it out of its free plan; or if the id is empty, longer
+    /// than 256 bytes, or holds control characters.
     ///
     /// ```
     /// use tower_free_models::{Model, Provider};
@@ -387,8 +396,9 @@ impl ProviderBuilder {
     /// # Errors
     ///
     /// If the name or the key cannot stand in a header, the base URL is none, there is a key and no base URL to send
-    /// it to, the known rule is [`FreeRule::Plan`] and no rule is said, the rule is weaker than its host demands, a key comes with [`FreeRule::Keyless`] or, without a base URL,
-    /// the caller's would, or a header is one that the layers set.
+    /// it to, the known rule is [`FreeRule::Plan`] and no rule is said, the rule is weaker than its host demands, a key
+    /// comes with [`FreeRule::Keyless`] or, without a base URL, the caller's would, or a header is one that the layers
+    /// set.
     pub fn build(self) -> Result<Provider, ProviderError> {
         let fault = |fault| ProviderError {
             name: self.name.clone(),

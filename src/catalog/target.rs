@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Model, Provider, assumed, belief::Belief, means_any};
+use super::{FreeRule, Model, Provider, assumed, belief::Belief, means_any};
 use crate::{capability::Capability, dialect::ImageApi, headers::percent_decoded};
 
 /// A model at a provider: what a request is routed to, and what health is kept for.
@@ -98,8 +98,8 @@ impl Target {
             id,
             reason,
         };
-        if !provider.free_rule().admits_written(model.id()) {
-            return Err(refused(Reason::Rule));
+        if !provider.may_be_free(model.id()) {
+            return Err(refused(Reason::Rule(provider.free_rule())));
         }
         let row = model.fingerprint();
         Self::listed(provider, model, row).map_err(|bad| refused(Reason::Id(bad)))
@@ -247,7 +247,7 @@ pub struct NotFree {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
-    Rule,
+    Rule(FreeRule),
     Id(BadId),
 }
 
@@ -256,9 +256,15 @@ impl fmt::Display for NotFree {
         let Self { provider, id, .. } = self;
         write!(f, "{id:?} is no free model of {provider}: ")?;
         match self.reason {
-            Reason::Rule => {
-                f.write_str("a free one is named `author/model:free`, and no router is")
+            Reason::Rule(FreeRule::Suffix(suffix)) => {
+                write!(f, "the id of a free model ends in `{suffix}` there")
             }
+            Reason::Rule(FreeRule::Plan) => f.write_str(
+                "the free plan of the service does not cover it; only the rule `all` takes it in",
+            ),
+            Reason::Rule(_) => f.write_str(
+                "the id of a free model is `author/model:free` there, and a router is not free",
+            ),
             Reason::Id(bad) => bad.fmt(f),
         }
     }
@@ -349,8 +355,28 @@ mod tests {
             "~acme/latest",
         ] {
             let error = openrouter.target(Model::new(id)).expect_err(id);
-            assert_eq!(error.reason, Reason::Rule, "{id}");
+            assert_eq!(error.reason, Reason::Rule(FreeRule::OpenRouter), "{id}");
         }
         assert!(openrouter.target(Model::new("acme/chat:free")).is_ok());
+    }
+
+    #[test]
+    fn a_written_model_outside_of_a_free_plan_needs_the_rule_all() {
+        let google = |rule| {
+            let known = Provider::known("google").expect("it is known").free(rule);
+            known.build().expect("a provider")
+        };
+        for id in [
+            "gemini-3-pro",
+            "GEMINI-3-PRO",
+            "models/gemini-3-pro",
+            "veo-3.1",
+        ] {
+            let error = google(FreeRule::Plan).target(Model::new(id)).expect_err(id);
+            assert!(error.to_string().contains("`all`"), "{error}");
+            assert!(google(FreeRule::All).target(Model::new(id)).is_ok(), "{id}");
+        }
+        let flash = Model::new("gemini-3-flash");
+        assert!(google(FreeRule::Plan).target(flash).is_ok());
     }
 }

@@ -69,8 +69,8 @@ impl fmt::Display for ScanError {
             Self::DemandedTool { what } => write!(
                 f,
                 "`tool_choice` demands {what:?}, which is none of the tools that can be sent: an entry of `tools` \
-                 whose type is not \"function\" or \"custom\" is left out, since the provider would run it and may \
-                 charge for it"
+                 that is not of the type \"function\" or \"custom\", or has a member such as `web_search`, is left \
+                 out, since the provider would run it and may charge for it"
             ),
             Self::Form(what) => write!(f, "the body is not a form that can be read: {what}"),
         }

@@ -43,7 +43,7 @@ enum Taken {
     Nothing,
     Attempt(Attempt),
     NoTarget(NoTarget),
-    /// Nobody waits for it any more.
+    /// The request has ended or goes on with another slot.
     Closed,
 }
 

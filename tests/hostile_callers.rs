@@ -343,3 +343,34 @@ async fn a_server_that_is_down_is_down_for_every_caller() {
     let cooling = health.snapshot().targets[0].cooling;
     assert!(cooling.is_some_and(|cooling| cooling.stated));
 }
+
+// ---- What a request refers to.
+
+#[tokio::test(start_paused = true)]
+async fn what_a_caller_refers_to_in_vain_holds_no_target_back_longer_than_a_guess() {
+    let error = |status, message: &str| {
+        Reply::json(
+            status,
+            json!({ "error": { "code": status, "message": message } }),
+        )
+    };
+    for reply in [
+        // Gemini, of `cached_content` and of a file.
+        error(403, "CachedContent not found (or permission denied)"),
+        error(404, "Requested entity was not found."),
+        // OpenAI, of a tool's store and of a stored prompt.
+        error(404, "Vector store with id [vs_1] not found."),
+        error(404, "Prompt with id 'pmpt_1' not found."),
+        // A guard before the API, of a word in the request.
+        error(403, "Request blocked: select * from users"),
+        // A template that fails, where every response has the counters of a limit.
+        error(500, "Value is not callable: null at row 1")
+            .header("x-ratelimit-remaining-requests", "49")
+            .header("x-ratelimit-reset-requests", "7h12m0s"),
+    ] {
+        let what = format!("{} {:?}", reply.status, reply.steps);
+        let (stack, health) = seeded(targets(&["a", "b", "c"], &["m", "n"]));
+        send(&without_waiting(stack), &Upstream::script([reply]), chat()).await;
+        assert_none_is_held_back(&health, &what);
+    }
+}

@@ -245,17 +245,15 @@ impl<'a> Case<'a> {
         match self.status {
             401 => Means::Unauthorised,
             402 => Means::Quota,
-            // An edge that blocks shows a page. A bare refusal is the key's. One with a reason that we do not know
-            // must not bench the whole provider.
+            // An edge that blocks shows a page. A bare refusal is the key's. One with a reason that we do not know may
+            // be about what the caller wrote, or refers to: that must bench neither the provider nor the model.
             403 | 404 | 410 | 500 | 501 if self.blames_another_parameter() => Means::Refused,
             403 if self.body.html => Means::Unavailable,
             403 if self.is_bare() => Means::Unauthorised,
-            // A relayed one may be about the router's account, or about the content.
-            403 if self.body.relayed => Means::Unavailable,
-            403 => Means::Gated,
             404 if self.may_lack_the_endpoint() => Means::Lacks(Lack::Endpoint),
+            404 if !self.may_lack_the_model() => Means::Unavailable,
             404 | 410 => Means::Gone,
-            408 | 425 | 498 => Means::Unavailable,
+            403 | 408 | 425 | 498 => Means::Unavailable,
             413 => Means::TooLong,
             429 => Means::Limited(self.scope_of_quotas()),
             400..=499 => Means::Refused,
@@ -280,6 +278,30 @@ impl<'a> Case<'a> {
     /// not must not lose its models for chats. Who misses a model says so.
     fn may_lack_the_endpoint(&self) -> bool {
         self.is_no_chat() && !self.says(&["model"])
+    }
+
+    /// Whether what is not found may be the model, or the whole API: not a file, a prompt or a cache that the caller
+    /// refers to, for which a service has other words than these.
+    fn may_lack_the_model(&self) -> bool {
+        const MODEL: &[&str] = &[
+            "model",
+            "endpoint",
+            "deployment",
+            "function '",
+            "request url",
+        ];
+        const BARE: &[&str] = &[
+            "",
+            "not found",
+            "404 not found",
+            "404 page not found",
+            "page not found",
+            "file not found", // llama.cpp, of a path
+            "resource not found",
+            "http 404",
+        ];
+        let text = self.text.trim().trim_end_matches('.');
+        BARE.contains(&text) || MODEL.iter().any(|words| self.says(&[words]))
     }
 
     /// Whether the model is said to be there, but not at this endpoint, which is not that of chats: OpenRouter's
@@ -365,14 +387,15 @@ impl<'a> Case<'a> {
             now,
             ..
         } = *self.evidence;
-        let prose = self.prose_of_waits();
+        let (prose, of_limit) = (self.prose_of_waits(), matches!(self.status, 402 | 429));
         if !status.is_success() {
-            return limits::stated(headers, body, &prose, now);
+            return limits::stated(headers, body, &prose, of_limit, now);
         }
         let clock = headers
             .get(header::DATE)
             .map(|date| (header::DATE, date.clone()));
-        limits::stated(&clock.into_iter().collect(), body, &prose, now)
+        let clock = clock.into_iter().collect();
+        limits::stated(&clock, body, &prose, of_limit, now)
     }
 
     /// The words that may name a wait: only where the status is one of limits.

@@ -163,7 +163,7 @@ impl<S: Clone, E> Job<S, E> {
         }
     }
 
-    /// How long the head of a stream may take: who waits for it waits for the first token, too.
+    /// How long the head of a stream may take: the wait for it is a part of the wait for the first token.
     fn stream_timeout(&self) -> Duration {
         let config = &self.config;
         config.header_timeout.min(config.first_token_timeout)
@@ -376,7 +376,7 @@ impl<S: Clone, E> Job<S, E> {
         let mut memory = self.session.lock();
         memory.tried(target.id(), second_try);
         match (outcome.kind, outcome.lack) {
-            // An empty answer may be an accident; who is the only one is asked once more.
+            // An empty answer may be an accident: the only target is asked once more.
             (OutcomeKind::Empty, _) if memory.tried.len() == 1 => memory.allow_again(|_| true),
             (_, Some(Lack::ContextLength(window))) => {
                 let too_small = window.or_else(|| target.model().context_length());
@@ -442,7 +442,7 @@ impl<S: Clone, E> Job<S, E> {
         self.end(OutOf::Targets(refusal))
     }
 
-    /// The router itself refuses, or nobody routes: what it says goes back, unless an upstream has said more.
+    /// The router itself refuses, or there is no router: what it says goes back, unless an upstream has said more.
     pub(super) fn passed_on<B>(&mut self, response: &mut Response<B>) -> Option<After<E>> {
         if self.refused.is_some() {
             return Some(self.end(OutOf::Budget));
@@ -497,7 +497,7 @@ impl<S: Clone, E> Job<S, E> {
     }
 }
 
-/// Whether the caller's own credential was refused: that goes back to the caller, and is nobody else's business.
+/// Whether the caller's own credential was refused: that goes back to the caller, and is not written to shared health.
 fn is_callers_own(target: &Target, outcome: &Outcome, failed: Option<&Failed>) -> bool {
     let by_status = failed.is_some_and(|failed| matches!(failed.head.status.as_u16(), 401..=403));
     let by_kind = matches!(

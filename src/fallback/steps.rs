@@ -135,7 +135,7 @@ where
             };
         }
         let Some(attempt) = slot.take_attempt() else {
-            // Nobody routed this, or the router has refused it: there is nothing to choose.
+            // There is no router, or it has refused the request: there is nothing to choose.
             let mut response = response.map(ResponseBody::passing);
             return match job.passed_on(&mut response) {
                 Some(after) => self.then(|_| after),

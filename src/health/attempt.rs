@@ -74,8 +74,8 @@ impl Attempt {
         self.map.responded(self);
     }
 
-    /// An answer has begun: ends a guessed cooldown of the target, and lets more probes go. How soon it came is recorded once the answer is whole: a
-    /// failure must never make a target look fast.
+    /// An answer has begun: ends a guessed cooldown of the target, and lets more probes go. How soon it came is recorded
+    /// once the answer is whole: a failure must never make a target look fast.
     ///
     /// Further calls do nothing.
     pub fn commit(&mut self) {

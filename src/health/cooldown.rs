@@ -2,7 +2,7 @@
 //!
 //! Two things can hold one back. A *stated* cooldown is a fact: the upstream named its end, or a fixed rule
 //! sets it; it simply ends. A *guessed* one is our assumption: it is short at first, doubles while failures
-//! go on, and ends in *probation*: one probe at a time finds out whether the target answers again, and each answer
+//! go on, and ends in *probation*: at first one probe at a time finds out whether the target answers again. Each answer
 //! doubles the number of probes allowed at a time, until the target has shown that it takes traffic.
 //!
 //! Nothing in this file reads a clock or draws a random number: both are arguments.
@@ -21,8 +21,8 @@ pub(crate) const LONGEST_GUESS: Duration = Duration::from_secs(120);
 pub(crate) const LONGEST_STATED: Duration = crate::limits::MAX;
 /// A probe that has not come to anything by then no longer keeps others from probing.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
-/// After this long in probation a target that was not tried is ranked like a healthy one again (still one
-/// probe at a time): else, in a large pool, what failed once would never be tried again.
+/// After this long in probation a target that was not tried is ranked like a healthy one again, with as many probes at a
+/// time as before: else, in a large pool, what failed once would never be tried again.
 pub(crate) const RESTED: Duration = LONGEST_GUESS;
 /// Probation is over once this many probes at a time would be allowed.
 pub(crate) const FULL_WIDTH: u32 = 16;

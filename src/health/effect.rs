@@ -15,7 +15,7 @@ use crate::{
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
 };
 
-/// A day's quota whose reset nobody names is back after this long at the latest.
+/// A day's quota is back after this long at the latest, where no upstream names its reset.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A refused credential is tried again after this long, then after twice as long, and so on.
 const UNAUTHORISED: Duration = Duration::from_secs(3600);
@@ -76,7 +76,7 @@ impl State {
             return;
         }
         match outcome.kind {
-            // The caller's fault, or nobody's.
+            // No fault of the target.
             Kind::Succeeded | Kind::Abandoned | Kind::Refused => {}
             Kind::Unfit => self.learn(outcome.lack, event),
             Kind::RateLimited | Kind::Unavailable | Kind::TooSlow => {
@@ -228,7 +228,7 @@ impl State {
     }
 
     /// One target out of reach may be that target, three of one provider are the provider, and all providers
-    /// at once are our own network, for which nobody must suffer.
+    /// at once are our own network, which must be held against none of them.
     fn unreachable(&mut self, event: &Event<'_>) {
         const KIND: OutcomeKind = OutcomeKind::Unreachable;
         let recent = |at: Instant| event.now.saturating_duration_since(at) <= UNREACHABLE_WINDOW;

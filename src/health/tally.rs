@@ -20,7 +20,7 @@ pub struct Tally {
     pub succeeded: u64,
     /// Attempts that ended in a failure of any kind.
     pub failed: u64,
-    /// Attempts whose caller went away, or whose end nobody reported.
+    /// Attempts whose caller went away, or that were dropped without an outcome.
     pub abandoned: u64,
 }
 

@@ -24,12 +24,14 @@ const MAX_SENTENCE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The wait that an error states, where `prose` is what may be believed of its words.
 ///
 /// What the upstream says of this very error goes first: `Retry-After`, its siblings in the body, a sentence. Only then
-/// come the counters that every response carries: the one that stands at zero, else the one that resets first. Within
-/// each, headers go before the body. A past end is no wait at all.
+/// come the counters that every response carries: the one that stands at zero, else, for an error that is one `of_limit`,
+/// the one that resets first. Another error has nothing to do with a counter that something is left of. Within each,
+/// headers go before the body. A past end is no wait at all.
 pub(crate) fn stated(
     headers: &HeaderMap,
     body: &[u8],
     prose: &str,
+    of_limit: bool,
     now: SystemTime,
 ) -> Option<Duration> {
     let now = date(headers).unwrap_or(now);
@@ -42,10 +44,10 @@ pub(crate) fn stated(
             .or_else(|| Some(sentence(prose, now)?.min(MAX_SENTENCE)))
             .or_else(|| zero(&counters, now))
             .or_else(|| {
-                counters
+                let resets = counters
                     .iter()
-                    .filter_map(|counter| parse_reset(&counter.reset, now))
-                    .min()
+                    .filter_map(|counter| parse_reset(&counter.reset, now));
+                resets.min().filter(|_| of_limit)
             })
     })
 }

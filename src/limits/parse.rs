@@ -78,18 +78,20 @@ const BEFORE_DURATION: &[&str] = &[
 /// What stands before an instant.
 const BEFORE_INSTANT: &[&str] = &["reset at ", "resets at "];
 
-/// The wait that a sentence names.
+/// The wait that a sentence names; of several the shortest, because all but one may be the caller's words, which must
+/// not make it longer.
 pub(super) fn sentence(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.to_ascii_lowercase();
     let after = |marks: &'static [&'static str]| {
         let text = &text;
-        marks
-            .iter()
-            .filter_map(move |mark| Some(text.split_once(mark)?.1))
+        marks.iter().flat_map(move |mark| {
+            let found = text.match_indices(mark);
+            found.map(move |(at, _)| &text[at + mark.len()..])
+        })
     };
-    after(BEFORE_DURATION)
-        .find_map(|rest| duration(rest).map(|(wait, _)| wait.min(MAX)))
-        .or_else(|| after(BEFORE_INSTANT).find_map(|rest| instant(rest, now)))
+    let durations = after(BEFORE_DURATION).filter_map(|rest| Some(duration(rest)?.0.min(MAX)));
+    let instants = after(BEFORE_INSTANT).filter_map(|rest| instant(rest, now));
+    durations.chain(instants).min()
 }
 
 /// `2026-09-04 18:30:53`, without a zone as Z.ai writes it, who means UTC+8; or RFC 3339.

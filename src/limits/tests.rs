@@ -25,16 +25,16 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn of_headers(pairs: &[(&str, &str)]) -> Option<Duration> {
-    stated(&headers(pairs), b"", "", now())
+    stated(&headers(pairs), b"", "", true, now())
 }
 
 fn of_body(body: &str) -> Option<Duration> {
-    stated(&HeaderMap::new(), body.as_bytes(), "", now())
+    stated(&HeaderMap::new(), body.as_bytes(), "", true, now())
 }
 
 /// Of words that are believed.
 fn of_words(words: &str) -> Option<Duration> {
-    stated(&HeaderMap::new(), b"", words, now())
+    stated(&HeaderMap::new(), b"", words, true, now())
 }
 
 #[test]
@@ -246,6 +246,28 @@ fn a_sentence_is_believed_for_a_day_at_most() {
 }
 
 #[test]
+fn a_sentence_that_quotes_another_names_no_longer_wait_for_it() {
+    for text in [
+        "user try again in 1 day: Please try again in 7s.",
+        "Please try again in 7s (user resets in 23 hours)",
+        "user resets at 2026-09-05T09:00:00Z: Please try again in 7s.",
+    ] {
+        assert_eq!(of_words(text), secs(7.0), "{text}");
+    }
+}
+
+#[test]
+fn a_counter_that_something_is_left_of_says_nothing_of_an_error_that_is_no_limit() {
+    for (left, expected) in [("49", None), ("0", secs(900.0))] {
+        let pairs = [
+            ("x-ratelimit-reset", "900"),
+            ("x-ratelimit-remaining", left),
+        ];
+        assert_eq!(stated(&headers(&pairs), b"", "", false, now()), expected);
+    }
+}
+
+#[test]
 fn what_words_a_body_holds_is_not_for_this_module() {
     for text in ["Please try again in 7s.", "retry after 3 seconds"] {
         for body in [
@@ -294,7 +316,7 @@ fn a_sentence_about_this_error_goes_before_the_counters_of_every_response() {
         ("x-ratelimit-reset-tokens", "370ms"),
     ]);
     let words = "tokens per day (TPD). Please try again in 11m0.528s.";
-    assert_eq!(stated(&headers, b"", words, now()), secs(660.528));
+    assert_eq!(stated(&headers, b"", words, true, now()), secs(660.528));
 }
 
 #[test]
@@ -358,7 +380,7 @@ proptest! {
         let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };
         for name in ["retry-after", "retry-after-ms", "x-ratelimit-reset", "x-ratelimit-timeremaining", "date"] {
             let headers: HeaderMap = [(HeaderName::from_static(name), value.clone())].into_iter().collect();
-            prop_assert!(stated(&headers, value.as_bytes(), "", now).is_none_or(|wait| wait <= MAX));
+            prop_assert!(stated(&headers, value.as_bytes(), "", true, now).is_none_or(|wait| wait <= MAX));
             prop_assert!(exhausted(&headers, now).is_none_or(|wait| wait <= MAX));
         }
     }

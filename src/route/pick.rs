@@ -149,7 +149,7 @@ fn capable(snapshot: &Snapshot, wish: &Wish<'_>) -> Result<Vec<(usize, bool)>, R
         return Err(not_served(pool.len(), endpoint));
     }
     if capable.is_empty() {
-        // A need that nobody meets explains more than the last one that somebody missed.
+        // A need that no target meets explains more than the last one that some target missed.
         let by_all = wish.needs.hard.iter().find(|&need| {
             pool.iter()
                 .all(|&(_, target, named)| lacks(target, named, wish.needs).contains(need))
@@ -221,13 +221,13 @@ fn serves(target: &Target, endpoint: Endpoint) -> Option<bool> {
 fn lacks(target: &Target, named: bool, needs: &Needs) -> CapabilitySet {
     let capabilities = target.model().capabilities();
     let mut lacks = capabilities.missing(needs.hard);
-    // Who names a model knows what it is for; nobody else is given one that is made for something else.
+    // A caller who names a model knows what it is for; no other request is given one that is made for something else.
     let output = needs.endpoint.output();
     if !named && needs.hard.contains(output) && !target.model().is_for(output) {
         lacks.insert(output);
     }
     // llama.cpp's server lists every model as one for text, also one that it embeds with. Vectors are asked for by name
-    // only, so nobody gets them from a model that was not meant.
+    // only, so no request gets them from a model that was not meant.
     lacks = lacks.difference(CapabilitySet::EMPTY.with(Capability::Embeddings));
     // Where a service reads files for a model that cannot and bills that, neither unknown nor assumed is good enough.
     let stated = capabilities.yes.difference(target.model().assumed());
@@ -272,7 +272,7 @@ fn judge(
         (phase, _) => phase,
     };
     let tier = match phase {
-        // A name is a wish to try that one first, and probation asks for somebody to try.
+        // A name is a wish to try that one first, and a target in probation needs a request that tries it.
         Phase::Probation { .. } if named => Tier::Named,
         Phase::Guessed(..)
         | Phase::Stated(..)

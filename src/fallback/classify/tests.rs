@@ -227,7 +227,7 @@ fn a_403_is_about_the_key_the_model_the_content_or_the_edge() {
             "User location is not supported for the API use.",
             Outcome::of(Gated),
         ),
-        ("A reason that nobody has written down", Outcome::of(Gated)),
+        ("A reason that is not known", Outcome::of(Unavailable)),
         (
             "m requires moderation. Your input was flagged",
             Outcome::of(Refused),
@@ -487,6 +487,36 @@ fn something_else_that_is_not_there_does_not_mean_the_model() {
     assert_eq!(classify(404, body), Outcome::of(Refused));
     let body = r#"{"error":{"message":"Invalid value: the model does not exist","param":"messages[0].content"}}"#;
     assert_eq!(classify(400, body), Outcome::of(Refused));
+    for (status, message) in [
+        (404, "Vector store with id [vs_1] not found."),
+        (404, "Prompt with id 'pmpt_1' not found."),
+        (404, "Requested entity was not found."), // Gemini, of a file
+        (403, "CachedContent not found (or permission denied)"), // Gemini
+        (
+            403,
+            "You do not have permission to access the File f or it may not exist.",
+        ), // Gemini
+        (403, "Request blocked"),
+    ] {
+        assert_eq!(
+            error(status, message),
+            Outcome::of(Unavailable),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn counters_with_something_left_make_no_fact_of_an_error_that_is_no_limit() {
+    let counters = headers(&[
+        ("x-ratelimit-remaining", "49"),
+        ("x-ratelimit-reset", "3600"),
+    ]);
+    for status in [403, 404, 500, 502, 503] {
+        let outcome = classify_with(status, &counters, b"");
+        assert_eq!(outcome.recovery, Recovery::Unstated, "{status}");
+    }
+    assert_eq!(classify_with(429, &counters, b""), after(limited(), 3600.0));
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! What holds for every provider of the table, shown on a fixture of its answers: see `fixtures/providers/README.md`.
 
-mod support;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -10,13 +8,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use crate::support::*;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use http::{Request, Uri};
 use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use support::*;
 use tower_free_models::{
     Auth, Capability, CapabilitySet, Day, Endpoint, FreeRule, HealthMap, ImageApi, KnownProvider,
     Limit, Model, Period, Provider, Quantity, Rule, Scope, Target,
@@ -1031,7 +1029,7 @@ const OPENING: &str = "\
 
 Who offers models for free, as this crate knows it. The page is made from the table in
 `src/catalog/known/table.rs` and the fixtures in `tests/fixtures/providers`: a test compares it, and
-`REWRITE_PROVIDERS_MD=1 cargo test --test providers` writes it anew.
+`REWRITE_PROVIDERS_MD=1 cargo test --test suite providers` writes it anew.
 
 Free plans change without notice: what is stated here is as old as its source. A limit is counted for the
 whole account, or for each model by itself. Sources that are cited often: freellmapi is
@@ -1064,7 +1062,7 @@ const CLOSING: &str = "
    have read, and where and when, in `source`. What decides whether a model is free has to be certain.
 2. Add `tests/fixtures/providers/NAME.json`: its listing, an answer, a stream and its errors, in words of your own.
    `tests/fixtures/providers/README.md` says how.
-3. Run `cargo test --test providers`. It shows every law on the new entry: what is free, where the key goes, what
+3. Run `cargo test --test suite providers`. It shows every law on the new entry: what is free, where the key goes, what
    arrives, and what each error means.
 4. Run it once more with `REWRITE_PROVIDERS_MD=1` for this page.
 

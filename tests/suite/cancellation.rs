@@ -1,11 +1,6 @@
 //! A caller that goes away: dropping the response future or the response body, after any number of polls and in
 //! every stage, drops the upstream and leaves nothing behind.
 
-#[path = "support/probe.rs"]
-#[allow(dead_code, unreachable_pub, clippy::must_use_candidate)]
-mod probe;
-mod support;
-
 use std::{
     future::poll_fn,
     iter,
@@ -15,9 +10,9 @@ use std::{
     time::Duration,
 };
 
+use crate::support::probe::*;
+use crate::support::*;
 use http::{Request, Response};
-use probe::*;
-use support::*;
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit};
 use tower_free_models::{

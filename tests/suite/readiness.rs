@@ -1,17 +1,12 @@
 //! Readiness is kept: `poll_ready` forwards, every attempt is made by an instance that is ready for it, and
 //! nothing readied is held while something else is waited for.
 
-#[path = "support/probe.rs"]
-#[allow(dead_code, unreachable_pub, clippy::must_use_candidate)]
-mod probe;
-mod support;
-
 use std::{iter, time::Duration};
 
+use crate::support::probe::*;
+use crate::support::*;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use probe::*;
-use support::*;
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
 use tower::{

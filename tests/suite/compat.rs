@@ -1,13 +1,10 @@
 //! The layers fit what they are used with: hyper-util's client, axum on both sides, tower-http's layers inside
 //! and outside, tower's boxes. And the router alone, and the layers in the wrong order.
 
-#[path = "support/probe.rs"]
-#[allow(dead_code, unreachable_pub, clippy::must_use_candidate)]
-mod probe;
-mod support;
-
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
+use crate::support::probe::*;
+use crate::support::*;
 use axum::{Router, extract::State, response::IntoResponse, routing::post as route_post};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -16,9 +13,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use probe::*;
 use serde_json::{Value, json};
-use support::*;
 use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_free_models::{

@@ -1,10 +1,12 @@
 //! Free is guarded at the door of the stack: what an upstream sees cannot ask for anything else, and what was seen to
 //! cost is not asked again.
 
-mod support;
-
 use std::fmt;
 
+use crate::support::{
+    BoxError, Reply, Step, Upstream, chat, chat_with, delta, done, event, finish, post, provider,
+    seeded, send, streamed_chat, target, targets,
+};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -13,10 +15,6 @@ use serde::{
     de::{Deserializer, MapAccess, Visitor},
 };
 use serde_json::{Value, json};
-use support::{
-    BoxError, Reply, Step, Upstream, chat, chat_with, delta, done, event, finish, post, provider,
-    seeded, send, streamed_chat, target, targets,
-};
 use tower::{Layer, ServiceExt};
 use tower_free_models::{Catalog, FreeRule, HealthMap, Model, Provider, TargetState, stack};
 
@@ -69,7 +67,7 @@ impl Members {
 }
 
 /// What the upstream sees of this body, and the response.
-async fn forwarded(body: &str) -> (Members, support::Whole) {
+async fn forwarded(body: &str) -> (Members, crate::support::Whole) {
     let (stack, _) = seeded(targets(&["a"], &["the-model"]));
     let upstream = Upstream::script([Reply::answer("yes")]);
     let response = send(&stack, &upstream, post(PATH, body.to_owned())).await;

@@ -1,12 +1,10 @@
 //! Endpoints other than chat: who may serve which, which model may stand in for which, and what stays at one provider.
 
-mod support;
-
+use crate::support::*;
 use bytes::Bytes;
 use http::{HeaderValue, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use support::*;
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
     Catalog, Endpoint, FreeModelRouteLayer, HealthMap, KnownProvider, Model, Stack, Target,
@@ -14,7 +12,7 @@ use tower_free_models::{
 };
 
 fn of(provider: &str, model: impl Into<Model>) -> Target {
-    support::provider(provider)
+    crate::support::provider(provider)
         .target(model)
         .expect("a free model")
 }

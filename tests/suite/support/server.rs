@@ -1,13 +1,6 @@
 //! Real servers and callers on the loopback interface: upstreams that remember what they receive, and a front that
 //! serves the layers over a hyper client.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    missing_docs,
-    missing_debug_implementations
-)]
-
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,

@@ -1,24 +1,20 @@
 //! What goes over the wire, with real servers and clients on both sides.
 
-#[path = "support/server.rs"]
-mod server;
-mod support;
-
 use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use crate::support::server::{FRONT, Front, RawServer, Received, Server, all};
+use crate::support::{
+    Reply, Step, bare_provider, chat, chat_with, comment, delta, post, read, role, seeded,
+    streamed_chat, target, without_waiting,
+};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::json;
-use server::{FRONT, Front, RawServer, Received, Server, all};
-use support::{
-    Reply, Step, bare_provider, chat, chat_with, comment, delta, post, read, role, seeded,
-    streamed_chat, target, without_waiting,
-};
 use tokio::sync::mpsc;
 use tower_free_models::{FreeRule, Provider};
 

@@ -1,9 +1,5 @@
 //! A crowd of callers over a pool of which half fails, each in its own way: nobody notices.
 
-#[path = "support/server.rs"]
-mod server;
-mod support;
-
 use std::{
     pin::Pin,
     sync::{Arc, Mutex},
@@ -11,11 +7,11 @@ use std::{
     time::Duration,
 };
 
+use crate::support::server::{AnyBody, HttpClient, RawServer, Received, Server, client, nowhere};
+use crate::support::{BoxError, Reply, Step, Whole, chat_with, comment, done, event, read, seeded};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use server::{AnyBody, HttpClient, RawServer, Received, Server, client, nowhere};
-use support::{BoxError, Reply, Step, Whole, chat_with, comment, done, event, read, seeded};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,

@@ -1,9 +1,7 @@
 //! What a few failing calls cost all callers: failures must not be multiplied.
 //!
 //! Each scene runs under virtual time: callers that send one request after the other, over models of which a
-//! given share of calls fails with a bare 503. The table is printed with `cargo test --test multiplied -- --nocapture`.
-
-mod support;
+//! given share of calls fails with a bare 503. The table is printed with `cargo test --test suite multiplied -- --nocapture`.
 
 use std::{
     convert::Infallible,
@@ -13,13 +11,15 @@ use std::{
     time::Duration,
 };
 
+use crate::support::{
+    BoxError, Reply, Upstream, chat, provider, seeded, send, streamed_chat, target,
+};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use support::{BoxError, Reply, Upstream, chat, provider, seeded, send, streamed_chat, target};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -276,7 +276,7 @@ async fn a_slow_local_model_that_failed_once_serves_all_whom_it_can() {
     assert!(served.iter().all(|&status| status == 200), "{served:?}");
 }
 
-/// All scenes in all ways, with several seeds: `cargo test --test multiplied -- --ignored --nocapture`.
+/// All scenes in all ways, with several seeds: `cargo test --test suite multiplied::table -- --ignored --nocapture`.
 #[tokio::test(start_paused = true)]
 #[ignore = "prints a table, and takes minutes"]
 async fn table() {

@@ -8,8 +8,8 @@ use tower_free_models::{
     Capabilities, Capability, FreeRule, KnownProvider, Listing, Model, Provider, SkipReason, Target,
 };
 
-const OPENROUTER: &str = include_str!("fixtures/openrouter.json");
-const PLAIN: &str = include_str!("fixtures/plain_list.json");
+const OPENROUTER: &str = include_str!("../fixtures/openrouter.json");
+const PLAIN: &str = include_str!("../fixtures/plain_list.json");
 
 fn openrouter() -> Provider {
     Provider::openrouter().build().expect("a provider")

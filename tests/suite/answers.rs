@@ -1,14 +1,12 @@
 //! Answers that are not streamed: what is one, what only looks like one, and what becomes of it.
 
-mod support;
-
 use std::{io::Write, time::Duration};
 
+use crate::support::*;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use support::*;
 use tower::{Layer, ServiceExt};
 use tower_free_models::{HealthMap, Stack, TargetState};
 

@@ -1,16 +1,16 @@
 //! What the behaviour tests share: pools of targets, and an upstream that answers as the test says.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    missing_docs,
-    missing_debug_implementations
-)]
+#![allow(unreachable_pub)]
 #![allow(
     clippy::must_use_candidate,
     clippy::needless_pass_by_value,
     clippy::return_self_not_must_use
 )]
+
+pub mod png;
+pub mod probe;
+pub mod sdnext;
+pub mod server;
 
 use std::{
     collections::VecDeque,

@@ -1,7 +1,5 @@
 //! The health map against a simple model of what it should be.
 
-mod support;
-
 use std::{
     collections::HashMap,
     sync::{
@@ -11,8 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::support::*;
 use proptest::prelude::*;
-use support::*;
 use tokio::time::Instant;
 use tower_free_models::{
     Attempt, Capability, Catalog, Cooling, HealthMap, HealthSnapshot, Lack, Outcome, OutcomeKind,

@@ -1,12 +1,5 @@
 //! A PNG of any size, without compression: what a server of images answers with.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    missing_docs,
-    clippy::cast_possible_truncation
-)]
-
 /// A grey image (PNG specification; the data in stored blocks, RFC 1950 and 1951).
 pub fn png(width: u32, height: u32, grey: u8) -> Vec<u8> {
     let mut header = Vec::new();

@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use tower::Service;
 use tower_free_models::Body;
 
-use super::support::{BoxError, Step, Upstream};
+use super::{BoxError, Step, Upstream};
 
 /// Stands before an upstream and holds its callers to the contract of [`Service`]: an instance is called only
 /// after it was polled ready, and a clone has to become ready for itself. From the moment it is ready until it

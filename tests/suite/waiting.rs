@@ -1,12 +1,10 @@
 //! Requests that wait for a target: whatever happens in between, each one is served once targets recover.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use proptest::prelude::*;
 use serde_json::json;
-use support::*;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},

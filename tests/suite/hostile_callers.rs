@@ -1,12 +1,10 @@
 //! One caller against the others: whatever it writes into a request, and however upstreams quote that in their errors,
 //! the next caller is served at once, and no target and no provider is held back for longer than a guess.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use serde_json::{Value, json};
-use support::*;
 use tower_free_models::{HealthMap, Scope, TargetState};
 
 /// What a first guess is at most.

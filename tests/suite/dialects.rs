@@ -1,9 +1,7 @@
 //! What differs between providers is put right in each attempt, and told.
 
-mod support;
-
+use crate::support::{Reply, Upstream, chat_with, post, provider, seeded, send, target};
 use serde_json::{Value, json};
-use support::{Reply, Upstream, chat_with, post, provider, seeded, send, target};
 use tower_free_models::{
     Capability, Dialect, Endpoint, FreeRule, KnownProvider, Model, Provider, Routed, Rule,
 };

@@ -1,7 +1,5 @@
 //! Deadlines, cooldowns and waits, under a clock that only the test moves.
 
-mod support;
-
 use std::{
     sync::{
         Arc,
@@ -10,13 +8,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use crate::support::*;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
-use support::*;
 use tokio::time::{Instant, advance};
 use tower::{Layer, ServiceExt};
 use tower_free_models::{Cooling, HealthMap, Stack, TargetHealth, TargetState};

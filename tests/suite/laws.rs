@@ -1,19 +1,17 @@
 //! The laws of picking and of falling back: who is asked, in which order, and what the caller hears if nobody can.
 
-mod support;
-
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use crate::support::*;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use support::*;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_free_models::{

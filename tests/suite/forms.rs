@@ -1,15 +1,11 @@
 //! Forms are routed: what is sent as `multipart/form-data`, with real servers and clients on both sides.
 
-#[path = "support/server.rs"]
-mod server;
-mod support;
-
+use crate::support::server::{Front, Received, Server};
+use crate::support::{Reply, Whole, post, read, seeded};
 use bytes::Bytes;
 use http::{Request, Version};
 use http_body_util::Full;
 use serde_json::json;
-use server::{Front, Received, Server};
-use support::{Reply, Whole, post, read, seeded};
 use tower_free_models::{Model, Target};
 
 const BOUNDARY: &str = "------------------------d74496d66958873e";

@@ -1,11 +1,9 @@
 //! What each kind of answer means: for the health of its target, and for the request that met it.
 
-mod support;
-
 use std::{ops::RangeInclusive, path::Path, time::Duration};
 
+use crate::support::*;
 use serde_json::{Value, json};
-use support::*;
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
     Catalog, Cooling, Day, FallbackLayer, FreeRule, HealthMap, Model, OutcomeKind, Provider, Scope,

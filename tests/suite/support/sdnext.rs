@@ -4,13 +4,6 @@
 //!
 //! What is not for its own API goes to another upstream, so that a stack has both.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    missing_docs,
-    missing_debug_implementations
-)]
-
 use std::{
     pin::Pin,
     sync::{
@@ -30,10 +23,7 @@ use tokio::time::Instant;
 use tower::Service;
 use tower_free_models::{Body, Dialect, FreeRule, ImageApi, Provider};
 
-use crate::{
-    png::png,
-    support::{BoxError, Seen, Upstream},
-};
+use super::{BoxError, Seen, Upstream, png::png};
 
 /// How long it takes to make the images of one request.
 pub const GENERATION: Duration = Duration::from_secs(20);

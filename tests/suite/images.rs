@@ -1,20 +1,16 @@
 //! Images, wherever they are made: what goes upstream, what comes back, and what becomes of failures.
 
-#[path = "support/png.rs"]
-mod png;
-#[path = "support/sdnext.rs"]
-mod sdnext;
-mod support;
-
 use std::time::Duration;
 
+use crate::support::png;
+use crate::support::sdnext;
+use crate::support::sdnext::{GENERATION, Mood, Sdnext};
+use crate::support::*;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use sdnext::{GENERATION, Mood, Sdnext};
 use serde_json::{Value, json};
-use support::*;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, limit::ConcurrencyLimit};
 use tower_free_models::{

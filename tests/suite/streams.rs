@@ -1,19 +1,17 @@
 //! Event streams: the same bytes and the same moment of commit however they are split, one end however they are cut.
 
-mod support;
-
 use std::sync::{
     Arc, LazyLock,
     atomic::{AtomicUsize, Ordering},
 };
 
+use crate::support::*;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
-use support::*;
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
     Classify, DefaultClassify, Endpoint, Evidence, HealthMap, Stack, Tally, Target, TargetState,

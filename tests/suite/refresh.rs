@@ -1,9 +1,5 @@
 //! The live catalog: when providers are asked, what their answers change, and what stays.
 
-#[path = "support/server.rs"]
-mod server;
-mod support;
-
 use std::{
     convert::Infallible,
     future::{Ready, ready},
@@ -13,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::support::server::{Received, Server};
+use crate::support::*;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Request, Response, StatusCode, header::HeaderMap};
@@ -21,8 +19,6 @@ use http_body_util::{Full, StreamBody};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
-use server::{Received, Server};
-use support::*;
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_free_models::{

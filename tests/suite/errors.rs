@@ -1,12 +1,10 @@
 //! What a caller reads where the request itself was at fault: one OpenAI error, whoever found the fault.
 
-mod support;
-
+use crate::support::*;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use support::*;
 use tower::{Layer, ServiceExt};
 use tower_free_models::{Catalog, FreeModelRouteLayer, FreeRule, HealthMap, Provider, Stack};
 

@@ -17,7 +17,7 @@ use crate::{
     clock::later,
     error::Refusal,
     memory::{Held, Memory},
-    patience::Patience,
+    poll_budget::PollBudget,
     request::Endpoint,
 };
 
@@ -236,9 +236,9 @@ where
             }
             *this.refused = Some((Box::new(this.intake.too_large()), 0));
         }
-        let mut patience = Patience::default();
+        let mut budget = PollBudget::default();
         loop {
-            let frame = if patience.is_over() {
+            let frame = if budget.is_over() {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             } else {
@@ -259,7 +259,7 @@ where
                     refused.unwrap_or_else(|| too_slow(this.intake.body_timeout))
                 ));
             };
-            patience.saw(frame.as_ref());
+            budget.saw(frame.as_ref());
             match frame {
                 Some(Ok(frame)) => {
                     // Trailers of a request say nothing to an upstream.

@@ -16,7 +16,7 @@ use crate::{
     answer::follow::Follow,
     body::BoxError,
     outcome::{Outcome, OutcomeKind},
-    patience::Patience,
+    poll_budget::PollBudget,
     request::Endpoint,
 };
 
@@ -122,9 +122,9 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut kind = self.project().kind;
-        let mut patience = Patience::default();
+        let mut budget = PollBudget::default();
         loop {
-            if patience.is_over() {
+            if budget.is_over() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -155,7 +155,7 @@ where
                     }
                     let frame = body.as_mut().poll_frame(cx);
                     if let Poll::Ready(frame) = &frame {
-                        patience.saw(frame.as_ref());
+                        budget.saw(frame.as_ref());
                     }
                     let end = match frame {
                         Poll::Ready(Some(Ok(frame))) => {

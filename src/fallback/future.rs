@@ -22,8 +22,8 @@ use super::{
 use crate::{
     body::{Body, BoxError},
     error::Refusal,
-    patience::Patience,
-    readied::Readied,
+    poll_budget::PollBudget,
+    ready_service::ReadyService,
     request::Endpoint,
 };
 
@@ -77,7 +77,7 @@ where
         Self::at(Stage::Collecting {
             collect,
             begin: Some((config, endpoint, parts)),
-            service: Some(Readied::ready(readied)),
+            service: Some(ReadyService::ready(readied)),
         })
     }
 }
@@ -108,10 +108,10 @@ where
                     service,
                 } => {
                     let Poll::Ready(whole) = collect.poll(cx) else {
-                        service.iter_mut().for_each(Readied::let_go);
+                        service.iter_mut().for_each(ReadyService::let_go);
                         return Poll::Pending;
                     };
-                    let spare = service.as_ref().and_then(Readied::spare);
+                    let spare = service.as_ref().and_then(ReadyService::spare);
                     match (whole, begin.take(), service.take().zip(spare)) {
                         (
                             Ok((bytes, held)),
@@ -155,9 +155,9 @@ where
                     }
                 },
                 StageProj::Peeking { peeking, peek } => {
-                    let mut patience = Patience::default();
+                    let mut budget = PollBudget::default();
                     let peeked = loop {
-                        if patience.is_over() {
+                        if budget.is_over() {
                             if run.poll_timer(cx).is_ready() {
                                 break None;
                             }
@@ -169,7 +169,7 @@ where
                         };
                         match http_body::Body::poll_frame(response.body.as_mut(), cx) {
                             Poll::Ready(frame) => {
-                                patience.saw(frame.as_ref());
+                                budget.saw(frame.as_ref());
                                 if let Some(peeked) = peek.frame(frame) {
                                     break Some(peeked);
                                 }
@@ -186,9 +186,9 @@ where
                     run.peeked(response, peek, peeked)
                 }
                 StageProj::Draining { draining, drain } => {
-                    let mut patience = Patience::default();
+                    let mut budget = PollBudget::default();
                     loop {
-                        if patience.is_over() {
+                        if budget.is_over() {
                             if run.poll_timer(cx).is_ready() {
                                 drain.cut = true;
                                 break;
@@ -201,7 +201,7 @@ where
                         };
                         match http_body::Body::poll_frame(response.body.as_mut(), cx) {
                             Poll::Ready(frame) => {
-                                patience.saw(frame.as_ref());
+                                budget.saw(frame.as_ref());
                                 if drain.frame(frame) {
                                     break;
                                 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     config::Config,
     error_body::{self, ErrorBody},
-    last_word::{Account, Failed, LastError, OutOf},
+    final_response::{Account, Failed, LastError, OutOf},
     peek::{Drain, is_encoded},
     watch::outcome_of,
 };

@@ -1,7 +1,7 @@
 //! The fallback: sends a request again, until a target answers, and finishes every attempt.
 //!
 //! The way of a request: `stage` says where it can stand, `future` polls it there, `steps` lead from one stage to
-//! the next, and `job` decides. `last_word` is what a caller is told when nobody answered,
+//! the next, and `job` decides. `final_response` is what a caller is told when nobody answered,
 //! and `envelope` gives a provider's own error the shape that clients know.
 //!
 //! 1. *Collecting*: the body is collected once, within bounds.
@@ -19,12 +19,12 @@ mod classify;
 mod config;
 mod envelope;
 mod error_body;
+mod final_response;
 mod frames;
 mod future;
 mod gate;
 mod inflate;
 mod job;
-mod last_word;
 mod layer;
 mod peek;
 mod prose;

@@ -19,7 +19,7 @@ use crate::{
     error::Refusal,
     health::{Attempt, Place},
     intake::Collect,
-    readied::Readied,
+    ready_service::ReadyService,
     request::Endpoint,
     slot::AttemptSlot,
 };
@@ -30,9 +30,9 @@ pin_project! {
         // Not routed, so none of our business.
         Passing { #[pin] future: F },
         // The body is on its way; the service was ready when the request came.
-        Collecting { #[pin] collect: Collect<B>, begin: Option<(Arc<Config>, Endpoint, request::Parts)>, service: Option<Readied<S>> },
+        Collecting { #[pin] collect: Collect<B>, begin: Option<(Arc<Config>, Endpoint, request::Parts)>, service: Option<ReadyService<S>> },
         // An instance of the service has to become ready for the next attempt.
-        Readying { service: Readied<S> },
+        Readying { service: ReadyService<S> },
         // An attempt is under way.
         Calling { #[pin] future: F, slot: OwnSlot, began: Instant },
         // A success is looked at before it is passed on.

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     answer::normal, body::Body, capability::Capability, headers::NORMALISED, health::Place, limits,
-    outcome::OutcomeKind, readied::Readied, request::Endpoint, slot::AttemptSlot,
+    outcome::OutcomeKind, ready_service::ReadyService, request::Endpoint, slot::AttemptSlot,
 };
 
 /// The steps between the stages.
@@ -70,7 +70,11 @@ where
     }
 
     /// The body is whole: the first attempt is made by the service that came with it.
-    pub(super) fn begin<B>(&mut self, job: Job<S, S::Error>, service: Readied<S>) -> Next<S, B, R> {
+    pub(super) fn begin<B>(
+        &mut self,
+        job: Job<S, S::Error>,
+        service: ReadyService<S>,
+    ) -> Next<S, B, R> {
         let end = job.deadline;
         *self.job = Some(job);
         self.set_timer(end);
@@ -84,7 +88,7 @@ where
         let (service, end) = (job.service(), job.deadline);
         self.set_timer(end);
         Next::Stage(Stage::Readying {
-            service: Readied::unready(service),
+            service: ReadyService::unready(service),
         })
     }
 

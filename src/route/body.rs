@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::responses::Learner;
-use crate::{patience::Patience, redact::Redactor};
+use crate::{poll_budget::PollBudget, redact::Redactor};
 
 pin_project! {
     /// The response body of [`FreeModelRoute`](super::FreeModelRoute): the upstream's, or one of the router's
@@ -125,7 +125,7 @@ impl Reading {
         mut body: Pin<&mut B>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let mut patience = Patience::default();
+        let mut budget = PollBudget::default();
         loop {
             if self.ended {
                 return Poll::Ready(
@@ -134,12 +134,12 @@ impl Reading {
                         .map(|trailers| Ok(Frame::trailers(trailers))),
                 );
             }
-            if patience.is_over() {
+            if budget.is_over() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             let frame = ready!(body.as_mut().poll_frame(cx));
-            patience.saw(frame.as_ref());
+            budget.saw(frame.as_ref());
             // A client that knows the length may never poll for the end.
             let is_last = frame.is_none() || body.is_end_stream();
             let data = match frame {

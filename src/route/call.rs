@@ -14,15 +14,15 @@ use tower_service::Service;
 use crate::{
     body::Body,
     memory::{Held, Memory},
-    patience::Patience,
-    readied::Readied,
+    poll_budget::PollBudget,
+    ready_service::ReadyService,
 };
 
 pin_project! {
     /// Readies an instance, calls it, and collects the body of its answer.
     #[project = CallProj]
     pub(super) enum Call<S, F, R> {
-        Readying { service: Readied<S>, request: Option<Request<Body>>, room: Option<Room> },
+        Readying { service: ReadyService<S>, request: Option<Request<Body>>, room: Option<Room> },
         Calling { #[pin] future: F, room: Option<Room> },
         Collecting { head: Option<Parts>, #[pin] body: R, whole: Whole },
         Done,
@@ -66,7 +66,7 @@ pub(super) fn counted(bytes: Bytes, held: Held) -> Bytes {
 }
 
 impl<S, F, R> Call<S, F, R> {
-    pub(super) const fn new(service: Readied<S>, request: Request<Body>, room: Room) -> Self {
+    pub(super) const fn new(service: ReadyService<S>, request: Request<Body>, room: Room) -> Self {
         Self::Readying {
             service,
             request: Some(request),
@@ -155,14 +155,14 @@ impl Whole {
     where
         R: http_body::Body<Data = Bytes>,
     {
-        let mut patience = Patience::default();
+        let mut budget = PollBudget::default();
         loop {
-            if patience.is_over() {
+            if budget.is_over() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             let frame = ready!(body.as_mut().poll_frame(cx));
-            patience.saw(frame.as_ref());
+            budget.saw(frame.as_ref());
             let data = match frame {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(_)) => return Poll::Ready(Err(Unread::BrokeOff)),

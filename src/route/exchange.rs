@@ -32,7 +32,7 @@ use crate::{
     health::HealthMap,
     memory::{Held, Memory},
     outcome::{Outcome, OutcomeKind},
-    readied::Readied,
+    ready_service::ReadyService,
     request,
 };
 
@@ -127,7 +127,7 @@ where
     pub(super) fn new(job: Job, service: S) -> Self {
         let ask = job.translation.first();
         let spare = service.clone();
-        let stage = stage(&job, Readied::ready(service), ask);
+        let stage = stage(&job, ReadyService::ready(service), ask);
         Self {
             job,
             spare,
@@ -148,7 +148,7 @@ where
 }
 
 /// Asks, or waits for the turn to. Readiness is not held that long.
-fn stage<S, F, R>(job: &Job, service: Readied<S>, ask: Ask) -> Stage<S, F, R> {
+fn stage<S, F, R>(job: &Job, service: ReadyService<S>, ask: Ask) -> Stage<S, F, R> {
     match job.target.provider().queue().filter(|_| ask.in_turn) {
         Some(queue) => Stage::Waiting {
             waiting: queue.wait(),
@@ -158,7 +158,7 @@ fn stage<S, F, R>(job: &Job, service: Readied<S>, ask: Ask) -> Stage<S, F, R> {
     }
 }
 
-fn asking<S, F, R>(job: &Job, service: Readied<S>, ask: Ask) -> Stage<S, F, R> {
+fn asking<S, F, R>(job: &Job, service: ReadyService<S>, ask: Ask) -> Stage<S, F, R> {
     let request = job.request(ask.method, ask.path, None, ask.body);
     let most = LARGEST_ANSWERS.saturating_sub(job.received);
     Stage::Asking {
@@ -190,7 +190,7 @@ where
                         this.watch
                             .set(Some(Watch::new(progress, this.spare.clone())));
                     }
-                    asking(this.job, Readied::unready(this.spare.clone()), ask)
+                    asking(this.job, ReadyService::unready(this.spare.clone()), ask)
                 }
                 StageProj::Asking { call } => {
                     let Poll::Ready(answer) = call.poll(cx) else {
@@ -216,7 +216,7 @@ where
                                 let until = this.job.series.until();
                                 this.until.set(until.map(sleep_until));
                             }
-                            stage(this.job, Readied::unready(this.spare.clone()), ask)
+                            stage(this.job, ReadyService::unready(this.spare.clone()), ask)
                         }
                         Next::Answer(answer) => return Poll::Ready(Ok(answer)),
                     }

@@ -27,7 +27,7 @@ use crate::{
     intake::Collect,
     memory::Held,
     outcome::{Outcome, OutcomeKind},
-    readied::Readied,
+    ready_service::ReadyService,
     redact::Redactor,
     request::Endpoint,
     sse::is_event_stream,
@@ -49,9 +49,9 @@ pin_project! {
     #[project = StateProj]
     enum State<S, F, B, R> {
         // The body is on its way; the service was ready when the request came.
-        Collecting { #[pin] collect: Collect<B>, job: Option<Job>, service: Option<Readied<S>> },
+        Collecting { #[pin] collect: Collect<B>, job: Option<Job>, service: Option<ReadyService<S>> },
         // The body is whole; if that took its time, another instance has to become ready first.
-        Readying { service: Readied<S>, job: Option<Job>, whole: Option<(Bytes, Held)> },
+        Readying { service: ReadyService<S>, job: Option<Job>, whole: Option<(Bytes, Held)> },
         // The inner service is at it.
         Calling { #[pin] future: F, info: Option<Info> },
         // The same in other words: boxed, so that all other requests do not carry its weight.
@@ -104,7 +104,7 @@ where
                     endpoint,
                     parts,
                 }),
-                service: Some(Readied::ready(readied)),
+                service: Some(ReadyService::ready(readied)),
             },
         }
     }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use tokio::time::Instant;
 
-use super::nobody::{
+use super::refusals::{
     Nobody, Out, empty_pool, incapable, not_in_pool, not_now, not_served, response_elsewhere,
     response_not_found,
 };

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     body::Body,
     dialect::images::{Turn, read_progress},
-    readied::Readied,
+    ready_service::ReadyService,
 };
 
 /// The largest report of a server's progress: it is a few numbers.
@@ -78,7 +78,7 @@ where
                 return;
             }
             let request = job.request(Method::GET, this.path, Some(this.query), Bytes::new());
-            let service = Readied::unready(this.spare.clone());
+            let service = ReadyService::unready(this.spare.clone());
             let room = Room::of(&job.memory, LARGEST_REPORT);
             this.call.set(Some(Call::new(service, request, room)));
         }

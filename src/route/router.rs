@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, header::CONTENT_TYPE, re
 
 use super::{
     exchange, forward,
-    nobody::{Nobody, foreign_state, no_embedding_model, response_not_found},
     pick::{Pool, Wish},
+    refusals::{Nobody, foreign_state, no_embedding_model, response_not_found},
     responses::{Learner, Responses},
     series::Series,
 };

@@ -15,7 +15,7 @@ use tower_service::Service;
 use super::report::Fault;
 use crate::{
     body::{Body, BoxError},
-    patience::Patience,
+    poll_budget::PollBudget,
 };
 
 /// How long an answer may take, and how large it may be.
@@ -88,10 +88,10 @@ where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let mut patience = Patience::default();
-    while !patience.is_over() {
+    let mut budget = PollBudget::default();
+    while !budget.is_over() {
         let frame = ready!(body.as_mut().poll_frame(cx));
-        patience.saw(frame.as_ref());
+        budget.saw(frame.as_ref());
         let Some(frame) = frame else {
             return Poll::Ready(Ok(()));
         };

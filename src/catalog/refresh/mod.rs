@@ -239,14 +239,14 @@ impl Refresh {
 
     /// The same, but waits for so long at most: providers that have neither answered nor failed by then are not reported,
     /// and are still due, so that [`run`](Self::run) asks them at once.
-    pub async fn once_within<S, B>(&mut self, client: S, patience: Duration) -> Vec<Report>
+    pub async fn once_within<S, B>(&mut self, client: S, limit: Duration) -> Vec<Report>
     where
         S: Service<Request<Body>, Response = Response<B>> + Clone,
         S::Error: Into<BoxError>,
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let until = later(Instant::now(), patience);
+        let until = later(Instant::now(), limit);
         let (catalog, bounds) = (self.catalog.clone(), self.bounds);
         let ask = |source: &Source| {
             let ask = Ask::now(source, catalog.clone(), bounds);

@@ -7,12 +7,12 @@ use tower_service::Service;
 /// A service, and whether this very instance has been polled ready.
 ///
 /// Readiness may be a place that others wait for, so it is not held while anything but readiness is waited for.
-pub(crate) struct Readied<S> {
+pub(crate) struct ReadyService<S> {
     service: Option<S>,
     ready: bool,
 }
 
-impl<S> Readied<S> {
+impl<S> ReadyService<S> {
     /// An instance that was polled ready.
     pub(crate) const fn ready(service: S) -> Self {
         Self {

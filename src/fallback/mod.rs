@@ -1,7 +1,7 @@
 //! The fallback: sends a request again, until a target answers, and finishes every attempt.
 //!
 //! The way of a request: `stage` says where it can stand, `future` polls it there, `steps` lead from one stage to
-//! the next, and `job` decides. `final_response` is what a caller is told when nobody answered,
+//! the next, and `job` decides. `final_response` is the answer to the caller when no attempt succeeded,
 //! and `envelope` gives a provider's own error the shape that clients know.
 //!
 //! 1. *Collecting*: the body is collected once, within bounds.
@@ -11,7 +11,7 @@
 //!    What it was compressed with is undone first (`inflate`).
 //!    *Draining*: a failure is read for its evidence, and `classify` says what it means.
 //! 5. An answer goes to the caller in a `body` that finishes the attempt; a failure leads back to 2, or, when
-//!    there is nobody left, to *Waiting* for a recovery, or to a refusal.
+//!    no target is left, to *Waiting* for a recovery, or to a refusal.
 
 mod arguments;
 mod body;

@@ -1,9 +1,9 @@
 //! The router: which free model gets a request, and what the request looks like there.
 //!
-//! `router` turns a whole request into the one to send, `pick` chooses the target (or `nobody` says
-//! why there is none), `forward` addresses the
-//! request to it, `incoming` says what of the response is passed on, `routed` says in the response who answered, `responses` remembers who holds what a later request may
-//! build upon. Where a provider wants images asked for in another way, `exchange` makes the calls that takes.
+//! `router` turns a whole request into the one to send, `pick` chooses the target, and `refusals` says why there is none.
+//! `forward` addresses the request to the target, `incoming` says which headers of the response are passed on, and
+//! `routed` marks the response with the target that answered. `responses` remembers which provider holds what a later
+//! request may build upon. Where a provider wants images asked for in another way, `exchange` makes the calls.
 
 mod body;
 mod call;

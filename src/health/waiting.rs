@@ -198,7 +198,8 @@ impl Line {
     /// The turn of a waiting request after an end that several may wait for; `chance` is in 0..1.
     pub(super) fn turn(&mut self, number: u64, end: Instant, now: Instant, chance: f64) -> Instant {
         let known = self.waiting.get(&number).and_then(|waiting| waiting.turn);
-        if let Some((_, turn)) = known.filter(|&(same, turn)| same == end && turn > now) {
+        let is_ahead = |&(same, turn): &(Instant, Instant)| same == end && turn > now;
+        if let Some((_, turn)) = known.filter(is_ahead) {
             return turn;
         }
         self.turns = self.turns.split_off(&now);

@@ -20,7 +20,7 @@ use tower_free_models::{
 /// A stream up to this long is tried at every byte; of a longer one, each event's edges and so many places between.
 /// An optimised build has the time for every byte of all.
 const EXHAUSTIVE: usize = if cfg!(debug_assertions) {
-    1024
+    256
 } else {
     usize::MAX
 };

@@ -71,7 +71,7 @@ pub(crate) struct Offered {
     pub(crate) providers: Vec<Provider>,
     /// What was found and is not used, and why, for people.
     pub(crate) left_out: Vec<String>,
-    /// Why there is no provider, where there is none.
+    /// The reason why no provider is used, if that is so.
     pub(crate) why_none: &'static str,
 }
 

@@ -20,7 +20,7 @@ pub(crate) enum Name {
 }
 
 impl Host {
-    /// `127.0.0.1:3733`, `[::1]:3733`, `Localhost`, `name.example.:80`. What is no host is none, and so is one with
+    /// `127.0.0.1:3733`, `[::1]:3733`, `Localhost`, `name.example.:80`. A value that is not a host reads as none, and so does one with
     /// credentials in front.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (name, port) = match text.strip_prefix('[') {

@@ -18,7 +18,7 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// What is no origin is none, and `null` is none either: any sandboxed frame and any local file has it.
+    /// A value that is not an origin is refused, and so is `null`: any sandboxed frame and any local file has it.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (scheme, host) = text.split_once("://")?;
         let mut bytes = scheme.bytes();

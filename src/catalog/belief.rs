@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After so long without a good listing its models are not picked at random any more. Who asks for one by name gets it.
+/// After so long without a good listing its models are not picked at random any more. A request that names one is still sent to it.
 pub(super) const FRESH: Duration = Duration::from_secs(3600);
 /// After so long without a good listing its models leave.
 const BELIEVED: Duration = Duration::from_secs(24 * 3600);

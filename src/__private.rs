@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::{
-    answer,
-    dialect::Dialect,
-    request::{Endpoint, Recipient, ScanError, scan, scan_form},
-    sse::EventReader,
+    endpoint::Endpoint,
+    provider::Dialect,
+    request::{Recipient, ScanError, scan, scan_form},
+    upstream::{EventReader, answer},
 };
 
 /// Why a body was refused.
@@ -52,7 +52,7 @@ pub fn events(chunks: &[&[u8]]) -> Vec<[bool; 4]> {
 /// Reads an answer; says whether it was billed.
 #[must_use]
 pub fn answer(body: &[u8]) -> bool {
-    let mut follow = answer::follow::Follow::default();
+    let mut follow = crate::upstream::Follow::default();
     follow.push(body);
     follow.billed() | answer::read(body).billed
 }
@@ -61,7 +61,7 @@ pub fn answer(body: &[u8]) -> bool {
 #[must_use]
 pub fn normal(body: &[u8]) -> Option<Bytes> {
     let endpoint = Endpoint::ChatCompletions;
-    let normal = answer::normal::normalise(endpoint, body, "model", SystemTime::UNIX_EPOCH)?;
+    let normal = crate::normalise::normalise(endpoint, body, "model", SystemTime::UNIX_EPOCH)?;
     Some(normal.body)
 }
 

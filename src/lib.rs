@@ -150,58 +150,75 @@
 //! that says so. Timeouts around both must be longer than the fallback's own deadline. A layer that decompresses
 //! responses may stand inside or outside: upstreams are asked not to compress.
 
+#[doc(hidden)]
+pub mod __private;
+
 mod accessors;
-mod answer;
+mod attempt_slot;
 mod body;
 mod capability;
 mod catalog;
 mod clock;
-mod dialect;
-mod error;
+mod endpoint;
 pub mod fallback;
 mod headers;
 mod health;
-mod intake;
-mod lenient;
-mod limits;
+mod images;
+mod json;
+mod listing;
 mod memory;
+mod normalise;
 mod outcome;
 mod poll_budget;
+mod provider;
 mod ready_service;
-mod redact;
+mod refresh;
+mod refusal;
 mod request;
 mod rng;
 pub mod route;
+mod routed;
 mod select;
-mod slot;
-mod sse;
 mod stack;
+mod upstream;
 
-pub use body::Body;
-pub use capability::{Capabilities, Capability, CapabilitySet};
-pub use catalog::{
-    AccountStatus, Auth, BaseUrl, BaseUrlError, Catalog, CatalogError, DailyRequests, Day,
-    FreeRule, KnownProvider, Limit, Listing, ListingError, ListingFormat, Model, ModelBuilder,
-    NotFree, Period, Plan, Provider, ProviderBuilder, ProviderError, Quantity, Refresh,
-    RefreshError, Report, Reports, SkipReason, Skipped, Snapshot, Swap, Target, TargetId,
-    means_any,
-};
-pub use dialect::{Dialect, ImageApi, ImageQueue, Progress, Rule};
 #[doc(inline)]
-pub use fallback::{Classify, DefaultClassify, Evidence, Fallback, FallbackLayer};
-pub use health::{
-    Attempt, Cooling, HealthMap, HealthSnapshot, ProviderHealth, Tally, TargetHealth, TargetState,
-};
-pub use outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope};
-pub use request::{Endpoint, Needs};
+pub use crate::route::FreeModelRoute;
 #[doc(inline)]
-pub use route::{FreeModelRoute, FreeModelRouteLayer, Routed};
-pub use select::{Candidate, Chance, Random, Select};
-pub use slot::AttemptSlot;
-pub use stack::{Stack, stack};
-
-#[doc(hidden)]
-pub mod __private;
+pub use crate::upstream::Classify;
+pub use crate::{
+    attempt_slot::AttemptSlot,
+    route::FreeModelRouteLayer,
+    routed::Routed,
+    select::{Candidate, Chance, Random, Select},
+    stack::{Stack, stack},
+};
+pub use crate::{
+    body::Body,
+    capability::{Capabilities, Capability, CapabilitySet},
+    catalog::{
+        Catalog, CatalogError, Model, ModelBuilder, NotFree, Snapshot, Swap, Target, TargetId,
+        means_any,
+    },
+    listing::{Listing, ListingError, SkipReason, Skipped},
+    provider::{
+        Auth, BaseUrl, BaseUrlError, Day, Dialect, FreeRule, ImageApi, ImageQueue, KnownProvider,
+        Limit, ListingFormat, Period, Plan, Progress, Provider, ProviderBuilder, ProviderError,
+        Quantity, Rule,
+    },
+    refresh::{AccountStatus, DailyRequests, Refresh, RefreshError, Report, Reports},
+};
+pub use crate::{
+    endpoint::Endpoint,
+    fallback::{Fallback, FallbackLayer},
+    health::{
+        Attempt, Cooling, HealthMap, HealthSnapshot, ProviderHealth, Tally, TargetHealth,
+        TargetState,
+    },
+    outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
+    request::Needs,
+    upstream::{DefaultClassify, Evidence},
+};
 
 /// The examples of the README, compiled and run.
 #[cfg(doctest)]

@@ -5,8 +5,10 @@
 //! smaller ones of those that are offered; most are read off OpenRouter's listing of 2026-06-06 and the lists of other
 //! free gateways (2026-11-21).
 
-use super::{Model, model::Likeness};
-use crate::capability::{Capability, CapabilitySet};
+use crate::{
+    capability::{Capability, CapabilitySet},
+    catalog::model::{Likeness, Model},
+};
 
 const NOTHING: CapabilitySet = CapabilitySet::EMPTY;
 const JSON: CapabilitySet = NOTHING.with(Capability::JsonObject);
@@ -129,7 +131,7 @@ const FAMILIES: &[(&str, u64, u64, CapabilitySet)] = &[
 ];
 
 /// What models like this one usually have at the known service of this name.
-pub(super) fn of(service: &str, model: &Model) -> Likeness {
+pub(crate) fn of(service: &str, model: &Model) -> Likeness {
     // A model that is for something else takes part in nothing that is assumed of those for text.
     if model.is_guard() || !model.is_for(Capability::TextOutput) {
         return Likeness::default();
@@ -153,7 +155,7 @@ pub(super) fn of(service: &str, model: &Model) -> Likeness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{FreeRule, Provider};
+    use crate::provider::{FreeRule, Provider};
 
     /// The model as it is at a provider of this name.
     fn at(provider: &str, model: impl Into<Model>) -> Model {

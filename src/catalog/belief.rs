@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// After so long without a good listing its models are not picked at random any more. A request that names one is still sent to it.
-pub(super) const FRESH: Duration = Duration::from_secs(3600);
+pub(crate) const FRESH: Duration = Duration::from_secs(3600);
 /// After so long without a good listing its models leave.
 const BELIEVED: Duration = Duration::from_secs(24 * 3600);
 
 /// How far a model can be taken for free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Belief {
+pub(crate) enum Belief {
     /// It can be picked at random.
     Fresh,
     /// It can be asked for by name.
@@ -26,7 +26,7 @@ pub(super) enum Belief {
 
 impl Belief {
     /// What is believed at `now` of a price that was last `read` then.
-    pub(super) fn at(read: Instant, now: Instant) -> Self {
+    pub(crate) fn at(read: Instant, now: Instant) -> Self {
         match now.saturating_duration_since(read) {
             age if age < FRESH => Self::Fresh,
             age if age < BELIEVED => Self::ByName,
@@ -35,7 +35,7 @@ impl Belief {
     }
 
     /// When a price that was last `read` then is believed no more.
-    pub(super) fn end(read: Instant) -> Instant {
+    pub(crate) fn end(read: Instant) -> Instant {
         read + BELIEVED
     }
 }

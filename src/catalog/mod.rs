@@ -1,18 +1,23 @@
 //! The free models there are: providers, their listings, and the set of targets that all requests read.
 
-mod assumed;
-mod base_url;
-mod belief;
-mod free_rule;
-mod known;
-mod listing;
-mod model;
-mod price;
-mod provider;
-mod refresh;
-mod snapshot;
-mod target;
+pub(crate) mod assumed;
+pub(crate) mod belief;
+pub(crate) mod model;
+pub(crate) mod snapshot;
+pub(crate) mod target;
 
+pub(crate) use self::{
+    belief::{Belief, FRESH},
+    model::assumed_output,
+    target::BadId,
+};
+pub use self::{
+    model::{Model, ModelBuilder},
+    snapshot::{Snapshot, means_any},
+    target::{NotFree, Target, TargetId},
+};
+
+use crate::provider::Provider;
 use std::{
     error::Error,
     fmt,
@@ -21,18 +26,6 @@ use std::{
 };
 
 use tokio::time::Instant;
-
-pub use self::{
-    base_url::{BaseUrl, BaseUrlError},
-    free_rule::{FreeRule, Plan},
-    known::{Auth, Day, KnownProvider, Limit, ListingFormat, Period, Quantity},
-    listing::{Listing, ListingError, SkipReason, Skipped},
-    model::{Model, ModelBuilder},
-    provider::{Provider, ProviderBuilder, ProviderError},
-    refresh::{AccountStatus, DailyRequests, Refresh, RefreshError, Report, Reports},
-    snapshot::{Snapshot, means_any},
-    target::{NotFree, Target, TargetId},
-};
 
 /// The set of targets, all of them free.
 ///
@@ -128,7 +121,7 @@ impl Catalog {
     }
 
     /// Notes whether a provider has no target because its listing could not be read yet.
-    fn set_awaited(&self, name: &str, is_awaited: bool) {
+    pub(crate) fn set_awaited(&self, name: &str, is_awaited: bool) {
         let _writing = lock(&self.0.writing);
         let old = self.snapshot();
         if old.awaited().any(|awaited| awaited == name) == is_awaited {
@@ -144,7 +137,7 @@ impl Catalog {
     }
 
     /// Notes that the listing of a provider says at `now` what it said before: its prices are believed anew.
-    fn confirm(&self, name: &str, now: Instant) {
+    pub(crate) fn confirm(&self, name: &str, now: Instant) {
         self.change(name, |own| {
             own.map(|target| target.confirmed(now)).collect()
         });
@@ -152,7 +145,7 @@ impl Catalog {
 
     /// Takes out the targets of a provider whose last day was over at `wall`, or whose price was read too long before
     /// `now`, if there are any.
-    fn expire(&self, name: &str, wall: SystemTime, now: Instant) -> Option<Swap> {
+    pub(crate) fn expire(&self, name: &str, wall: SystemTime, now: Instant) -> Option<Swap> {
         let is_over = |target: &Target| {
             let day_is_over = target.model().expires().is_some_and(|end| end <= wall);
             day_is_over || target.price_ends().is_some_and(|end| end <= now)
@@ -169,7 +162,7 @@ impl Catalog {
         })
     }
 
-    fn swap(&self, name: &str, targets: Vec<Target>) -> Swap {
+    pub(crate) fn swap(&self, name: &str, targets: Vec<Target>) -> Swap {
         self.change(name, |_| targets)
     }
 

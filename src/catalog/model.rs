@@ -238,7 +238,7 @@ impl Model {
     }
 
     /// A fingerprint of all that is stated and may matter to what was learned of the model.
-    pub(super) fn fingerprint(&self) -> u64 {
+    pub(crate) fn fingerprint(&self) -> u64 {
         let Self {
             id,
             context_length,
@@ -262,7 +262,7 @@ impl Model {
     }
 
     /// This model without what no model has at its provider, whatever is stated of it.
-    pub(super) fn without(mut self, lacks: impl IntoIterator<Item = Capability>) -> Self {
+    pub(crate) fn without(mut self, lacks: impl IntoIterator<Item = Capability>) -> Self {
         let lacks = lacks.into_iter().collect();
         let Capabilities { yes, no } = &mut self.capabilities;
         *yes = yes.difference(lacks);
@@ -271,7 +271,7 @@ impl Model {
     }
 
     /// This model with what its like usually have, as far as nothing is stated about it.
-    pub(super) fn assuming(mut self, like: Likeness) -> Self {
+    pub(crate) fn assuming(mut self, like: Likeness) -> Self {
         let Capabilities { yes, no } = &mut self.capabilities;
         self.assumed.capabilities = like.yes.difference(yes.union(*no));
         *yes = yes.union(self.assumed.capabilities);
@@ -286,10 +286,10 @@ impl Model {
 
 /// What models of a name usually have.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Likeness {
-    pub(super) context_length: Option<u64>,
-    pub(super) max_output: Option<u64>,
-    pub(super) yes: CapabilitySet,
+pub(crate) struct Likeness {
+    pub(crate) context_length: Option<u64>,
+    pub(crate) max_output: Option<u64>,
+    pub(crate) yes: CapabilitySet,
 }
 
 /// Builds a [`Model`].
@@ -370,25 +370,25 @@ impl ModelBuilder {
     }
 
     /// The name it is shown under, which may tell a guard that its id does not.
-    pub(super) fn shown_as(mut self, name: &str) -> Self {
+    pub(crate) fn shown_as(mut self, name: &str) -> Self {
         self.0.guard |= names_a_guard(name);
         self
     }
 
     /// When it was made. Zero is unknown.
-    pub(super) fn created(mut self, seconds: u64) -> Self {
+    pub(crate) fn created(mut self, seconds: u64) -> Self {
         self.0.created = (seconds > 0).then_some(seconds);
         self
     }
 
     /// The end of its last day.
-    pub(super) fn expires(mut self, end: Option<SystemTime>) -> Self {
+    pub(crate) fn expires(mut self, end: Option<SystemTime>) -> Self {
         self.0.expires = end;
         self
     }
 
     /// Whether it has one capability.
-    pub(super) fn capability(mut self, capability: Capability, is_there: bool) -> Self {
+    pub(crate) fn capability(mut self, capability: Capability, is_there: bool) -> Self {
         let one = CapabilitySet::EMPTY.with(capability);
         let Capabilities { yes, no } = &mut self.0.capabilities;
         let (here, other) = match is_there {
@@ -400,7 +400,7 @@ impl ModelBuilder {
         self
     }
 
-    pub(super) fn owned_by(mut self, owner: String) -> Self {
+    pub(crate) fn owned_by(mut self, owner: String) -> Self {
         self.0.owned_by = Some(owner);
         self
     }
@@ -436,7 +436,7 @@ impl From<ModelBuilder> for Model {
 }
 
 /// What a model of this id answers with, as far as its name tells; nothing, if it is nothing that is asked for here.
-pub(super) fn assumed_output(id: &str) -> Option<Capability> {
+pub(crate) fn assumed_output(id: &str) -> Option<Capability> {
     let id = id.to_ascii_lowercase();
     let kind = KINDS
         .iter()

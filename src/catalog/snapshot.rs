@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use super::{Provider, Target, TargetId};
+use crate::{
+    catalog::target::{Target, TargetId},
+    provider::Provider,
+};
 
 /// All targets at one moment, which never change again.
 ///
@@ -23,7 +26,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Targets of one provider stay together, and of two with one id the first counts.
-    pub(super) fn new(targets: impl IntoIterator<Item = Target>) -> Self {
+    pub(crate) fn new(targets: impl IntoIterator<Item = Target>) -> Self {
         static GENERATION: AtomicU64 = AtomicU64::new(0);
 
         let mut ids = HashSet::new();
@@ -54,7 +57,7 @@ impl Snapshot {
     }
 
     /// The same targets, while these providers are awaited.
-    pub(super) fn awaiting(mut self, awaited: Vec<Arc<str>>) -> Self {
+    pub(crate) fn awaiting(mut self, awaited: Vec<Arc<str>>) -> Self {
         self.awaited = awaited;
         self
     }
@@ -66,7 +69,7 @@ impl Snapshot {
         self.awaited.iter().map(|name| &**name)
     }
 
-    pub(super) fn shared_awaited(&self) -> &[Arc<str>] {
+    pub(crate) fn shared_awaited(&self) -> &[Arc<str>] {
         &self.awaited
     }
 

@@ -9,8 +9,12 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{FreeRule, Model, Provider, assumed, belief::Belief, means_any};
-use crate::{capability::Capability, dialect::ImageApi, headers::percent_decoded};
+use crate::{
+    capability::Capability,
+    catalog::{assumed, belief::Belief, model::Model, snapshot::means_any},
+    headers::percent_decoded,
+    provider::{FreeRule, ImageApi, Provider},
+};
 
 /// A model at a provider: what a request is routed to, and what health is kept for.
 ///
@@ -31,7 +35,7 @@ struct Inner {
 
 impl Target {
     /// A target that a listing speaks of and whose price the caller has judged; `row` is what the listing says.
-    pub(super) fn listed(provider: &Provider, model: Model, row: u64) -> Result<Self, BadId> {
+    pub(crate) fn listed(provider: &Provider, model: Model, row: u64) -> Result<Self, BadId> {
         BadId::check(model.id())?;
         let model = model.without(provider.dialect().lacks.iter().copied());
         let service = provider.known_as().map_or("", |known| known.name);
@@ -53,13 +57,13 @@ impl Target {
     }
 
     /// This target, free only because its listing says so at `now`.
-    pub(super) fn free_by_price(self, now: Instant) -> Self {
+    pub(crate) fn free_by_price(self, now: Instant) -> Self {
         let price_read = Some(now);
         Self { price_read, ..self }
     }
 
     /// This target, of which its listing says at `now` what it said before.
-    pub(super) fn confirmed(&self, now: Instant) -> Self {
+    pub(crate) fn confirmed(&self, now: Instant) -> Self {
         Self {
             price_read: self.price_read.map(|_| now),
             ..self.clone()
@@ -67,12 +71,12 @@ impl Target {
     }
 
     /// When its price is believed no more, if its price is what makes it free.
-    pub(super) fn price_ends(&self) -> Option<Instant> {
+    pub(crate) fn price_ends(&self) -> Option<Instant> {
         self.price_read.map(Belief::end)
     }
 
     /// How far it can be taken for free at `now`. What is not free by its price does not age.
-    pub(super) fn belief(&self, now: Instant) -> Belief {
+    pub(crate) fn belief(&self, now: Instant) -> Belief {
         self.price_read
             .map_or(Belief::Fresh, |read| Belief::at(read, now))
     }
@@ -91,7 +95,7 @@ impl Target {
     }
 
     /// A target that the operator wrote down.
-    pub(super) fn written(provider: &Provider, model: Model) -> Result<Self, NotFree> {
+    pub(crate) fn written(provider: &Provider, model: Model) -> Result<Self, NotFree> {
         let id = model.id().to_owned();
         let refused = |reason| NotFree {
             provider: provider.shared_name(),
@@ -208,13 +212,13 @@ impl fmt::Debug for TargetId {
 
 /// Why an id cannot name a model in `x-free-model`, where it stands as in a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BadId;
+pub(crate) struct BadId;
 
 impl BadId {
     /// The longest id in bytes: real ones have less than a hundred.
     const LONGEST: usize = 256;
 
-    pub(super) fn check(id: &str) -> Result<(), Self> {
+    pub(crate) fn check(id: &str) -> Result<(), Self> {
         let fits = (1..=Self::LONGEST).contains(&id.len());
         // A header's value loses the spaces around it.
         let whole = id.trim_matches(' ').len() == id.len();
@@ -277,7 +281,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::catalog::ModelBuilder;
+    use crate::catalog::model::ModelBuilder;
 
     fn provider(name: &str) -> Provider {
         Provider::new(name).build().expect("a provider")

@@ -11,13 +11,13 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use serde_json::json;
 
-use super::{frames::Frames, gate::Gate, inflate::Inflated, silence::Silence, watch::Watch};
 use crate::{
-    answer::follow::Follow,
     body::BoxError,
+    endpoint::Endpoint,
+    fallback::{frames::Frames, gate::Gate, silence::Silence, watch::Watch},
     outcome::{Outcome, OutcomeKind},
     poll_budget::PollBudget,
-    request::Endpoint,
+    upstream::{Follow, Inflated},
 };
 
 pin_project! {
@@ -48,23 +48,23 @@ pin_project! {
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) const fn passing(body: B) -> Self {
+    pub(crate) const fn passing(body: B) -> Self {
         Self {
             kind: Kind::Passing { body },
         }
     }
 
-    pub(super) fn whole(frames: Frames, trailers: Option<HeaderMap>) -> Self {
+    pub(crate) fn whole(frames: Frames, trailers: Option<HeaderMap>) -> Self {
         Self {
             kind: Kind::Whole { frames, trailers },
         }
     }
 
-    pub(super) fn bytes(bytes: Bytes) -> Self {
+    pub(crate) fn bytes(bytes: Bytes) -> Self {
         Self::whole(Frames::from_iter([bytes]), None)
     }
 
-    pub(super) fn events(
+    pub(crate) fn events(
         body: Pin<Box<Inflated<B>>>,
         mut gate: Box<Gate>,
         watch: Watch,
@@ -83,7 +83,7 @@ impl<B> ResponseBody<B> {
     }
 
     /// The rest of an answer. What was read of it is JSON; where nothing was, nothing is known of its form.
-    pub(super) fn rest(
+    pub(crate) fn rest(
         frames: Frames,
         body: Pin<Box<Inflated<B>>>,
         watch: Watch,

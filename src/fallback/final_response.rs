@@ -7,19 +7,16 @@ use http::{Response, StatusCode, header, response};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{
-    envelope::{Sent, openai_error},
-    peek::is_encoded,
-    relabel::relabel,
-};
 use crate::{
     catalog::{Target, TargetId},
-    error::{Refusal, in_words},
+    fallback::peek::is_encoded,
     outcome::OutcomeKind,
+    refusal::{Refusal, in_words},
+    upstream::{Sent, openai_error, relabel},
 };
 
 /// Why there is no further attempt.
-pub(super) enum OutOf {
+pub(crate) enum OutOf {
     /// Nobody is left to try; in the words of the router.
     Targets(Refusal),
     Budget,
@@ -28,17 +25,17 @@ pub(super) enum OutOf {
 }
 
 /// A failure as the upstream said it.
-pub(super) struct Failed {
-    pub(super) target: Target,
-    pub(super) head: response::Parts,
-    pub(super) body: Bytes,
+pub(crate) struct Failed {
+    pub(crate) target: Target,
+    pub(crate) head: response::Parts,
+    pub(crate) body: Bytes,
     /// The body is not all there.
-    pub(super) cut: bool,
+    pub(crate) cut: bool,
 }
 
 impl Failed {
     /// As the upstream said it, if need be in OpenAI's envelope.
-    pub(super) fn into_response(mut self) -> Response<Bytes> {
+    pub(crate) fn into_response(mut self) -> Response<Bytes> {
         let sent = match self.cut {
             _ if is_encoded(&self.head.headers) => Sent::Encoded,
             true => Sent::Cut(&self.body),
@@ -54,23 +51,23 @@ impl Failed {
 }
 
 /// What the last upstream that failed said.
-pub(super) struct LastError {
-    pub(super) target: TargetId,
-    pub(super) status: Option<StatusCode>,
-    pub(super) message: Option<String>,
+pub(crate) struct LastError {
+    pub(crate) target: TargetId,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) message: Option<String>,
 }
 
 /// What all attempts came to.
-pub(super) struct Account<'a> {
-    pub(super) trail: &'a [(TargetId, OutcomeKind)],
-    pub(super) last: Option<&'a LastError>,
+pub(crate) struct Account<'a> {
+    pub(crate) trail: &'a [(TargetId, OutcomeKind)],
+    pub(crate) last: Option<&'a LastError>,
     /// The first end of a limit that an attempt has met.
-    pub(super) limit: Option<Instant>,
+    pub(crate) limit: Option<Instant>,
 }
 
 impl Account<'_> {
     /// The refusal, with counts by outcome and the last error of an upstream.
-    pub(super) fn refusal(&self, out_of: OutOf) -> Refusal {
+    pub(crate) fn refusal(&self, out_of: OutOf) -> Refusal {
         let mut by_outcome = BTreeMap::<&str, usize>::new();
         for (_, outcome) in self.trail {
             *by_outcome.entry(outcome.name()).or_default() += 1;

@@ -12,19 +12,19 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tower_service::Service;
 
-use super::{
-    body::ResponseBody,
-    config::Config,
-    job::Job,
-    stage::{Next, Read, Stage, StageProj, own},
-    steps::Run,
-};
 use crate::{
     body::{Body, BoxError},
-    error::Refusal,
+    endpoint::Endpoint,
+    fallback::{
+        body::ResponseBody,
+        config::Config,
+        job::Job,
+        stage::{Next, Read, Stage, StageProj, own},
+        steps::Run,
+    },
     poll_budget::PollBudget,
     ready_service::ReadyService,
-    request::Endpoint,
+    refusal::Refusal,
 };
 
 pin_project! {
@@ -56,17 +56,17 @@ where
         }
     }
 
-    pub(super) const fn passing(future: S::Future) -> Self {
+    pub(crate) const fn passing(future: S::Future) -> Self {
         Self::at(Stage::Passing { future })
     }
 
-    pub(super) const fn refused(refusal: Refusal) -> Self {
+    pub(crate) const fn refused(refusal: Refusal) -> Self {
         Self::at(Stage::Refused {
             refusal: Some(refusal),
         })
     }
 
-    pub(super) fn falling_back(
+    pub(crate) fn falling_back(
         config: Arc<Config>,
         endpoint: Endpoint,
         parts: request::Parts,

@@ -5,21 +5,19 @@
 
 use bytes::Bytes;
 
-use super::frames::Frames;
 use crate::{
-    answer::shape::Indexes,
-    catalog::Provider,
-    redact::redact,
-    sse::{EventReader, Meaning},
+    fallback::frames::Frames,
+    provider::{Provider, redact},
+    upstream::{EventReader, Indexes, Meaning},
 };
 
 /// What a stream has been seen to hold so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// The first semantic event: text, a tool call, reasoning, a refusal, audio, an image.
-    pub(super) content: bool,
+    pub(crate) content: bool,
     /// The answer is whole: a finish reason for each choice that was spoken of, `[DONE]`, or a terminal event.
-    pub(super) finished: bool,
+    pub(crate) finished: bool,
     /// `[DONE]` or a terminal event: nothing has to follow.
     terminated: bool,
     /// The choices that were spoken of, ...
@@ -27,15 +25,15 @@ pub(super) struct Seen {
     /// ... and those that have a finish reason.
     ended: Indexes,
     /// The first error event.
-    pub(super) error: Option<Bytes>,
+    pub(crate) error: Option<Bytes>,
     /// That came before any content.
-    pub(super) failed_first: bool,
+    pub(crate) failed_first: bool,
     /// It cost money.
-    pub(super) billed: bool,
+    pub(crate) billed: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     reader: EventReader,
     limit: usize,
     /// Whole events.
@@ -46,11 +44,11 @@ pub(super) struct Gate {
     total: usize,
     /// Part of an event that was too large to hold has been passed on.
     torn: bool,
-    pub(super) seen: Seen,
+    pub(crate) seen: Seen,
 }
 
 impl Gate {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             reader: EventReader::new(limit),
             limit,
@@ -62,7 +60,7 @@ impl Gate {
         }
     }
 
-    pub(super) fn push(&mut self, mut chunk: Bytes) {
+    pub(crate) fn push(&mut self, mut chunk: Bytes) {
         self.total = self.total.saturating_add(chunk.len());
         let seen = &mut self.seen;
         let safe = self
@@ -84,7 +82,7 @@ impl Gate {
 
     /// The stream has ended. An event that lacks nothing but its blank line counts if it, or one before it, ends
     /// the answer; else it is held, and dropped when the stream is [cut](Self::cut). So is half an event.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         let whole = self.reader.ends_whole();
         let mut seen = self.seen.clone();
         if let Some(last) = self.reader.finish().filter(|_| whole) {
@@ -97,7 +95,7 @@ impl Gate {
     }
 
     /// Ends a stream that was cut: what is held is dropped, an error event stands in its place.
-    pub(super) fn cut(&mut self, error: Bytes) {
+    pub(crate) fn cut(&mut self, error: Bytes) {
         self.held.clear();
         if self.torn {
             // Half an event is out already; this ends it.
@@ -108,24 +106,24 @@ impl Gate {
 
     /// Takes the provider's credentials out of what may be passed on, from the first error event on: whole events, so
     /// that none passes in two frames.
-    pub(super) fn redact(&mut self, provider: &Provider) {
+    pub(crate) fn redact(&mut self, provider: &Provider) {
         if self.seen.error.is_some() && self.ready.len() > 0 {
             let ready = redact(&self.ready.joined(), provider);
             self.ready = Frames::from_iter([ready]);
         }
     }
 
-    pub(super) fn next(&mut self) -> Option<Bytes> {
+    pub(crate) fn next(&mut self) -> Option<Bytes> {
         self.ready.pop()
     }
 
     /// All that may be passed on.
-    pub(super) fn take(&mut self) -> Frames {
+    pub(crate) fn take(&mut self) -> Frames {
         std::mem::take(&mut self.ready)
     }
 
     /// So much has come without content that it is not worth holding any longer.
-    pub(super) const fn is_full(&self) -> bool {
+    pub(crate) const fn is_full(&self) -> bool {
         self.total >= self.limit
     }
 

@@ -6,31 +6,32 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, request, response};
 use tokio::time::Instant;
 
-use super::{
-    config::Config,
-    error_body::{self, ErrorBody},
-    final_response::{Account, Failed, LastError, OutOf},
-    peek::{Drain, is_encoded},
-    watch::outcome_of,
-};
 use crate::{
+    attempt_slot::{AttemptSlot, NoTarget, SecondTry, Session, Terms, WaitState},
     body::Body,
     catalog::{Target, TargetId},
     clock::later,
-    error::Refusal,
+    endpoint::Endpoint,
+    fallback::{
+        config::Config,
+        final_response::{Account, Failed, LastError, OutOf},
+        peek::{Drain, is_encoded},
+        watch::outcome_of,
+    },
     health::{Attempt, Place},
     memory::Held,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
-    redact::{redact, redact_text},
-    request::{Endpoint, Segments},
-    route::{Routed, mark_trail},
-    slot::{AttemptSlot, NoTarget, SecondTry, Session, Terms, WaitState},
+    provider::{redact, redact_text},
+    refusal::Refusal,
+    request::Segments,
+    routed::{Routed, mark_trail},
+    upstream::{ErrorBody, error},
 };
 
-pub(super) struct Job<S, E> {
-    pub(super) config: Arc<Config>,
+pub(crate) struct Job<S, E> {
+    pub(crate) config: Arc<Config>,
     /// What the request asks for.
-    pub(super) endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     /// Never called itself: each later attempt gets a clone.
     service: S,
     parts: request::Parts,
@@ -39,7 +40,7 @@ pub(super) struct Job<S, E> {
     session: Arc<Session>,
     trail: Vec<(TargetId, OutcomeKind)>,
     /// Until then an answer must have begun.
-    pub(super) deadline: Instant,
+    pub(crate) deadline: Instant,
     /// Until then the request may wait for a target, once it has begun to wait.
     waits: Option<Waits>,
     /// The first answer that finds fault with the request.
@@ -65,7 +66,7 @@ impl<S, E> Drop for Job<S, E> {
 }
 
 /// What a request does that found no target.
-pub(super) enum Wait {
+pub(crate) enum Wait {
     Until(Instant),
     /// It is sent, whatever is guessed of the targets.
     Over,
@@ -83,7 +84,7 @@ struct Waits {
 }
 
 /// What comes after a failure.
-pub(super) enum After<E> {
+pub(crate) enum After<E> {
     /// Another attempt.
     Again,
     /// This answer.
@@ -93,7 +94,7 @@ pub(super) enum After<E> {
 }
 
 impl<S: Clone, E> Job<S, E> {
-    pub(super) fn new(
+    pub(crate) fn new(
         config: Arc<Config>,
         endpoint: Endpoint,
         parts: request::Parts,
@@ -126,12 +127,12 @@ impl<S: Clone, E> Job<S, E> {
         }
     }
 
-    pub(super) fn service(&self) -> S {
+    pub(crate) fn service(&self) -> S {
         self.service.clone()
     }
 
     /// The request for one attempt, with a fresh slot.
-    pub(super) fn request(&self) -> (Request<Body>, AttemptSlot) {
+    pub(crate) fn request(&self) -> (Request<Body>, AttemptSlot) {
         let slot = AttemptSlot::new(Arc::clone(&self.session));
         let now = Instant::now();
         self.session.lock().terms = Some(Terms {
@@ -149,13 +150,13 @@ impl<S: Clone, E> Job<S, E> {
     }
 
     /// The end of the wait for a head, as long as it is not known whether the answer is to be streamed.
-    pub(super) fn first_deadline(&self, began: Instant) -> Instant {
+    pub(crate) fn first_deadline(&self, began: Instant) -> Instant {
         let head = later(began, self.stream_timeout()).min(self.deadline);
         head.min(self.answer_deadline(began))
     }
 
     /// The end of the wait for a head: for one that is not streamed the head may come with the whole answer.
-    pub(super) fn head_deadline(&self, began: Instant) -> Instant {
+    pub(crate) fn head_deadline(&self, began: Instant) -> Instant {
         if self.session.lock().streams().unwrap_or(false) {
             self.within(began, self.stream_timeout())
         } else {
@@ -172,7 +173,7 @@ impl<S: Clone, E> Job<S, E> {
     /// The end of the wait for an answer that is not streamed. While other targets are untried, one that hangs may
     /// use up half of what is left of the deadline, so that another can still answer; but never less than the head of a
     /// stream may take, for in less time no other would answer either.
-    pub(super) fn answer_deadline(&self, began: Instant) -> Instant {
+    pub(crate) fn answer_deadline(&self, began: Instant) -> Instant {
         self.answer_end(began, self.session.lock().had_choice)
     }
 
@@ -185,12 +186,12 @@ impl<S: Clone, E> Job<S, E> {
         }
     }
 
-    pub(super) fn within(&self, began: Instant, limit: Duration) -> Instant {
+    pub(crate) fn within(&self, began: Instant, limit: Duration) -> Instant {
         later(began, limit).min(self.deadline)
     }
 
     /// An answer begins: marks its head with the way it took here.
-    pub(super) fn mark<B>(&mut self, target: &TargetId, response: &mut Response<B>) {
+    pub(crate) fn mark<B>(&mut self, target: &TargetId, response: &mut Response<B>) {
         self.note(target, OutcomeKind::Succeeded);
         self.mark_trail(response);
     }
@@ -213,13 +214,13 @@ impl<S: Clone, E> Job<S, E> {
     }
 
     /// The inner service answered with an error.
-    pub(super) fn unreachable(&mut self, attempt: Attempt, error: E) -> After<E> {
+    pub(crate) fn unreachable(&mut self, attempt: Attempt, error: E) -> After<E> {
         self.error = Some(error);
         self.failed(attempt, &Outcome::of(OutcomeKind::Unreachable), None)
     }
 
     /// A deadline passed before an answer had begun.
-    pub(super) fn too_slow(&mut self, attempt: Attempt) -> After<E> {
+    pub(crate) fn too_slow(&mut self, attempt: Attempt) -> After<E> {
         let out_of_time = Instant::now() >= self.deadline;
         if out_of_time && (!self.trail.is_empty() || self.waits.is_some()) {
             // It had only what other attempts, or the wait for a target, left of the time: no fault of its own.
@@ -231,12 +232,12 @@ impl<S: Clone, E> Job<S, E> {
     }
 
     /// A success without an answer in it, or one that broke off before it began.
-    pub(super) fn no_answer(&mut self, attempt: Attempt, kind: OutcomeKind) -> After<E> {
+    pub(crate) fn no_answer(&mut self, attempt: Attempt, kind: OutcomeKind) -> After<E> {
         self.failed(attempt, &Outcome::of(kind), None)
     }
 
     /// An error found in a success.
-    pub(super) fn hidden_error(
+    pub(crate) fn hidden_error(
         &mut self,
         attempt: Attempt,
         head: response::Parts,
@@ -263,7 +264,7 @@ impl<S: Clone, E> Job<S, E> {
     }
 
     /// A response that is no success.
-    pub(super) fn failure(
+    pub(crate) fn failure(
         &mut self,
         attempt: Attempt,
         head: response::Parts,
@@ -336,7 +337,7 @@ impl<S: Clone, E> Job<S, E> {
             target: target.id().clone(),
             status: failed.as_ref().map(|failed| failed.head.status),
             message: failed.as_ref().and_then(|failed| {
-                error_body::message(&failed.body, |text| redact_text(text, target.provider()))
+                error::message(&failed.body, |text| redact_text(text, target.provider()))
             }),
         });
         match outcome.kind {
@@ -395,7 +396,7 @@ impl<S: Clone, E> Job<S, E> {
     }
 
     /// No target is free. Says whether, and until when, to wait for one.
-    pub(super) fn wait(&mut self, no_target: &NoTarget) -> Wait {
+    pub(crate) fn wait(&mut self, no_target: &NoTarget) -> Wait {
         if self.refused.is_some() {
             return Wait::Refuse;
         }
@@ -432,18 +433,18 @@ impl<S: Clone, E> Job<S, E> {
     }
 
     /// The request has waited, and looks again from its place in the line.
-    pub(super) fn waited(&self, place: Option<Place>) {
+    pub(crate) fn waited(&self, place: Option<Place>) {
         let mut memory = self.session.lock();
         memory.waited(Instant::now());
         memory.place = place;
     }
 
-    pub(super) fn nobody(&mut self, refusal: Refusal) -> After<E> {
+    pub(crate) fn nobody(&mut self, refusal: Refusal) -> After<E> {
         self.end(OutOf::Targets(refusal))
     }
 
     /// The router itself refuses, or there is no router: what it says goes back, unless an upstream has said more.
-    pub(super) fn passed_on<B>(&mut self, response: &mut Response<B>) -> Option<After<E>> {
+    pub(crate) fn passed_on<B>(&mut self, response: &mut Response<B>) -> Option<After<E>> {
         if self.refused.is_some() {
             return Some(self.end(OutOf::Budget));
         }
@@ -454,7 +455,7 @@ impl<S: Clone, E> Job<S, E> {
         None
     }
 
-    pub(super) fn out_of_time(&mut self) -> After<E> {
+    pub(crate) fn out_of_time(&mut self) -> After<E> {
         self.end(OutOf::Time(self.config.deadline.as_secs_f64()))
     }
 

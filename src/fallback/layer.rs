@@ -2,7 +2,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tower_layer::Layer;
 
-use super::{classify::Classify, config::Config, service::Fallback};
+use crate::{
+    fallback::{config::Config, service::Fallback},
+    upstream::Classify,
+};
 
 /// Applies [`Fallback`] to a service.
 ///

@@ -13,31 +13,21 @@
 //! 5. An answer goes to the caller in a `body` that finishes the attempt; a failure leads back to 2, or, when
 //!    no target is left, to *Waiting* for a recovery, or to a refusal.
 
-mod arguments;
-mod body;
-mod classify;
-mod config;
-mod envelope;
-mod error_body;
-mod final_response;
-mod frames;
-mod future;
-mod gate;
-mod inflate;
-mod job;
-mod layer;
-mod peek;
-mod prose;
-mod relabel;
-mod service;
-mod signs;
-mod silence;
-mod stage;
-mod steps;
-mod watch;
+pub(crate) mod body;
+pub(crate) mod config;
+pub(crate) mod final_response;
+pub(crate) mod frames;
+pub(crate) mod future;
+pub(crate) mod gate;
+pub(crate) mod job;
+pub(crate) mod layer;
+pub(crate) mod peek;
+pub(crate) mod service;
+pub(crate) mod silence;
+pub(crate) mod stage;
+pub(crate) mod steps;
+pub(crate) mod watch;
 
-pub use body::ResponseBody;
-pub use classify::{Classify, DefaultClassify, Evidence};
-pub use future::ResponseFuture;
-pub use layer::FallbackLayer;
-pub use service::Fallback;
+pub use self::{
+    body::ResponseBody, future::ResponseFuture, layer::FallbackLayer, service::Fallback,
+};

@@ -6,23 +6,22 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body::Frame;
 
-use super::{frames::Frames, gate::Gate, inflate::encodings};
 use crate::{
-    answer::{self, Verdict},
     capability::Capability,
-    intake::is_json,
-    request::Endpoint,
-    sse::is_event_stream,
+    endpoint::Endpoint,
+    fallback::{frames::Frames, gate::Gate},
+    request::is_json,
+    upstream::{Verdict, answer, encodings, is_event_stream},
 };
 
 /// An error body is read for its evidence up to here ...
-pub(super) const DRAIN_LIMIT: usize = 64 * 1024;
+pub(crate) const DRAIN_LIMIT: usize = 64 * 1024;
 /// ... and for so long. Reading it to its end lets HTTP/1 use the connection again.
-pub(super) const DRAIN_TIME: Duration = Duration::from_secs(2);
+pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// What a success seems to be, by its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Server-sent events.
     Events,
     /// One JSON document, or something that should be one.
@@ -34,7 +33,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn of(headers: &HeaderMap, endpoint: Endpoint) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, endpoint: Endpoint) -> Self {
         if is_encoded(headers) {
             return Self::Unreadable;
         }
@@ -62,13 +61,13 @@ impl Kind {
 }
 
 /// Whether a body is in a content encoding that is not undone.
-pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
+pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
     encodings(headers).next().is_some()
 }
 
 /// A look at the beginning of a success.
 #[derive(Debug)]
-pub(super) enum Peek {
+pub(crate) enum Peek {
     Events(Box<Gate>),
     Answer {
         frames: Frames,
@@ -80,7 +79,7 @@ pub(super) enum Peek {
 
 /// What it came to.
 #[derive(Debug)]
-pub(super) enum Peeked {
+pub(crate) enum Peeked {
     /// It answers, and there is more to come.
     Begun,
     /// It answers, and this is all.
@@ -94,11 +93,11 @@ pub(super) enum Peeked {
 }
 
 impl Peek {
-    pub(super) fn events(limit: usize) -> Self {
+    pub(crate) fn events(limit: usize) -> Self {
         Self::Events(Box::new(Gate::new(limit)))
     }
 
-    pub(super) fn answer(limit: usize) -> Self {
+    pub(crate) fn answer(limit: usize) -> Self {
         Self::Answer {
             frames: Frames::default(),
             trailers: None,
@@ -108,7 +107,7 @@ impl Peek {
     }
 
     /// Takes the next frame, or the end, and says what it came to, if that is clear now.
-    pub(super) fn frame<E>(&mut self, frame: Option<Result<Frame<Bytes>, E>>) -> Option<Peeked> {
+    pub(crate) fn frame<E>(&mut self, frame: Option<Result<Frame<Bytes>, E>>) -> Option<Peeked> {
         let frame = match frame {
             Some(Ok(frame)) => Some(frame),
             Some(Err(_)) => return Some(Peeked::Broken),
@@ -161,7 +160,7 @@ impl Peek {
     }
 
     /// Whether what was seen so far cost money.
-    pub(super) fn billed(&self) -> bool {
+    pub(crate) fn billed(&self) -> bool {
         match self {
             Self::Events(gate) => gate.seen.billed,
             Self::Answer { billed, .. } => *billed,
@@ -180,15 +179,15 @@ fn end_of_events(gate: &Gate) -> Peeked {
 
 /// The body of a failure, as far as it is read.
 #[derive(Debug, Default)]
-pub(super) struct Drain {
+pub(crate) struct Drain {
     frames: Frames,
     /// There was more.
-    pub(super) cut: bool,
+    pub(crate) cut: bool,
 }
 
 impl Drain {
     /// Takes the next frame, or the end; says whether that was all.
-    pub(super) fn frame<E>(&mut self, frame: Option<Result<Frame<Bytes>, E>>) -> bool {
+    pub(crate) fn frame<E>(&mut self, frame: Option<Result<Frame<Bytes>, E>>) -> bool {
         match frame {
             None => true,
             Some(Err(_)) => {
@@ -210,7 +209,7 @@ impl Drain {
         }
     }
 
-    pub(super) fn body(&mut self) -> Bytes {
+    pub(crate) fn body(&mut self) -> Bytes {
         self.frames.joined()
     }
 }

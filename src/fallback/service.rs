@@ -8,12 +8,12 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tower_service::Service;
 
-use super::{body::ResponseBody, config::Config, future::ResponseFuture};
 use crate::{
     accessors::accessors,
     body::{Body, BoxError},
-    error::Refusal,
-    intake,
+    fallback::{body::ResponseBody, config::Config, future::ResponseFuture},
+    refusal::Refusal,
+    request::intake,
     route::RoutedWithoutFallback,
 };
 
@@ -42,8 +42,8 @@ use crate::{
 /// See the [crate docs](crate) for a complete example.
 #[derive(Clone)]
 pub struct Fallback<S> {
-    pub(super) inner: S,
-    pub(super) config: Arc<Config>,
+    pub(crate) inner: S,
+    pub(crate) config: Arc<Config>,
 }
 
 impl<S> Fallback<S> {

@@ -8,25 +8,25 @@ use pin_project_lite::pin_project;
 use tokio::{sync::futures::OwnedNotified, time::Instant};
 use tower_service::Service;
 
-use super::{
-    body::ResponseBody,
-    config::Config,
-    inflate::Inflated,
-    peek::{Drain, Peek},
-};
 use crate::{
+    attempt_slot::AttemptSlot,
     body::Body,
-    error::Refusal,
+    endpoint::Endpoint,
+    fallback::{
+        body::ResponseBody,
+        config::Config,
+        peek::{Drain, Peek},
+    },
     health::{Attempt, Place},
-    intake::Collect,
     ready_service::ReadyService,
-    request::Endpoint,
-    slot::AttemptSlot,
+    refusal::Refusal,
+    request::Collect,
+    upstream::Inflated,
 };
 
 pin_project! {
     #[project = StageProj]
-    pub(super) enum Stage<S, F, B, R> {
+    pub(crate) enum Stage<S, F, B, R> {
         // Not routed, so none of our business.
         Passing { #[pin] future: F },
         // The body is on its way; the service was ready when the request came.
@@ -49,7 +49,7 @@ pin_project! {
 
 /// The slot of an attempt that is under way. The request that carries it belongs to the inner service, which
 /// may keep it for long after the caller has left; the attempt must not wait for that.
-pub(super) struct OwnSlot(pub(super) AttemptSlot);
+pub(crate) struct OwnSlot(pub(crate) AttemptSlot);
 
 impl Drop for OwnSlot {
     fn drop(&mut self) {
@@ -59,20 +59,20 @@ impl Drop for OwnSlot {
 
 /// A response that is being read. It moves from stage to stage and on to the caller, and so its body is
 /// pinned on the heap: a body need not be `Unpin`, and what is pinned in place can not move on.
-pub(super) struct Read<R> {
-    pub(super) attempt: Attempt,
-    pub(super) head: response::Parts,
-    pub(super) body: Pin<Box<Inflated<R>>>,
+pub(crate) struct Read<R> {
+    pub(crate) attempt: Attempt,
+    pub(crate) head: response::Parts,
+    pub(crate) body: Pin<Box<Inflated<R>>>,
 }
 
 /// What a stage leads to.
-pub(super) enum Next<S: Service<Request<Body>>, B, R> {
+pub(crate) enum Next<S: Service<Request<Body>>, B, R> {
     Stage(Stage<S, S::Future, B, R>),
     Answer(Result<Response<ResponseBody<R>>, S::Error>),
 }
 
 /// An answer of our own.
-pub(super) fn own<S, B, R>(response: Response<Bytes>) -> Next<S, B, R>
+pub(crate) fn own<S, B, R>(response: Response<Bytes>) -> Next<S, B, R>
 where
     S: Service<Request<Body>>,
 {

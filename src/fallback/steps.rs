@@ -13,25 +13,31 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use tokio::time::{Instant, Sleep};
 use tower_service::Service;
 
-use super::{
-    body::ResponseBody,
-    frames::Frames,
-    inflate::Inflated,
-    job::{After, Job, Wait},
-    peek::{DRAIN_TIME, Drain, Kind, Peek, Peeked},
-    relabel::relabel,
-    stage::{Next, OwnSlot, Read, Stage, own},
-    watch::Watch,
-};
 use crate::{
-    answer::normal, body::Body, capability::Capability, headers::NORMALISED, health::Place, limits,
-    outcome::OutcomeKind, ready_service::ReadyService, request::Endpoint, slot::AttemptSlot,
+    attempt_slot::AttemptSlot,
+    body::Body,
+    capability::Capability,
+    endpoint::Endpoint,
+    fallback::{
+        body::ResponseBody,
+        frames::Frames,
+        job::{After, Job, Wait},
+        peek::{DRAIN_TIME, Drain, Kind, Peek, Peeked},
+        stage::{Next, OwnSlot, Read, Stage, own},
+        watch::Watch,
+    },
+    headers::NORMALISED,
+    health::Place,
+    normalise,
+    outcome::OutcomeKind,
+    ready_service::ReadyService,
+    upstream::{Inflated, relabel, resets},
 };
 
 /// The steps between the stages.
-pub(super) struct Run<'a, S, E> {
-    pub(super) job: &'a mut Option<Job<S, E>>,
-    pub(super) timer: Pin<&'a mut Option<Sleep>>,
+pub(crate) struct Run<'a, S, E> {
+    pub(crate) job: &'a mut Option<Job<S, E>>,
+    pub(crate) timer: Pin<&'a mut Option<Sleep>>,
 }
 
 impl<S, R> Run<'_, S, S::Error>
@@ -40,7 +46,7 @@ where
     R: http_body::Body<Data = Bytes>,
 {
     /// Begins an attempt with a service that is ready.
-    pub(super) fn call<B>(&mut self, mut service: S) -> Next<S, B, R> {
+    pub(crate) fn call<B>(&mut self, mut service: S) -> Next<S, B, R> {
         let Some(job) = self.job else {
             return Next::Stage(Stage::Done);
         };
@@ -58,7 +64,7 @@ where
 
     /// The time for the head of a stream is over. By now the router has read whether it is one; if not, there is
     /// more time.
-    pub(super) fn extend_head_deadline(&mut self, began: Instant) -> bool {
+    pub(crate) fn extend_head_deadline(&mut self, began: Instant) -> bool {
         let Some(end) = self.job.as_ref().map(|job| job.head_deadline(began)) else {
             return false;
         };
@@ -70,7 +76,7 @@ where
     }
 
     /// The body is whole: the first attempt is made by the service that came with it.
-    pub(super) fn begin<B>(
+    pub(crate) fn begin<B>(
         &mut self,
         job: Job<S, S::Error>,
         service: ReadyService<S>,
@@ -81,7 +87,7 @@ where
         Next::Stage(Stage::Readying { service })
     }
 
-    pub(super) fn ready_next<B>(&mut self) -> Next<S, B, R> {
+    pub(crate) fn ready_next<B>(&mut self) -> Next<S, B, R> {
         let Some(job) = self.job else {
             return Next::Stage(Stage::Done);
         };
@@ -93,7 +99,7 @@ where
     }
 
     /// A wait is over.
-    pub(super) fn look_again<B>(&mut self, place: Option<Place>) -> Next<S, B, R> {
+    pub(crate) fn look_again<B>(&mut self, place: Option<Place>) -> Next<S, B, R> {
         if let Some(job) = self.job {
             job.waited(place);
         }
@@ -101,7 +107,7 @@ where
     }
 
     /// Lets the job decide what comes after a failure.
-    pub(super) fn then<B>(
+    pub(crate) fn then<B>(
         &mut self,
         decide: impl FnOnce(&mut Job<S, S::Error>) -> After<S::Error>,
     ) -> Next<S, B, R> {
@@ -116,7 +122,7 @@ where
     }
 
     /// The inner service has answered with a head.
-    pub(super) fn answered<B>(
+    pub(crate) fn answered<B>(
         &mut self,
         slot: &AttemptSlot,
         response: Response<R>,
@@ -163,7 +169,7 @@ where
         }
         response.attempt.responded();
         if let Some(reset) =
-            limits::exhausted(&response.head.headers, response.attempt.map().wall())
+            resets::exhausted(&response.head.headers, response.attempt.map().wall())
         {
             response.attempt.exhausted(reset);
         }
@@ -187,7 +193,7 @@ where
     }
 
     /// A success has been looked at; `None` if its time was over first.
-    pub(super) fn peeked<B>(
+    pub(crate) fn peeked<B>(
         &mut self,
         response: Read<R>,
         peek: Peek,
@@ -289,7 +295,7 @@ where
         }
     }
 
-    pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.timer
             .as_mut()
             .as_pin_mut()
@@ -305,7 +311,7 @@ fn normalise(
     model: &str,
     now: SystemTime,
 ) {
-    let Some(normal) = normal::normalise(endpoint, &frames.joined(), model, now) else {
+    let Some(normal) = normalise::normalise(endpoint, &frames.joined(), model, now) else {
         return;
     };
     relabel(headers, normal.body.len());

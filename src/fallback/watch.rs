@@ -4,18 +4,16 @@ use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 
-use super::{
-    classify::{Classify, Evidence},
-    gate::Gate,
-};
 use crate::{
+    endpoint::Endpoint,
+    fallback::gate::Gate,
     health::Attempt,
     outcome::{Lack, Outcome, OutcomeKind},
-    request::Endpoint,
+    upstream::{Classify, Evidence},
 };
 
 /// What a failure means, whether it came before or after its answer had begun.
-pub(super) fn outcome_of(
+pub(crate) fn outcome_of(
     classify: &dyn Classify,
     attempt: &Attempt,
     endpoint: Endpoint,
@@ -35,20 +33,20 @@ pub(super) fn outcome_of(
 }
 
 /// What watches over an answer that has begun: it ends the attempt.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     attempt: Option<Attempt>,
     classify: Arc<dyn Classify>,
     /// What was asked; each has its own way to tell of an error in a stream.
-    pub(super) endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     /// The head of the response, for what an error in it means.
     headers: HeaderMap,
     /// The answer is whole, whatever may follow it.
-    pub(super) finished: bool,
+    pub(crate) finished: bool,
 }
 
 impl Watch {
     /// `headers` are those of the response, if an error may come in its body.
-    pub(super) fn new(
+    pub(crate) fn new(
         attempt: Attempt,
         classify: Arc<dyn Classify>,
         endpoint: Endpoint,
@@ -63,38 +61,38 @@ impl Watch {
         }
     }
 
-    pub(super) fn billed(&self) {
+    pub(crate) fn billed(&self) {
         self.attempt.iter().for_each(Attempt::billed);
     }
 
     /// What was seen to cost money is quarantined at once, and not only at the end of its answer.
-    pub(super) fn note_bill(&self, gate: &Gate) {
+    pub(crate) fn note_bill(&self, gate: &Gate) {
         if gate.seen.billed {
             self.billed();
         }
     }
 
     /// An error event must not tell the caller the pool's credential.
-    pub(super) fn redact(&self, gate: &mut Gate) {
+    pub(crate) fn redact(&self, gate: &mut Gate) {
         if let Some(attempt) = &self.attempt {
             gate.redact(attempt.target().provider());
         }
     }
 
-    pub(super) fn succeed(&mut self) {
+    pub(crate) fn succeed(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             attempt.succeed();
         }
     }
 
-    pub(super) fn fail(&mut self, outcome: &Outcome) {
+    pub(crate) fn fail(&mut self, outcome: &Outcome) {
         if let Some(attempt) = self.attempt.take() {
             attempt.fail(outcome);
         }
     }
 
     /// An error event has been passed on: what it says counts, with the head of its response.
-    pub(super) fn fail_as_said(&mut self, error: &[u8]) {
+    pub(crate) fn fail_as_said(&mut self, error: &[u8]) {
         let Some(attempt) = &self.attempt else {
             return;
         };
@@ -109,7 +107,7 @@ impl Watch {
         self.fail(&outcome);
     }
 
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.attempt
             .as_ref()
             .map_or_else(String::new, |attempt| attempt.target().id().to_string())

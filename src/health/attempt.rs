@@ -11,9 +11,9 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{cooldown::Sequence, map::HealthMap, tally::End};
 use crate::{
     catalog::Target,
+    health::{cooldown::Sequence, map::HealthMap, tally::End},
     outcome::{Outcome, OutcomeKind},
 };
 
@@ -25,15 +25,15 @@ use crate::{
 /// [`responded`](Self::responded), at [`commit`](Self::commit), at the end, or when dropped.
 #[must_use = "an attempt that is dropped counts as abandoned"]
 pub struct Attempt {
-    pub(super) map: HealthMap,
-    pub(super) target: Target,
-    pub(super) sequence: Sequence,
-    pub(super) began: Instant,
+    pub(crate) map: HealthMap,
+    pub(crate) target: Target,
+    pub(crate) sequence: Sequence,
+    pub(crate) began: Instant,
     /// When its first content came.
-    pub(super) committed: Option<Instant>,
-    pub(super) ended: bool,
+    pub(crate) committed: Option<Instant>,
+    pub(crate) ended: bool,
     /// Whether it had to wait for a turn at its server, where there are turns.
-    pub(super) in_line: Option<Arc<AtomicBool>>,
+    pub(crate) in_line: Option<Arc<AtomicBool>>,
 }
 
 impl Attempt {

@@ -18,7 +18,7 @@ pub(crate) const FIRST_GUESS: Duration = Duration::from_secs(1);
 /// No guess is longer.
 pub(crate) const LONGEST_GUESS: Duration = Duration::from_secs(120);
 /// No stated cooldown is trusted beyond this: the longest limits known are monthly.
-pub(crate) const LONGEST_STATED: Duration = crate::limits::MAX;
+pub(crate) const LONGEST_STATED: Duration = crate::upstream::resets::MAX;
 /// A probe that has not come to anything by then no longer keeps others from probing.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 /// After this long in probation a target that was not tried is ranked like a healthy one again, with as many probes at a

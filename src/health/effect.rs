@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{
-    cooldown::{Cooldown, Phase, Sequence},
-    state::{State, TargetEntry},
-    waiting::Interest,
-};
 use crate::{
     capability::Capability,
     catalog::{Target, TargetId},
+    health::{
+        cooldown::{Cooldown, Phase, Sequence},
+        state::{State, TargetEntry},
+        waiting::Interest,
+    },
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
 };
 
@@ -27,12 +27,12 @@ const UNREACHABLE_TARGETS: usize = 3;
 const UNREACHABLE_WINDOW: Duration = Duration::from_secs(10);
 
 /// The attempt that an outcome belongs to, and the moment.
-pub(super) struct Event<'a> {
-    pub(super) target: &'a Target,
-    pub(super) began: Sequence,
-    pub(super) now: Instant,
+pub(crate) struct Event<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) began: Sequence,
+    pub(crate) now: Instant,
     /// In 0..1, for the jitter of a guess.
-    pub(super) chance: f64,
+    pub(crate) chance: f64,
 }
 
 /// Whether this outcome is about the credential that the request came with: where the caller's own goes to the target,
@@ -48,7 +48,7 @@ fn is_callers_own(kind: OutcomeKind, target: &Target) -> bool {
 
 impl State {
     /// A target has begun to answer: what was guessed before the attempt began is over. Says whether there was a guess.
-    pub(super) fn answered(&mut self, event: &Event<'_>) -> bool {
+    pub(crate) fn answered(&mut self, event: &Event<'_>) -> bool {
         let Event { began, now, .. } = *event;
         let mut was_guessed = false;
         let mut answered = |cooldown: &mut Cooldown| {
@@ -67,7 +67,7 @@ impl State {
     }
 
     /// A target failed.
-    pub(super) fn failed(&mut self, outcome: &Outcome, event: &Event<'_>) {
+    pub(crate) fn failed(&mut self, outcome: &Outcome, event: &Event<'_>) {
         use OutcomeKind as Kind;
         if !matches!(outcome.kind, Kind::Unreachable | Kind::TooSlow) {
             self.was_reached(event.target);
@@ -125,7 +125,7 @@ impl State {
     }
 
     /// A success said that nothing is left for so long.
-    pub(super) fn exhausted(&mut self, target: &Target, reset: Duration, now: Instant) {
+    pub(crate) fn exhausted(&mut self, target: &Target, reset: Duration, now: Instant) {
         if is_callers_own(OutcomeKind::RateLimited, target) {
             return;
         }

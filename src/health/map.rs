@@ -9,17 +9,17 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    attempt::Attempt,
-    cooldown::{Cooldown, FIRST_GUESS, Phase},
-    effect::Event,
-    snapshot::HealthSnapshot,
-    state::{ProviderEntry, Standing, State, TargetEntry},
-    tally::End,
-    waiting::{Interest, Line, Place},
-};
 use crate::{
     catalog::{Snapshot, Target, TargetId},
+    health::{
+        attempt::Attempt,
+        cooldown::{Cooldown, FIRST_GUESS, Phase},
+        effect::Event,
+        snapshot::HealthSnapshot,
+        state::{ProviderEntry, Standing, State, TargetEntry},
+        tally::End,
+        waiting::{Interest, Line, Place},
+    },
     outcome::Outcome,
     rng::Rng,
 };
@@ -193,17 +193,17 @@ impl HealthMap {
     }
 
     /// When it is this request's turn after an end that several may wait for.
-    pub(super) fn turn(&self, place: &Place, end: Instant) -> Instant {
+    pub(crate) fn turn(&self, place: &Place, end: Instant) -> Instant {
         let (now, chance) = (Instant::now(), self.0.rng.unit());
         self.lock(now).line.turn(place.number, end, now, chance)
     }
 
     /// Whether both are handles of one map.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    pub(super) fn with_line(&self, change: impl FnOnce(&mut Line)) {
+    pub(crate) fn with_line(&self, change: impl FnOnce(&mut Line)) {
         change(&mut self.lock(Instant::now()).line);
     }
 
@@ -252,7 +252,7 @@ impl HealthMap {
         state.sweep(&listed, now);
     }
 
-    pub(super) fn responded(&self, attempt: &Attempt) {
+    pub(crate) fn responded(&self, attempt: &Attempt) {
         let now = Instant::now();
         let mut state = self.lock(now);
         if state.free_leases(attempt) {
@@ -260,7 +260,7 @@ impl HealthMap {
         }
     }
 
-    pub(super) fn committed(&self, attempt: &Attempt) {
+    pub(crate) fn committed(&self, attempt: &Attempt) {
         let now = Instant::now();
         let event = self.event(attempt, now);
         let mut state = self.lock(now);
@@ -270,7 +270,7 @@ impl HealthMap {
         }
     }
 
-    pub(super) fn exhausted(&self, attempt: &Attempt, reset: Duration) {
+    pub(crate) fn exhausted(&self, attempt: &Attempt, reset: Duration) {
         let now = Instant::now();
         self.lock(now).exhausted(&attempt.target, reset, now);
     }
@@ -281,7 +281,7 @@ impl HealthMap {
         }
     }
 
-    pub(super) fn ended(&self, attempt: &Attempt, end: End, outcome: Option<&Outcome>) {
+    pub(crate) fn ended(&self, attempt: &Attempt, end: End, outcome: Option<&Outcome>) {
         let now = Instant::now();
         let event = self.event(attempt, now);
         let mut state = self.lock(now);
@@ -347,8 +347,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        catalog::{FreeRule, Model, Provider},
+        catalog::Model,
         outcome::OutcomeKind,
+        provider::{FreeRule, Provider},
     };
 
     fn targets() -> [Target; 2] {

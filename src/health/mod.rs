@@ -7,19 +7,19 @@
 //! Three files decide: `cooldown` when a target may be tried again, `tally` what is counted, and `effect`
 //! what an outcome does to both. `waiting` is the line of requests for which no target is free.
 
-mod attempt;
-mod cooldown;
-mod effect;
-mod map;
-mod snapshot;
-mod state;
-mod tally;
-mod waiting;
+pub(crate) mod attempt;
+pub(crate) mod cooldown;
+pub(crate) mod effect;
+pub(crate) mod map;
+pub(crate) mod snapshot;
+pub(crate) mod state;
+pub(crate) mod tally;
+pub(crate) mod waiting;
 
-pub use attempt::Attempt;
-pub(crate) use cooldown::Phase;
-pub use map::HealthMap;
-pub use snapshot::{Cooling, HealthSnapshot, ProviderHealth, TargetHealth, TargetState};
-pub(crate) use state::Standing;
-pub use tally::Tally;
-pub(crate) use waiting::Place;
+pub use self::{
+    attempt::Attempt,
+    map::HealthMap,
+    snapshot::{Cooling, HealthSnapshot, ProviderHealth, TargetHealth, TargetState},
+    tally::Tally,
+};
+pub(crate) use self::{cooldown::Phase, state::Standing, waiting::Place};

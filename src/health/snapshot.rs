@@ -4,13 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::{
-    cooldown::{Cooldown, Phase},
-    state::State,
-    tally::Tally,
-};
 use crate::{
     catalog::TargetId,
+    health::{
+        cooldown::{Cooldown, Phase},
+        state::State,
+        tally::Tally,
+    },
     outcome::{OutcomeKind, Scope},
 };
 
@@ -106,7 +106,7 @@ impl TargetState {
 }
 
 impl HealthSnapshot {
-    pub(super) fn of(state: &State, now: Instant) -> Self {
+    pub(crate) fn of(state: &State, now: Instant) -> Self {
         let mut targets: Vec<_> = state
             .targets
             .iter()

@@ -9,44 +9,45 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    attempt::Attempt,
-    cooldown::{Cooldown, Phase, Sequence},
-    tally::{Record, Tally},
-    waiting::{Interest, Line},
-};
 use crate::{
     capability::{Capability, CapabilitySet},
-    catalog::{Provider, Snapshot, Target, TargetId},
+    catalog::{Snapshot, Target, TargetId},
     clock::Clock,
+    health::{
+        attempt::Attempt,
+        cooldown::{Cooldown, Phase, Sequence},
+        tally::{Record, Tally},
+        waiting::{Interest, Line},
+    },
+    provider::Provider,
 };
 
 /// What a failure taught about a target is believed for this long.
 pub(crate) const LEARNED: Duration = Duration::from_secs(3600);
 /// What is known of a target that no provider lists any more is kept for this long, in case it comes back.
-pub(super) const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// A success this recent makes a target proven.
 const PROVEN: Duration = Duration::from_secs(600);
 /// A share of successes that makes a single failure look like an accident.
 const GOOD_RECORD: f64 = 0.5;
 
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) clock: Clock,
+pub(crate) struct State {
+    pub(crate) clock: Clock,
     /// The number of the newest attempt.
-    pub(super) sequence: Sequence,
+    pub(crate) sequence: Sequence,
     /// The catalog snapshot whose targets are all known here.
     generation: Option<u64>,
     /// Its providers.
-    pub(super) pool: Vec<Arc<str>>,
-    pub(super) targets: HashMap<TargetId, TargetEntry, BuildHasherDefault<Hashed>>,
-    pub(super) providers: HashMap<Arc<str>, ProviderEntry>,
-    pub(super) line: Line,
+    pub(crate) pool: Vec<Arc<str>>,
+    pub(crate) targets: HashMap<TargetId, TargetEntry, BuildHasherDefault<Hashed>>,
+    pub(crate) providers: HashMap<Arc<str>, ProviderEntry>,
+    pub(crate) line: Line,
 }
 
 /// A [`TargetId`] brings its hash along: a pick looks up every target, and need not hash that once more.
 #[derive(Debug, Default)]
-pub(super) struct Hashed(u64);
+pub(crate) struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn finish(&self) -> u64 {
@@ -66,30 +67,30 @@ impl Hasher for Hashed {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct TargetEntry {
-    pub(super) cooldown: Cooldown,
-    pub(super) tally: Tally,
-    pub(super) record: Record,
+pub(crate) struct TargetEntry {
+    pub(crate) cooldown: Cooldown,
+    pub(crate) tally: Tally,
+    pub(crate) record: Record,
     /// It was seen to cost money. Only a manual reset forgets that.
-    pub(super) quarantined: bool,
+    pub(crate) quarantined: bool,
     /// What the listing said of it when it was last seen.
-    pub(super) row: u64,
+    pub(crate) row: u64,
     /// Since when no provider lists it.
-    pub(super) vanished: Option<Instant>,
+    pub(crate) vanished: Option<Instant>,
     /// Soft failures since the last success.
-    pub(super) soft: u32,
+    pub(crate) soft: u32,
     /// Attempts in flight that have begun to answer.
-    pub(super) answering: u64,
-    pub(super) last_success: Option<Instant>,
+    pub(crate) answering: u64,
+    pub(crate) last_success: Option<Instant>,
     lacks: Vec<(Capability, Instant)>,
     window: Option<(u64, Instant)>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct ProviderEntry {
-    pub(super) cooldown: Cooldown,
+pub(crate) struct ProviderEntry {
+    pub(crate) cooldown: Cooldown,
     /// Targets that could not be reached lately.
-    pub(super) unreachable: Vec<(TargetId, Instant)>,
+    pub(crate) unreachable: Vec<(TargetId, Instant)>,
 }
 
 /// How one target stands at the moment of a pick.
@@ -109,7 +110,7 @@ pub(crate) struct Standing {
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             clock: Clock::new(),
             sequence: 0,
@@ -122,7 +123,7 @@ impl State {
     }
 
     /// Brings the clock up to date after a suspend.
-    pub(super) fn catch_up(&mut self, now: Instant) {
+    pub(crate) fn catch_up(&mut self, now: Instant) {
         if let Some(ahead) = self.clock.catch_up(now) {
             self.targets
                 .values_mut()
@@ -135,7 +136,7 @@ impl State {
 
     /// Makes sure that every target of the catalog has an entry; where a listing row has changed, or was away, what was
     /// said of the old one ("gone", "gated") no longer holds.
-    pub(super) fn observe(&mut self, snapshot: &Snapshot) {
+    pub(crate) fn observe(&mut self, snapshot: &Snapshot) {
         if self.generation == Some(snapshot.generation()) {
             return;
         }
@@ -154,7 +155,7 @@ impl State {
 
     /// Forgets the targets that have not been listed for long, save those that cost money or are in use; those that
     /// were never tried at once, for nothing is known of them: else a listing of new ids each time would fill the map.
-    pub(super) fn sweep(&mut self, listed: &HashSet<&TargetId>, now: Instant) {
+    pub(crate) fn sweep(&mut self, listed: &HashSet<&TargetId>, now: Instant) {
         self.targets.retain(|id, entry| {
             if listed.contains(id) {
                 return true;
@@ -167,7 +168,7 @@ impl State {
         });
     }
 
-    pub(super) fn register(&mut self, target: &Target) {
+    pub(crate) fn register(&mut self, target: &Target) {
         if !self.providers.contains_key(target.provider().name()) {
             self.providers
                 .insert(target.provider().name().into(), ProviderEntry::default());
@@ -188,7 +189,7 @@ impl State {
     }
 
     /// Gives back the probe leases of an attempt. Says whether there was one.
-    pub(super) fn free_leases(&mut self, attempt: &Attempt) -> bool {
+    pub(crate) fn free_leases(&mut self, attempt: &Attempt) -> bool {
         let sequence = attempt.sequence;
         let target = self.targets.get_mut(attempt.target.id());
         let target = target.is_some_and(|entry| entry.cooldown.free_lease(sequence));
@@ -197,7 +198,7 @@ impl State {
     }
 
     /// Calls as many waiting requests as may go to this target now, or to its provider.
-    pub(super) fn call_to(&mut self, target: &Target, now: Instant) {
+    pub(crate) fn call_to(&mut self, target: &Target, now: Instant) {
         let own = self.targets.get(target.id()).map(|entry| &entry.cooldown);
         let whole = self.providers.get(target.provider().name());
         let whole = whole.map(|entry| &entry.cooldown);
@@ -220,12 +221,12 @@ impl State {
         }
     }
 
-    pub(super) fn standing(&self, target: &Target, now: Instant) -> Standing {
+    pub(crate) fn standing(&self, target: &Target, now: Instant) -> Standing {
         self.standing_at(target, self.phase_of(target.provider(), now), now)
     }
 
     /// How every target of a snapshot stands.
-    pub(super) fn standings(&self, snapshot: &Snapshot, now: Instant) -> Vec<Standing> {
+    pub(crate) fn standings(&self, snapshot: &Snapshot, now: Instant) -> Vec<Standing> {
         let mut last: Option<(&Provider, Phase)> = None;
         let targets = snapshot.targets().iter();
         targets
@@ -291,7 +292,7 @@ impl Standing {
 
 impl TargetEntry {
     /// Whether a single failure may be an accident: it is answering others, or has answered well lately.
-    pub(super) fn is_doing_well(&self, now: Instant) -> bool {
+    pub(crate) fn is_doing_well(&self, now: Instant) -> bool {
         let has_good_record = || {
             let is_recent = |at: Instant| now.saturating_duration_since(at) < PROVEN;
             self.last_success.is_some_and(is_recent)
@@ -300,17 +301,17 @@ impl TargetEntry {
         !self.cooldown.is_unproven() && (self.answering > 0 || has_good_record())
     }
 
-    pub(super) fn learn_lack(&mut self, lack: Capability, now: Instant) {
+    pub(crate) fn learn_lack(&mut self, lack: Capability, now: Instant) {
         self.lacks
             .retain(|&(known, until)| known != lack && until > now);
         self.lacks.push((lack, now + LEARNED));
     }
 
-    pub(super) fn learn_window(&mut self, tokens: u64, now: Instant) {
+    pub(crate) fn learn_window(&mut self, tokens: u64, now: Instant) {
         self.window = Some((tokens, now + LEARNED));
     }
 
-    pub(super) fn forget_all(&mut self) {
+    pub(crate) fn forget_all(&mut self) {
         *self = Self {
             tally: self.tally,
             record: self.record,

@@ -11,8 +11,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::map::HealthMap;
-use crate::catalog::{Target, TargetId};
+use crate::{
+    catalog::{Target, TargetId},
+    health::map::HealthMap,
+};
 
 /// Waiting requests are let go in groups of 1, 2, 4, … this far apart, once what they wait for ends: the first ones
 /// show whether there is room for more.
@@ -29,17 +31,17 @@ pub(crate) struct Interest([u64; WORDS]);
 
 impl Interest {
     const NONE: Self = Self([0; WORDS]);
-    pub(super) const ALL: Self = Self([u64::MAX; WORDS]);
+    pub(crate) const ALL: Self = Self([u64::MAX; WORDS]);
 
     /// The target alone.
-    pub(super) fn of(target: &TargetId) -> Self {
+    pub(crate) fn of(target: &TargetId) -> Self {
         let mut one = Self::NONE;
         one.add_target(target);
         one
     }
 
     /// Any target of this provider.
-    pub(super) fn of_provider(name: &str) -> Self {
+    pub(crate) fn of_provider(name: &str) -> Self {
         let mut one = Self::NONE;
         one.add_provider(name);
         one
@@ -109,26 +111,26 @@ struct Waiting {
 
 /// All that wait.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// By their number: the lower, the earlier they came.
     waiting: BTreeMap<u64, Waiting>,
     next: u64,
     /// How many turns have been given out for each end to come.
     turns: BTreeMap<Instant, u32>,
     /// How often something was freed: what was read before the last time is out of date.
-    pub(super) freed: u64,
+    pub(crate) freed: u64,
 }
 
 impl Line {
     /// Some places at these targets are free: calls as many requests.
-    pub(super) fn free(&mut self, to: Interest, places: u32) {
+    pub(crate) fn free(&mut self, to: Interest, places: u32) {
         if places > 0 {
             self.event(to, false, places);
         }
     }
 
     /// These targets take any number of requests: the first two are called, and each that is served calls two more.
-    pub(super) fn open(&mut self, to: Interest) {
+    pub(crate) fn open(&mut self, to: Interest) {
         self.event(to, true, 2);
     }
 
@@ -150,7 +152,7 @@ impl Line {
     }
 
     /// Joins the line, or comes back to its place in it, after a look in vain at what `read` events had led to.
-    pub(super) fn join(
+    pub(crate) fn join(
         &mut self,
         place: Option<u64>,
         wants: Interest,
@@ -196,7 +198,7 @@ impl Line {
     }
 
     /// The turn of a waiting request after an end that several may wait for; `chance` is in 0..1.
-    pub(super) fn turn(&mut self, number: u64, end: Instant, now: Instant, chance: f64) -> Instant {
+    pub(crate) fn turn(&mut self, number: u64, end: Instant, now: Instant, chance: f64) -> Instant {
         let known = self.waiting.get(&number).and_then(|waiting| waiting.turn);
         let is_ahead = |&(same, turn): &(Instant, Instant)| same == end && turn > now;
         if let Some((_, turn)) = known.filter(is_ahead) {
@@ -247,9 +249,9 @@ impl Line {
 
 /// A request's place in the line. Dropping it leaves the line.
 pub(crate) struct Place {
-    pub(super) map: HealthMap,
-    pub(super) number: u64,
-    pub(super) notify: Arc<Notify>,
+    pub(crate) map: HealthMap,
+    pub(crate) number: u64,
+    pub(crate) notify: Arc<Notify>,
 }
 
 impl Place {

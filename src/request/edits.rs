@@ -2,18 +2,19 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use super::{
-    error::ScanError,
-    guarded,
-    json::{Event, Kind, Token},
-    members::{Member, Members},
-    text::Text,
-    tools::ToolEdits,
+use crate::{
+    json::{Event, Kind, Text, Token},
+    request::{
+        error::ScanError,
+        guarded,
+        members::{Member, Members},
+        tools::ToolEdits,
+    },
 };
 
 /// Members of an entry of `messages` that a dialect may leave out: what one service adds to a message, and another one
 /// refuses when it is sent back, or does not know at all. Nothing that a conversation would not be the same without.
-pub(super) const MESSAGE_FIELDS: [&str; 8] = [
+pub(crate) const MESSAGE_FIELDS: [&str; 8] = [
     "name",
     "reasoning",
     "reasoning_content",
@@ -26,20 +27,20 @@ pub(super) const MESSAGE_FIELDS: [&str; 8] = [
 
 /// How many top-level members of one body must change. An honest body has six at most; each one
 /// costs some hundred bytes in each attempt, which would add up in a body that is full of them.
-pub(super) const MAX_EDITS: usize = 256;
+pub(crate) const MAX_EDITS: usize = 256;
 
 /// How many other top-level members a body may have. Each costs 64 bytes as long as the request lives. OpenAI's API has
 /// 34. All are listed, since a service may be given known ones only.
-pub(super) const MAX_FIELDS: usize = 256;
+pub(crate) const MAX_FIELDS: usize = 256;
 
 /// How many [`MESSAGE_FIELDS`] are known to a dialect, over all messages, and how many [`MessageValue`]s; the rest of
 /// them stays as it is, for the upstream to refuse if it must. Each costs 80 bytes as long as the request lives, so all
 /// of them 1.3 MB.
-pub(super) const MAX_MESSAGE_FIELDS: usize = 16_384;
+pub(crate) const MAX_MESSAGE_FIELDS: usize = 16_384;
 
 /// What a top-level member is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
+pub(crate) enum Field {
     /// Its value becomes the model's name. `exact`: to the letter; else it only folds to `model`.
     Model { exact: bool },
     /// It must not pass.
@@ -50,7 +51,7 @@ pub(super) enum Field {
 
 /// A value in a message that not every service takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MessageValue {
+pub(crate) enum MessageValue {
     /// The role `developer`.
     DeveloperRole,
     /// A content that is null.
@@ -61,7 +62,7 @@ pub(super) enum MessageValue {
 ///
 /// The keys of what must change are compared as the most lenient upstream would: unescaped, and without their case.
 #[derive(Debug, Default)]
-pub(super) struct EditsReader<'a> {
+pub(crate) struct EditsReader<'a> {
     fields: Members<Field>,
     messages: Members<&'static str>,
     message_values: Vec<(MessageValue, Range<usize>)>,
@@ -95,7 +96,7 @@ enum Within {
 
 impl<'a> EditsReader<'a> {
     #[inline]
-    pub(super) fn read(&mut self, token: &Token<'a>) -> Result<(), ScanError> {
+    pub(crate) fn read(&mut self, token: &Token<'a>) -> Result<(), ScanError> {
         match (token.depth, token.event) {
             (0, Event::Begin(_)) => {
                 self.open = token.end;
@@ -133,13 +134,13 @@ impl<'a> EditsReader<'a> {
 
     /// The model that the caller asked for: what the last `model` says, or else the last key that
     /// only folds to it.
-    pub(super) fn requested(&self) -> Option<String> {
+    pub(crate) fn requested(&self) -> Option<String> {
         let text = self.exact.or(self.folded)?;
         Some(text.chars().collect())
     }
 
     /// The fields that must not pass and were there, in the order of their list.
-    pub(super) fn dropped(&self) -> Vec<&'static str> {
+    pub(crate) fn dropped(&self) -> Vec<&'static str> {
         let there = |name: &&str| self.dropped.contains(name);
         guarded::names().filter(there).collect()
     }
@@ -216,19 +217,19 @@ fn message_field(name: &str) -> Option<&'static str> {
 
 /// The members of a body that can change, as they are kept for all attempts.
 #[derive(Clone, Debug)]
-pub(super) struct JsonEdits {
-    pub(super) fields: Vec<Member<Field>>,
-    pub(super) messages: Vec<Member<&'static str>>,
-    pub(super) message_values: Vec<(MessageValue, Range<usize>)>,
+pub(crate) struct JsonEdits {
+    pub(crate) fields: Vec<Member<Field>>,
+    pub(crate) messages: Vec<Member<&'static str>>,
+    pub(crate) message_values: Vec<(MessageValue, Range<usize>)>,
     /// The entries of `tools` that are left out.
-    pub(super) tools: Vec<Range<usize>>,
+    pub(crate) tools: Vec<Range<usize>>,
     /// One past the bracket that opens the body.
-    pub(super) open: usize,
+    pub(crate) open: usize,
 }
 
 impl JsonEdits {
     /// What can change in this text. The names of the fields that go with the tools are added to `dropped`.
-    pub(super) fn new(
+    pub(crate) fn new(
         edits: EditsReader<'_>,
         tools: ToolEdits,
         text: &str,

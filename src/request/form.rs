@@ -9,18 +9,20 @@ use std::{borrow::Cow, ops::Range};
 use bytes::Bytes;
 use memchr::memmem;
 
-use super::{
+use crate::{
+    capability::Capability,
     endpoint::Endpoint,
-    error::ScanError,
-    guarded::{guarded, names as guarded_names},
-    known_fields,
-    places::NeedsReader,
-    rewrite::{Recipient, note},
-    scan::{Edits, Envelope},
-    segments::Segments,
-    text::{Text, unescape_percent},
+    json::{Text, unescape_percent},
+    request::{
+        error::ScanError,
+        guarded::{guarded, names as guarded_names},
+        known_fields,
+        needs_reader::NeedsReader,
+        rewrite::{Recipient, note},
+        scan::{Edits, Envelope},
+        segments::Segments,
+    },
 };
-use crate::capability::Capability;
 
 /// How many parts a form may have. An honest one has twenty at most, of them 16 images; each one costs memory.
 const MAX_PARTS: usize = 256;
@@ -36,7 +38,7 @@ const LONGEST_VALUE: usize = 512;
 
 /// What can change in a form.
 #[derive(Clone, Debug)]
-pub(super) struct FormEdits {
+pub(crate) struct FormEdits {
     /// In the order of the form, and not overlapping.
     edits: Vec<FormEdit>,
     /// The first delimiter, without the end of its line. A `model` is put in before it, if there is none.
@@ -99,7 +101,7 @@ pub(crate) fn scan_form(
 impl FormEdits {
     /// The form with a recipient's model in place of whatever it asked for. The names of the parts that are left out
     /// for that recipient are added to `dropped`.
-    pub(super) fn rewrite(
+    pub(crate) fn rewrite(
         &self,
         body: &Bytes,
         endpoint: Endpoint,
@@ -389,7 +391,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
 
     use super::*;
-    use crate::dialect::Dialect;
+    use crate::provider::Dialect;
 
     const TYPE: &str = "multipart/form-data; boundary=XX";
     const MODEL: &str = "Content-Disposition: form-data; name=\"model\"\r\n\r\nnew/model";

@@ -1,6 +1,6 @@
 //! The top-level fields that must not pass, and how their names are compared.
 
-use super::text::Text;
+use crate::json::Text;
 
 /// Top-level fields that can spend money, leave the pool, or send the request or its credential elsewhere.
 ///
@@ -32,7 +32,7 @@ const GUARDED: [(&str, &str); 16] = [
 
 /// Which of [`GUARDED`] a parser could take a name for, one that ignores case, or one that reads `mcpServers` and
 /// `mcp_servers` as the same field (as every reader of protobuf's JSON does).
-pub(super) fn guarded(name: Text<'_>) -> Option<&'static str> {
+pub(crate) fn guarded(name: Text<'_>) -> Option<&'static str> {
     let plain = Plain::of(name)?;
     let alike = |&&(_, guarded): &&(&str, &str)| plain.is(guarded);
     let mut alike = GUARDED.iter().filter(alike).map(|&(name, _)| name);
@@ -44,17 +44,17 @@ pub(super) fn guarded(name: Text<'_>) -> Option<&'static str> {
 }
 
 /// The names of all of them.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     GUARDED.iter().map(|&(name, _)| name)
 }
 
 /// Whether a parser could take a name for one that is `plain` in lower case and without underscores.
-pub(super) fn is_like(name: Text<'_>, plain: &str) -> bool {
+pub(crate) fn is_like(name: Text<'_>, plain: &str) -> bool {
     is_like_any(name, &[plain])
 }
 
 /// The same of several names.
-pub(super) fn is_like_any(name: Text<'_>, plain: &[&str]) -> bool {
+pub(crate) fn is_like_any(name: Text<'_>, plain: &[&str]) -> bool {
     Plain::of(name).is_some_and(|name| plain.iter().any(|plain| name.is(plain)))
 }
 

@@ -1,11 +1,11 @@
 //! The top-level fields that OpenAI's API has at each endpoint, for services that get no others.
 
-use super::endpoint::Endpoint;
+use crate::endpoint::Endpoint;
 
 /// The fields of OpenAI's API at this endpoint, but for those that are [guarded](super::guarded).
 ///
 /// OpenAI's specification 2.3.0 (github.com/openai/openai-openapi), with the fields that were added until 2026-07.
-pub(super) const fn of_openai(endpoint: Endpoint) -> &'static [&'static str] {
+pub(crate) const fn of_openai(endpoint: Endpoint) -> &'static [&'static str] {
     match endpoint {
         Endpoint::ChatCompletions => &[
             "audio",
@@ -150,7 +150,7 @@ pub(super) const fn of_openai(endpoint: Endpoint) -> &'static [&'static str] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::{guarded::guarded, text::Text};
+    use crate::{json::Text, request::guarded::guarded};
 
     #[test]
     fn no_known_field_is_one_that_must_not_pass() {

@@ -2,16 +2,16 @@
 
 use std::ops::Range;
 
-use super::json::{Event, Token};
+use crate::json::{Event, Token};
 
 /// A member of an object, and what it takes to leave it out.
 #[derive(Clone, Debug)]
-pub(super) struct Member<T> {
+pub(crate) struct Member<T> {
     /// What it is to us.
-    pub(super) what: T,
+    pub(crate) what: T,
     /// Its key, with the quotes.
-    pub(super) key: Range<usize>,
-    pub(super) value: Range<usize>,
+    pub(crate) key: Range<usize>,
+    pub(crate) value: Range<usize>,
     /// Where the comma before it stands, unless it is the first of its object.
     comma: usize,
     /// One past the comma after it, or its own end if there is none.
@@ -24,10 +24,10 @@ pub(super) struct Member<T> {
 
 /// Lists members as their tokens come, of one object after the other.
 #[derive(Debug)]
-pub(super) struct Members<T> {
-    pub(super) list: Vec<Member<T>>,
+pub(crate) struct Members<T> {
+    pub(crate) list: Vec<Member<T>>,
     /// Whether the current object has a member that is not listed.
-    pub(super) any_unlisted: bool,
+    pub(crate) any_unlisted: bool,
     /// Where the current object begins.
     object: usize,
     /// Where the current value begins, if that is an array or object.
@@ -50,14 +50,14 @@ impl<T> Default for Members<T> {
 
 impl<T> Members<T> {
     /// An object begins here.
-    pub(super) fn begin(&mut self, object: usize) {
+    pub(crate) fn begin(&mut self, object: usize) {
         self.object = object;
         self.any_unlisted = false;
         self.last_is_listed = false;
     }
 
     /// The key of its next member, which is listed if it is something to us.
-    pub(super) fn key(&mut self, token: &Token<'_>, what: Option<T>) {
+    pub(crate) fn key(&mut self, token: &Token<'_>, what: Option<T>) {
         if self.last_is_listed {
             if let Some(last) = self.list.last_mut() {
                 last.next = token.comma + 1;
@@ -80,7 +80,7 @@ impl<T> Members<T> {
     }
 
     /// A token of a member's value that stands as deep as its key.
-    pub(super) fn value(&mut self, token: &Token<'_>) {
+    pub(crate) fn value(&mut self, token: &Token<'_>) {
         let start = match token.event {
             Event::Begin(_) => {
                 self.value = token.start;
@@ -102,15 +102,15 @@ impl<T> Members<T> {
 ///
 /// Such a member takes one comma along: the one before it, or, as long as nothing is left before it, the one after it.
 #[derive(Debug, Default)]
-pub(super) struct Commas {
+pub(crate) struct Commas {
     object: Option<usize>,
     /// Whether a member is left so far, of the current object.
-    pub(super) any_left: bool,
+    pub(crate) any_left: bool,
 }
 
 impl Commas {
     /// The bytes that go, if the member does not stay.
-    pub(super) fn pass<T>(&mut self, member: &Member<T>, stays: bool) -> Option<Range<usize>> {
+    pub(crate) fn pass<T>(&mut self, member: &Member<T>, stays: bool) -> Option<Range<usize>> {
         if self.object != Some(member.object) {
             self.object = Some(member.object);
             self.any_left = false;

@@ -11,39 +11,37 @@
 //! as. `rules` says what a dialect makes of a field, with the fields of OpenAI's API from `known_fields`, `schema` what it
 //! makes of the schemas of tools, and `rewrite` does it.
 
-mod edits;
-mod endpoint;
-mod error;
-mod form;
-mod guarded;
-pub(crate) mod json;
-mod known_fields;
-mod members;
-mod needs;
+pub(crate) mod edits;
+pub(crate) mod error;
+pub(crate) mod form;
+pub(crate) mod guarded;
+pub(crate) mod intake;
+pub(crate) mod known_fields;
+pub(crate) mod members;
+pub(crate) mod needs;
+pub(crate) mod needs_reader;
 #[cfg(test)]
 mod oracle;
-mod places;
 #[cfg(test)]
 mod proptests;
-mod rewrite;
-mod rules;
-mod scan;
-mod schema;
-mod segments;
-mod text;
-mod tokens;
-mod tools;
+pub(crate) mod rewrite;
+pub(crate) mod rules;
+pub(crate) mod scan;
+pub(crate) mod schema;
+pub(crate) mod segments;
+pub(crate) mod tokens;
+pub(crate) mod tools;
 
-#[cfg(test)]
-use crate::dialect::{Dialect, Rule};
-pub use endpoint::Endpoint;
-pub(crate) use error::ScanError;
-pub(crate) use form::scan_form;
-pub use needs::Needs;
-pub(crate) use needs::{LONGEST_ID, State};
-pub(crate) use rewrite::{Recipient, Rewritten, note};
-pub(crate) use scan::{Envelope, scan};
-pub(crate) use segments::Segments;
+pub use self::needs::Needs;
+pub(crate) use self::scan::{Envelope, scan};
+pub(crate) use self::segments::Segments;
+pub(crate) use self::{
+    error::ScanError,
+    form::scan_form,
+    intake::{Collect, Intake, is_json},
+    needs::{LONGEST_ID, State},
+    rewrite::{Recipient, Rewritten, note},
+};
 
 /// How deep arrays and objects may nest, the body's own object included.
-const MAX_DEPTH: usize = 512;
+pub(crate) const MAX_DEPTH: usize = 512;

@@ -1,7 +1,6 @@
 //! What one request requires of a model.
 
-use super::endpoint::Endpoint;
-use crate::capability::CapabilitySet;
+use crate::{capability::CapabilitySet, endpoint::Endpoint};
 
 /// What one request requires of a model.
 ///

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Dialect, Rule};
+use crate::provider::{Dialect, Rule};
 
 /// The members of an object, in order and with duplicates, each with its key and value as written.
 #[derive(Debug, PartialEq)]
@@ -39,7 +39,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 }
 
 /// Whether the reference takes `body` for JSON.
-pub(super) fn is_json(body: &[u8]) -> bool {
+pub(crate) fn is_json(body: &[u8]) -> bool {
     serde_json::from_slice::<&RawValue>(body).is_ok()
 }
 
@@ -139,10 +139,10 @@ fn tools<'a>(name: &str, value: &'a str) -> Option<Vec<&'a str>> {
 }
 
 /// What a body is rewritten for.
-pub(super) struct Expected<'a> {
-    pub(super) model: &'a str,
-    pub(super) dialect: &'a Dialect,
-    pub(super) max_output: Option<u64>,
+pub(crate) struct Expected<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) dialect: &'a Dialect,
+    pub(crate) max_output: Option<u64>,
 }
 
 /// A top-level member on its way from `before` to `after`.
@@ -348,7 +348,7 @@ impl Expected<'_> {
 }
 
 /// Asserts that `segments` are what `body`, a JSON object, must become.
-pub(super) fn assert_rewritten(body: &Bytes, to: &Expected<'_>, segments: &[Bytes]) {
+pub(crate) fn assert_rewritten(body: &Bytes, to: &Expected<'_>, segments: &[Bytes]) {
     let before: Members<'_> = serde_json::from_slice(body).expect("the body is an object");
     let joined = segments.concat();
     let after: Members<'_> = serde_json::from_slice(&joined).expect("what is sent is an object");

@@ -10,12 +10,17 @@ use proptest::{
     sample::{Index, select, subsequence},
 };
 
-use super::{
-    Dialect, Endpoint, Envelope, Recipient, Rule, ScanError,
-    oracle::{self, Expected},
-    scan,
+use crate::{
+    capability::Capability,
+    endpoint::Endpoint,
+    provider::{Dialect, Rule},
+    request::{
+        error::ScanError,
+        oracle::{self, Expected},
+        rewrite::Recipient,
+        scan::{Envelope, scan},
+    },
 };
-use crate::capability::Capability;
 
 /// Space of any kind, mostly none.
 fn space() -> impl Strategy<Value = String> {

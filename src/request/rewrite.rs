@@ -4,18 +4,20 @@ use std::{fmt::Write as _, ops::Range};
 
 use bytes::Bytes;
 
-use super::{
-    edits::{Field, JsonEdits, MessageValue},
+use crate::{
     endpoint::Endpoint,
-    members::{Commas, Member},
-    needs::Needs,
-    rules::{Fate, Given, Rules},
-    scan::{Edits, Envelope},
-    schema,
-    segments::Segments,
-    text::Text,
+    json::Text,
+    provider::Dialect,
+    request::{
+        edits::{Field, JsonEdits, MessageValue},
+        members::{Commas, Member},
+        needs::Needs,
+        rules::{Fate, Given, Rules},
+        scan::{Edits, Envelope},
+        schema,
+        segments::Segments,
+    },
 };
-use crate::dialect::Dialect;
 
 /// Who gets a request.
 #[derive(Clone, Copy, Debug)]
@@ -295,8 +297,7 @@ pub(crate) fn note(names: &mut Vec<String>, name: &str) {
 mod tests {
     use super::*;
     use crate::{
-        catalog::KnownProvider,
-        dialect::Rule,
+        provider::{KnownProvider, Rule},
         request::{
             edits::{MAX_MESSAGE_FIELDS, MESSAGE_FIELDS},
             known_fields, scan,

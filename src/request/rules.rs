@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::{
-    endpoint::Endpoint, guarded::guarded, known_fields, needs::Needs, rewrite::Recipient,
-    text::Text,
+use crate::{
+    endpoint::Endpoint,
+    json::Text,
+    provider::Rule,
+    request::{guarded::guarded, known_fields, needs::Needs, rewrite::Recipient},
 };
-use crate::dialect::Rule;
 
 /// Without these there is no request, or another one.
 const ESSENTIAL: [&str; 5] = ["model", "messages", "input", "prompt", "stream"];
@@ -16,11 +17,11 @@ const OUTPUT_LIMITS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_ou
 
 /// A field of a request.
 #[derive(Debug)]
-pub(super) struct Given<'a> {
+pub(crate) struct Given<'a> {
     /// Its name, without escapes.
-    pub(super) name: Cow<'a, str>,
+    pub(crate) name: Cow<'a, str>,
     /// Its value, as it is written.
-    pub(super) value: &'a str,
+    pub(crate) value: &'a str,
 }
 
 impl Given<'_> {
@@ -31,7 +32,7 @@ impl Given<'_> {
 
 /// What becomes of a field.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     Gone,
     Stays {
         /// The name that it goes by now.
@@ -42,7 +43,7 @@ pub(super) enum Fate {
 }
 
 impl Fate {
-    pub(super) const UNTOUCHED: Self = Self::Stays {
+    pub(crate) const UNTOUCHED: Self = Self::Stays {
         name: None,
         value: None,
     };
@@ -50,7 +51,7 @@ impl Fate {
 
 /// The rules of one recipient, and the fields that they are for.
 #[derive(Debug)]
-pub(super) struct Rules<'a> {
+pub(crate) struct Rules<'a> {
     fields: Vec<(&'static str, Rule)>,
     only: &'static [&'static str],
     /// For a service that gets known fields only: what OpenAI's API has at the endpoint, and what the service has.
@@ -64,14 +65,14 @@ pub(super) struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     /// Whether there is any rule, so that it is worth to look at names.
-    pub(super) fn any(endpoint: Endpoint, to: &Recipient<'_>) -> bool {
+    pub(crate) fn any(endpoint: Endpoint, to: &Recipient<'_>) -> bool {
         to.max_output.is_some()
             || to.dialect.known.is_some()
             || !fields(endpoint, to).is_empty()
             || !only(endpoint, to).is_empty()
     }
 
-    pub(super) fn new(needs: &Needs, to: &Recipient<'_>, given: &'a [Given<'a>]) -> Self {
+    pub(crate) fn new(needs: &Needs, to: &Recipient<'_>, given: &'a [Given<'a>]) -> Self {
         let endpoint = needs.endpoint;
         let is_guarded = |raw: &str| {
             let name = Text {
@@ -99,7 +100,7 @@ impl<'a> Rules<'a> {
     }
 
     /// What becomes of one of the fields that are given.
-    pub(super) fn fate(&self, field: &Given<'_>) -> Fate {
+    pub(crate) fn fate(&self, field: &Given<'_>) -> Fate {
         let name = &*field.name;
         let renamed = self.renamed(name);
         let gone = match renamed {
@@ -128,7 +129,7 @@ impl<'a> Rules<'a> {
     }
 
     /// The fields to put in, where the request has none of these names when it is sent.
-    pub(super) fn defaults(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn defaults(&self) -> Vec<(&'static str, String)> {
         let mut defaults: Vec<(&'static str, String)> = Vec::new();
         for &(name, rule) in &self.fields {
             let new = self.renamed(name).unwrap_or(name);

@@ -2,15 +2,17 @@
 
 use std::borrow::Cow;
 
-use super::{
-    edits::{EditsReader, JsonEdits},
+use crate::{
     endpoint::Endpoint,
-    error::ScanError,
-    form::FormEdits,
     json::{Event, Kind, Reader},
-    needs::Needs,
-    places::NeedsReader,
-    tools::ToolGuard,
+    request::{
+        edits::{EditsReader, JsonEdits},
+        error::ScanError,
+        form::FormEdits,
+        needs::Needs,
+        needs_reader::NeedsReader,
+        tools::ToolGuard,
+    },
 };
 
 /// What one pass over a body finds: what to change in it, and what it needs of a model.
@@ -24,13 +26,13 @@ pub(crate) struct Envelope {
     pub(crate) dropped: Vec<Cow<'static, str>>,
     /// What the request needs.
     pub(crate) needs: Needs,
-    pub(super) edits: Edits,
-    pub(super) len: usize,
+    pub(crate) edits: Edits,
+    pub(crate) len: usize,
 }
 
 /// What can change in a body.
 #[derive(Clone, Debug)]
-pub(super) enum Edits {
+pub(crate) enum Edits {
     Json(JsonEdits),
     Form(FormEdits),
 }

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::json::{Event, Kind, Reader, Token};
+use crate::json::{Event, Kind, Reader, Token};
 
 /// What an array or object is that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ struct Open {
 
 /// The bytes of `tools`, the value of that field, that go with the members of schemas that have one of these names, in
 /// their order, and which of the names are there.
-pub(super) fn cuts(
+pub(crate) fn cuts(
     tools: &str,
     keywords: &[&'static str],
 ) -> (Vec<Range<usize>>, Vec<&'static str>) {

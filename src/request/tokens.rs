@@ -14,7 +14,7 @@
 //! Prices are in sixteenths of a token. They are fitted to `o200k_base`, a vocabulary of middling
 //! density: the tests hold what it counts for samples of twelve kinds.
 
-use super::text::{Piece, Text};
+use crate::json::{Piece, Text};
 
 /// What a message costs beside its text: its role and the marks around it.
 const MESSAGE: u64 = 4 * TOKEN;
@@ -24,7 +24,7 @@ const TOKEN: u64 = 16;
 
 /// A part of a prompt that is not text. In the order of what it may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Media {
+pub(crate) enum Media {
     Audio,
     Image,
     File,
@@ -52,7 +52,7 @@ impl Media {
 
 /// Sums up the length of a prompt.
 #[derive(Debug, Default)]
-pub(super) struct Estimate {
+pub(crate) struct Estimate {
     sixteenths: u64,
     /// The current one of several inputs that are served one by one, and the longest of them so far.
     input: u64,
@@ -61,50 +61,50 @@ pub(super) struct Estimate {
 
 impl Estimate {
     /// A string that the model reads.
-    pub(super) fn text(&mut self, text: Text<'_>) {
+    pub(crate) fn text(&mut self, text: Text<'_>) {
         self.sixteenths += measure(text);
     }
 
     /// A whole input, of several that are served one by one: only the longest has to fit.
-    pub(super) fn input(&mut self, text: Text<'_>) {
+    pub(crate) fn input(&mut self, text: Text<'_>) {
         self.input += measure(text);
         self.end_input();
     }
 
     /// One token of an input that was sent as tokens.
-    pub(super) fn input_token(&mut self) {
+    pub(crate) fn input_token(&mut self) {
         self.input += TOKEN;
     }
 
     /// The end of an input that was sent as tokens.
-    pub(super) fn end_input(&mut self) {
+    pub(crate) fn end_input(&mut self) {
         self.longest = self.longest.max(std::mem::take(&mut self.input));
     }
 
     /// A string of some JSON that the model reads, such as a schema, with the quotes and what else
     /// stands around it. Templates write such JSON anew, so its layout costs nothing.
-    pub(super) fn quoted(&mut self, text: Text<'_>) {
+    pub(crate) fn quoted(&mut self, text: Text<'_>) {
         self.text(text);
         self.sixteenths += QUOTES;
     }
 
     /// A number or a word of such JSON.
-    pub(super) fn literal(&mut self) {
+    pub(crate) fn literal(&mut self) {
         self.sixteenths += TOKEN;
     }
 
     /// Something that is not text, `len` bytes of it.
-    pub(super) fn media(&mut self, media: Media, len: usize) {
+    pub(crate) fn media(&mut self, media: Media, len: usize) {
         self.sixteenths += media.tokens(len) * TOKEN;
     }
 
     /// The frame of one message.
-    pub(super) fn message(&mut self) {
+    pub(crate) fn message(&mut self) {
         self.sixteenths += MESSAGE;
     }
 
     /// In tokens.
-    pub(super) fn finish(self) -> u64 {
+    pub(crate) fn finish(self) -> u64 {
         (self.sixteenths + self.longest).div_ceil(TOKEN)
     }
 }
@@ -350,7 +350,6 @@ where
     if low == high:
         return ordered[low]
     return ordered[low] * (high - rank) + ordered[high] * (rank - low)
-
 
 if __name__ == "__main__":
     for q in (50, 90, 99):

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use super::{
-    error::ScanError,
-    guarded::{is_like, is_like_any},
-    json::{Event, Kind, Token},
-    text::Text,
+use crate::{
+    json::{Event, Kind, Text, Token},
+    request::{
+        error::ScanError,
+        guarded::{is_like, is_like_any},
+    },
 };
 
 /// The most of a tool's type or name that is told back.
@@ -49,15 +50,15 @@ const CHOICES: [&str; 8] = [
 
 /// What is left out of a body because a provider would run it, and may charge for it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ToolEdits {
+pub(crate) struct ToolEdits {
     /// The bytes of the entries, each with one comma, in the order of the body.
-    pub(super) cuts: Vec<Range<usize>>,
+    pub(crate) cuts: Vec<Range<usize>>,
     /// The places of the entries in their list.
-    pub(super) dropped: Vec<usize>,
+    pub(crate) dropped: Vec<usize>,
     /// Where the lists begin of which nothing is left: upstreams refuse an empty list, so the member goes as a whole.
-    pub(super) emptied: Vec<usize>,
+    pub(crate) emptied: Vec<usize>,
     /// Whether tools were left out and no tool is left in any list.
-    pub(super) none_left: bool,
+    pub(crate) none_left: bool,
 }
 
 /// Looks at every entry of `tools`, notes those that must not pass, and what `tool_choice` demands.
@@ -65,7 +66,7 @@ pub(super) struct ToolEdits {
 /// An entry passes if its `type` is `function` or `custom`, or if it has none but a `function`, and if it has no member
 /// that stands for a tool of the provider. Of two `types` either may be the one that the upstream reads, so both must pass.
 #[derive(Debug, Default)]
-pub(super) struct ToolGuard<'a> {
+pub(crate) struct ToolGuard<'a> {
     within: Within,
     list: List,
     entry: Entry<'a>,
@@ -154,7 +155,7 @@ struct Choice<'a> {
 
 impl<'a> ToolGuard<'a> {
     #[inline]
-    pub(super) fn read(&mut self, token: &Token<'a>) {
+    pub(crate) fn read(&mut self, token: &Token<'a>) {
         // Most tokens are those of messages.
         if self.within == Within::Elsewhere && token.depth != 1 {
             return;
@@ -181,7 +182,7 @@ impl<'a> ToolGuard<'a> {
     }
 
     /// What is to be left out.
-    pub(super) fn finish(mut self) -> Result<ToolEdits, ScanError> {
+    pub(crate) fn finish(mut self) -> Result<ToolEdits, ScanError> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
@@ -343,8 +344,9 @@ mod tests {
     use super::*;
     use crate::{
         capability::Capability,
-        dialect::Dialect,
-        request::{Endpoint, Recipient, scan},
+        endpoint::Endpoint,
+        provider::Dialect,
+        request::{rewrite::Recipient, scan},
     };
 
     const FUNCTION: &str = r#"{"type":"function","function":{"name":"f"}}"#;

@@ -9,8 +9,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::responses::Learner;
-use crate::{poll_budget::PollBudget, redact::Redactor};
+use crate::{poll_budget::PollBudget, provider::Redactor, route::response_owners::Learner};
 
 pin_project! {
     /// The response body of [`FreeModelRoute`](super::FreeModelRoute): the upstream's, or one of the router's
@@ -52,7 +51,7 @@ impl<B> ResponseBody<B> {
     }
 
     /// An upstream's body that is read as it passes, if there is anything to read it for.
-    pub(super) fn read(body: B, learner: Option<Learner>, redactor: Option<Redactor>) -> Self {
+    pub(crate) fn read(body: B, learner: Option<Learner>, redactor: Option<Redactor>) -> Self {
         if learner.is_none() && redactor.is_none() {
             return Self::upstream(body);
         }

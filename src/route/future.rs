@@ -11,26 +11,25 @@ use http::{Request, Response, header::CONTENT_TYPE, request::Parts};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{
-    body::ResponseBody,
-    exchange::Exchange,
-    incoming,
-    responses::Learner,
-    routed::Routed,
-    router::{Info, Plan, Router},
-};
 use crate::{
     body::{Body, BoxError},
-    error::Refusal,
-    fallback::{Classify, DefaultClassify, Evidence},
+    endpoint::Endpoint,
     health::Attempt,
-    intake::Collect,
+    images::Exchange,
     memory::Held,
     outcome::{Outcome, OutcomeKind},
+    provider::Redactor,
     ready_service::ReadyService,
-    redact::Redactor,
-    request::Endpoint,
-    sse::is_event_stream,
+    refusal::Refusal,
+    request::Collect,
+    route::{
+        body::ResponseBody,
+        incoming,
+        response_owners::Learner,
+        router::{Info, Plan, Router},
+    },
+    routed::Routed,
+    upstream::{Classify, DefaultClassify, Evidence, is_event_stream},
 };
 
 pin_project! {
@@ -73,13 +72,13 @@ impl<S, B, R> ResponseFuture<S, B, R>
 where
     S: Service<Request<Body>>,
 {
-    pub(super) const fn passing(future: S::Future) -> Self {
+    pub(crate) const fn passing(future: S::Future) -> Self {
         Self {
             state: State::Calling { future, info: None },
         }
     }
 
-    pub(super) const fn refused(refusal: Refusal) -> Self {
+    pub(crate) const fn refused(refusal: Refusal) -> Self {
         Self {
             state: State::Refused {
                 refusal: Some(refusal),
@@ -88,7 +87,7 @@ where
         }
     }
 
-    pub(super) fn routing(
+    pub(crate) fn routing(
         router: Arc<Router>,
         endpoint: Endpoint,
         parts: Parts,

@@ -2,8 +2,10 @@
 
 use http::{HeaderMap, HeaderName};
 
-use super::forward::of_this_hop;
-use crate::{catalog::Provider, redact::redact_headers};
+use crate::{
+    provider::{Provider, redact_headers},
+    route::outgoing::of_this_hop,
+};
 
 /// Response headers that callers and their clients read; everything else is the provider's dealing with its own client:
 /// cookies, `access-control-*`, account ids (`openai-organization`, `cf-*`), what belongs to the connection.
@@ -65,7 +67,7 @@ fn is_returned(name: &HeaderName) -> bool {
 
 /// Removes from a response what must not reach the caller. Where no base URL is applied the response is the caller's own
 /// affair, but for the headers by which this router speaks.
-pub(super) fn clean(headers: &mut HeaderMap, provider: &Provider) {
+pub(crate) fn clean(headers: &mut HeaderMap, provider: &Provider) {
     let applied = provider.base().is_some();
     let hop: Vec<HeaderName> = match applied {
         true => of_this_hop(headers)

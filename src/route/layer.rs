@@ -3,13 +3,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::HeaderValue;
 use tower_layer::Layer;
 
-use super::{responses::Responses, router::Router, service::FreeModelRoute};
 use crate::{
     catalog::Catalog,
     health::HealthMap,
-    intake::Intake,
     memory::Memory,
+    request::Intake,
     rng::{Rng, identity},
+    route::{response_owners::Responses, router::Router, service::FreeModelRoute},
     select::{Random, Select},
 };
 
@@ -27,7 +27,7 @@ const MAX_IMAGES_IN_FLIGHT: u64 = 512_000_000;
 /// See the [crate docs](crate) for a complete example.
 #[derive(Clone)]
 pub struct FreeModelRouteLayer {
-    pub(super) router: Arc<Router>,
+    pub(crate) router: Arc<Router>,
 }
 
 impl FreeModelRouteLayer {

@@ -5,26 +5,18 @@
 //! `routed` marks the response with the target that answered. `responses` remembers which provider holds what a later
 //! request may build upon. Where a provider wants images asked for in another way, `exchange` makes the calls.
 
-mod body;
-mod call;
-mod exchange;
-mod forward;
-mod future;
-mod incoming;
-mod layer;
-mod pick;
-mod progress;
-mod refusals;
-mod responses;
-mod routed;
-mod router;
-mod series;
-mod service;
+pub(crate) mod body;
+pub(crate) mod future;
+pub(crate) mod incoming;
+pub(crate) mod layer;
+pub(crate) mod outgoing;
+pub(crate) mod pick;
+pub(crate) mod refusals;
+pub(crate) mod response_owners;
+pub(crate) mod router;
+pub(crate) mod service;
 
-pub use body::ResponseBody;
-pub use future::ResponseFuture;
-pub use layer::FreeModelRouteLayer;
-pub use routed::Routed;
-pub(crate) use routed::mark_trail;
-pub(crate) use router::RoutedWithoutFallback;
-pub use service::FreeModelRoute;
+pub(crate) use self::router::{Info, RoutedWithoutFallback};
+pub use self::{
+    body::ResponseBody, future::ResponseFuture, layer::FreeModelRouteLayer, service::FreeModelRoute,
+};

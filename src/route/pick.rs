@@ -4,41 +4,43 @@ use std::cmp::Reverse;
 
 use tokio::time::Instant;
 
-use super::refusals::{
-    Nobody, Out, empty_pool, incapable, not_in_pool, not_now, not_served, response_elsewhere,
-    response_not_found,
-};
 use crate::{
+    attempt_slot::{Memory, WaitState},
     capability::{Capability, CapabilitySet},
     catalog::{Catalog, Snapshot, Target, means_any},
-    dialect::{ImageApi, images},
-    error::Refusal,
+    endpoint::Endpoint,
     health::{Attempt, HealthMap, Phase, Standing},
-    request::{Endpoint, Needs},
+    images,
+    provider::ImageApi,
+    refusal::Refusal,
+    request::Needs,
     rng::Rng,
+    route::refusals::{
+        Nobody, Out, empty_pool, incapable, not_in_pool, not_now, not_served, response_elsewhere,
+        response_not_found,
+    },
     select::{Candidate, Chance, Select},
-    slot::{Memory, WaitState},
 };
 
 /// What one pick goes by.
-pub(super) struct Wish<'a> {
-    pub(super) needs: &'a Needs,
+pub(crate) struct Wish<'a> {
+    pub(crate) needs: &'a Needs,
     /// The model that the caller named.
-    pub(super) requested: Option<&'a str>,
+    pub(crate) requested: Option<&'a str>,
     /// No other model will do.
-    pub(super) pinned: bool,
+    pub(crate) pinned: bool,
     /// A model that is named is tried first.
-    pub(super) prefer_requested: bool,
+    pub(crate) prefer_requested: bool,
     /// No other provider has what the request builds upon.
-    pub(super) provider: Option<&'a str>,
+    pub(crate) provider: Option<&'a str>,
 }
 
 /// What the pick reads and uses.
-pub(super) struct Pool<'a> {
-    pub(super) catalog: &'a Catalog,
-    pub(super) health: &'a HealthMap,
-    pub(super) select: &'a dyn Select,
-    pub(super) rng: &'a Rng,
+pub(crate) struct Pool<'a> {
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) health: &'a HealthMap,
+    pub(crate) select: &'a dyn Select,
+    pub(crate) rng: &'a Rng,
 }
 
 /// How good a target is for a request; the lowest is best.
@@ -54,7 +56,7 @@ enum Tier {
 
 impl Pool<'_> {
     /// Picks a target and begins an attempt for it.
-    pub(super) fn pick(&self, wish: &Wish<'_>, memory: &mut Memory) -> Result<Attempt, Nobody> {
+    pub(crate) fn pick(&self, wish: &Wish<'_>, memory: &mut Memory) -> Result<Attempt, Nobody> {
         let snapshot = self.catalog.snapshot();
         let capable =
             capable(&snapshot, wish).map_err(|refusal| Nobody::Refused(Box::new(refusal)))?;

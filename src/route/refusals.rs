@@ -7,17 +7,18 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
+    attempt_slot::{FirstEnd, Memory, NoTarget},
     capability::Capability,
     catalog::{Snapshot, Target, TargetId},
-    error::{Refusal, in_words},
+    endpoint::Endpoint,
     health::{Phase, Place, Standing},
     outcome::OutcomeKind,
-    request::{Endpoint, Needs},
-    slot::{FirstEnd, Memory, NoTarget},
+    refusal::{Refusal, in_words},
+    request::Needs,
 };
 
 /// That there is no pick.
-pub(super) enum Nobody {
+pub(crate) enum Nobody {
     /// No target can ever serve this.
     Refused(Box<Refusal>),
     /// Targets could, but not now.
@@ -26,7 +27,7 @@ pub(super) enum Nobody {
 
 /// Why a target that could serve the request is not up for a pick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Out {
+pub(crate) enum Out {
     Tried,
     Cooling(Instant, OutcomeKind),
     Guessed(Instant),
@@ -37,7 +38,7 @@ pub(super) enum Out {
 
 impl Out {
     /// Whether the request may be sent to this target once what holds it back is over.
-    pub(super) fn is_worth_waiting_for(self, id: &TargetId, memory: &Memory) -> bool {
+    pub(crate) fn is_worth_waiting_for(self, id: &TargetId, memory: &Memory) -> bool {
         match self {
             Self::Cooling(..) => memory.may_wait_for(id),
             Self::Guessed(_) | Self::Probing(_) => true,
@@ -57,7 +58,7 @@ impl Out {
 }
 
 /// There is no model that could be picked at random.
-pub(super) fn empty_pool(pool: &Snapshot) -> Refusal {
+pub(crate) fn empty_pool(pool: &Snapshot) -> Refusal {
     let refusal = |message| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "empty_pool", message);
     let awaited: Vec<_> = pool.awaited().collect();
     if pool.is_empty() && !awaited.is_empty() {
@@ -78,7 +79,7 @@ pub(super) fn empty_pool(pool: &Snapshot) -> Refusal {
     })
 }
 
-pub(super) fn not_in_pool(name: &str, endpoint: Endpoint) -> Refusal {
+pub(crate) fn not_in_pool(name: &str, endpoint: Endpoint) -> Refusal {
     let shown = shown(name);
     let why = match endpoint {
         Endpoint::Embeddings => "vectors of another model could not be compared with its own",
@@ -98,7 +99,7 @@ fn shown(name: &str) -> String {
 }
 
 /// Vectors of two models cannot be compared, so there is no model that is as good as any other.
-pub(super) fn no_embedding_model() -> Refusal {
+pub(crate) fn no_embedding_model() -> Refusal {
     Refusal::new(
         StatusCode::BAD_REQUEST,
         "embedding_model_required",
@@ -109,7 +110,7 @@ pub(super) fn no_embedding_model() -> Refusal {
 }
 
 /// Only the provider that made a response can build upon it, and which one that was is not known.
-pub(super) fn response_not_found() -> Refusal {
+pub(crate) fn response_not_found() -> Refusal {
     Refusal::new(
         StatusCode::BAD_REQUEST,
         "previous_response_not_found",
@@ -120,7 +121,7 @@ pub(super) fn response_not_found() -> Refusal {
 }
 
 /// The one model that would do is not where the response is.
-pub(super) fn response_elsewhere(name: &str) -> Refusal {
+pub(crate) fn response_elsewhere(name: &str) -> Refusal {
     let shown = shown(name);
     Refusal::new(
         StatusCode::BAD_REQUEST,
@@ -134,7 +135,7 @@ pub(super) fn response_elsewhere(name: &str) -> Refusal {
 }
 
 /// The request builds upon something that lives at one provider and was not made through this router.
-pub(super) fn foreign_state(field: &'static str) -> Refusal {
+pub(crate) fn foreign_state(field: &'static str) -> Refusal {
     let why = match field {
         "background" => {
             "A response that is made in the background can only be asked for at the provider that makes it"
@@ -151,7 +152,7 @@ pub(super) fn foreign_state(field: &'static str) -> Refusal {
 }
 
 /// All of them are at providers that have no such endpoint.
-pub(super) fn not_served(pool: usize, endpoint: Endpoint) -> Refusal {
+pub(crate) fn not_served(pool: usize, endpoint: Endpoint) -> Refusal {
     if endpoint.output() == Capability::ImageOutput {
         return no_image_model(pool);
     }
@@ -177,7 +178,7 @@ fn no_image_model(pool: usize) -> Refusal {
     .param(Capability::ImageOutput.name())
 }
 
-pub(super) fn incapable(missing: Option<Capability>, pool: usize, needs: &Needs) -> Refusal {
+pub(crate) fn incapable(missing: Option<Capability>, pool: usize, needs: &Needs) -> Refusal {
     if missing == Some(Capability::ImageOutput)
         && needs.endpoint.output() == Capability::ImageOutput
     {
@@ -199,7 +200,7 @@ pub(super) fn incapable(missing: Option<Capability>, pool: usize, needs: &Needs)
 }
 
 /// All that could serve the request are held back: says by what, and until when.
-pub(super) fn not_now(
+pub(crate) fn not_now(
     held_back: &[(&Target, &Standing, Out)],
     targets: usize,
     memory: &Memory,

@@ -5,62 +5,61 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header::CONTENT_TYPE, request::Parts};
 
-use super::{
-    exchange, forward,
-    pick::{Pool, Wish},
-    refusals::{Nobody, foreign_state, no_embedding_model, response_not_found},
-    responses::{Learner, Responses},
-    series::Series,
-};
 use crate::{
+    attempt_slot::{AttemptSlot, Session},
     body::Body,
     capability::Capability,
     catalog::{Catalog, Target, means_any},
-    dialect::images::{self, Translation},
-    error::Refusal,
+    endpoint::Endpoint,
     headers::PIN,
     health::{Attempt, HealthMap},
-    intake::{self, Intake},
+    images::{self, Series, Translation, exchange},
     memory::{Held, Memory},
-    request::{self, Endpoint, Envelope, Recipient, Rewritten, State},
+    refusal::Refusal,
+    request::{self, Envelope, Intake, Recipient, Rewritten, State, intake},
     rng::Rng,
+    route::{
+        outgoing,
+        pick::{Pool, Wish},
+        refusals::{Nobody, foreign_state, no_embedding_model, response_not_found},
+        response_owners::{Learner, Responses},
+    },
     select::Select,
-    slot::{AttemptSlot, Session},
 };
 
 /// What a router goes by.
 #[derive(Clone)]
-pub(super) struct Router {
-    pub(super) catalog: Catalog,
-    pub(super) health: HealthMap,
-    pub(super) select: Arc<dyn Select>,
-    pub(super) rng: Rng,
-    pub(super) intake: Intake,
+pub(crate) struct Router {
+    pub(crate) catalog: Catalog,
+    pub(crate) health: HealthMap,
+    pub(crate) select: Arc<dyn Select>,
+    pub(crate) rng: Rng,
+    pub(crate) intake: Intake,
     /// For what comes from a fallback, which has its own bounds.
-    pub(super) inner_intake: Intake,
+    pub(crate) inner_intake: Intake,
     /// For the answers from which answers with images are made.
-    pub(super) image_memory: Memory,
-    pub(super) prefer_requested: bool,
+    pub(crate) image_memory: Memory,
+    pub(crate) prefer_requested: bool,
     /// The model of embedding requests that name none.
-    pub(super) embedding_model: Option<String>,
-    pub(super) responses: Responses,
-    pub(super) identity: HeaderValue,
+    pub(crate) embedding_model: Option<String>,
+    pub(crate) responses: Responses,
+    pub(crate) identity: HeaderValue,
 }
 
 /// What is known of a request that has been routed.
-pub(super) struct Info {
-    pub(super) target: Target,
-    pub(super) endpoint: Endpoint,
-    pub(super) dropped: Vec<String>,
-    pub(super) adjusted: Vec<String>,
+pub(crate) struct Info {
+    pub(crate) target: Target,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) dropped: Vec<String>,
+    pub(crate) adjusted: Vec<String>,
     /// The attempt, where there is no fallback to finish it.
-    pub(super) attempt: Option<Attempt>,
+    pub(crate) attempt: Option<Attempt>,
     /// Reads which response this is, where later requests may build upon it.
-    pub(super) learner: Option<Learner>,
+    pub(crate) learner: Option<Learner>,
 }
 
 /// What is sent to the target.
-pub(super) enum Plan {
+pub(crate) enum Plan {
     /// The request itself.
     Send(Request<Body>),
     /// What its provider understands, in one call or several.
@@ -75,7 +74,7 @@ pub(crate) struct RoutedWithoutFallback;
 
 impl Router {
     /// The bounds for this request.
-    pub(super) fn intake(&self, parts: &Parts) -> &Intake {
+    pub(crate) fn intake(&self, parts: &Parts) -> &Intake {
         match parts.extensions.get::<AttemptSlot>() {
             Some(_) => &self.inner_intake,
             None => &self.intake,
@@ -83,9 +82,9 @@ impl Router {
     }
 
     /// Whether a request is routed.
-    pub(super) fn admit(&self, parts: &Parts) -> Result<Option<Endpoint>, Refusal> {
+    pub(crate) fn admit(&self, parts: &Parts) -> Result<Option<Endpoint>, Refusal> {
         let endpoint = intake::admit(parts)?;
-        if endpoint.is_some() && forward::is_ours(&parts.headers, &self.identity) {
+        if endpoint.is_some() && outgoing::is_ours(&parts.headers, &self.identity) {
             return Err(Refusal::new(
                 StatusCode::LOOP_DETECTED,
                 "routing_loop",
@@ -96,7 +95,7 @@ impl Router {
     }
 
     /// Turns a whole request into what is sent.
-    pub(super) fn route(
+    pub(crate) fn route(
         &self,
         endpoint: Endpoint,
         mut parts: Parts,
@@ -122,7 +121,7 @@ impl Router {
             mut dropped,
             adjusted,
         } = envelope.rewrite(bytes, &recipient);
-        forward::address(
+        outgoing::address(
             &mut parts,
             &target,
             endpoint,
@@ -276,7 +275,7 @@ fn scan(
 }
 
 impl Router {
-    pub(super) fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub(crate) fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(name)
             .field("catalog", &self.catalog)
             .field("health", &self.health)

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::{body::ResponseBody, future::ResponseFuture, router::Router};
 use crate::{
     accessors::accessors,
     body::{Body, BoxError},
+    route::{body::ResponseBody, future::ResponseFuture, router::Router},
 };
 
 /// Rewrites the `model` of outgoing OpenAI-format requests to a free model that can serve them and is healthy now.
@@ -38,8 +38,8 @@ use crate::{
 /// See the [crate docs](crate) for a complete example.
 #[derive(Clone)]
 pub struct FreeModelRoute<S> {
-    pub(super) inner: S,
-    pub(super) router: Arc<Router>,
+    pub(crate) inner: S,
+    pub(crate) router: Arc<Router>,
 }
 
 impl<S> FreeModelRoute<S> {

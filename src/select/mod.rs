@@ -1,10 +1,10 @@
 //! Strategies: which of the targets that are equally good gets the request.
 
-mod random;
+pub(crate) mod random;
+
+pub use self::random::Random;
 
 use std::{fmt, time::Duration};
-
-pub use random::Random;
 
 use crate::{catalog::Target, rng::Rng};
 

@@ -1,4 +1,4 @@
-use super::{Candidate, Chance, Select};
+use crate::select::{Candidate, Chance, Select};
 
 /// Every candidate with the same probability: the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

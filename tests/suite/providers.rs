@@ -1028,7 +1028,7 @@ const OPENING: &str = "\
 # Providers
 
 Who offers models for free, as this crate knows it. The page is made from the table in
-`src/catalog/known/table.rs` and the fixtures in `tests/fixtures/providers`: a test compares it, and
+`src/provider/table.rs` and the fixtures in `tests/fixtures/providers`: a test compares it, and
 `REWRITE_PROVIDERS_MD=1 cargo test --test suite providers` writes it anew.
 
 Free plans change without notice: what is stated here is as old as its source. A limit is counted for the
@@ -1058,7 +1058,7 @@ const CLOSING: &str = "
 
 ## How to add a provider
 
-1. Add an entry to `src/catalog/known/table.rs`: what it does not say is as `USUAL` has it. State only what you
+1. Add an entry to `src/provider/table.rs`: what it does not say is as `USUAL` has it. State only what you
    have read, and where and when, in `source`. What decides whether a model is free has to be certain.
 2. Add `tests/fixtures/providers/NAME.json`: its listing, an answer, a stream and its errors, in words of your own.
    `tests/fixtures/providers/README.md` says how.
@@ -1066,7 +1066,7 @@ const CLOSING: &str = "
    arrives, and what each error means.
 4. Run it once more with `REWRITE_PROVIDERS_MD=1` for this page.
 
-No other code is needed. If an error is taken for what it is not, its sign belongs into `src/fallback/signs.rs`.
+No other code is needed. If an error is taken for what it is not, its sign belongs into `src/upstream/patterns.rs`.
 ";
 
 fn page() -> String {

@@ -1,0 +1,411 @@
+//! `/sdapi/v1/txt2img` of sdnext and AUTOMATIC1111 (vladmandic/sdnext@058a7f0c and
+//! AUTOMATIC1111/stable-diffusion-webui@008a8e75, `modules/api`).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    images::{
+        Ask, Step,
+        answer::{Answer, Image, Picture, Text},
+        no_image,
+        request::{ImageRequest, wrong},
+    },
+    refusal::Refusal,
+};
+
+const CHECKPOINTS: &str = "/sdapi/v1/sd-models";
+const TXT2IMG: &str = "/sdapi/v1/txt2img";
+/// Without the image as far as it is, which would cost the server a decoding each time.
+pub(crate) const PROGRESS: (&str, &str) = ("/sdapi/v1/progress", "skip_current_image=true");
+
+/// What is read of a request for this API alone.
+pub(crate) const FIELDS: &[&str] = &["negative_prompt", "steps", "seed"];
+
+/// What both servers' own interfaces offer.
+const LARGEST_SIDE: u32 = 2048;
+const MOST_STEPS: u64 = 150;
+/// Images that are made at once take memory at once; further ones are made in further rounds.
+const LARGEST_BATCH: usize = 4;
+
+pub(crate) struct Sdapi {
+    checkpoint: String,
+    /// What to ask once the checkpoint is known to be there; then it is `None`.
+    request: Option<Map<String, Value>>,
+    as_url: bool,
+}
+
+/// One of the server's checkpoints.
+#[derive(Deserialize)]
+struct Checkpoint {
+    title: String,
+    model_name: Option<String>,
+    filename: Option<String>,
+    hash: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Generated<'a> {
+    #[serde(borrow)]
+    images: Vec<Text<'a>>,
+    /// JSON within a string.
+    #[serde(borrow)]
+    info: Option<Text<'a>>,
+}
+
+impl Sdapi {
+    pub(crate) fn new(checkpoint: &str, request: &ImageRequest) -> Result<Self, Refusal> {
+        let batch = batch(request.n);
+        let mut fields = Map::new();
+        let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+        set("prompt", request.prompt().into());
+        if let Some(negative) = request.text("negative_prompt")? {
+            set("negative_prompt", negative.into());
+        }
+        set("batch_size", batch.into());
+        set("n_iter", (request.n / batch).into());
+        if let Some(size) = request.size {
+            let fits = |side: u32| side % 8 == 0 && side <= LARGEST_SIDE;
+            if !fits(size.width) || !fits(size.height) {
+                let must_be = format!(
+                    "of sides that are multiples of 8 and at most {LARGEST_SIDE}, like \"512x512\""
+                );
+                return Err(wrong("size", &must_be));
+            }
+            set("width", size.width.into());
+            set("height", size.height.into());
+        }
+        if let Some(steps) = request.whole("steps", 1..=MOST_STEPS)? {
+            set("steps", steps.into());
+        }
+        // Without one the server takes any, and tells which; it has -1 for the same.
+        let any = request.field("seed").and_then(Value::as_i64) == Some(-1);
+        if !any {
+            if let Some(seed) = request.whole("seed", 0..=u64::from(u32::MAX))? {
+                set("seed", seed.into());
+            }
+        }
+        // Else the model of before would be loaded again after each request.
+        set("override_settings_restore_afterwards", false.into());
+        Ok(Self {
+            checkpoint: checkpoint.to_owned(),
+            request: Some(fields),
+            as_url: request.as_url,
+        })
+    }
+
+    /// A checkpoint that is not there would be ignored without a word, and another one would answer.
+    pub(crate) const fn ask() -> Ask {
+        Ask::get(CHECKPOINTS)
+    }
+
+    pub(crate) fn next(&mut self, body: &Bytes, created: u64) -> Result<Step, Refusal> {
+        match self.request.take() {
+            Some(request) => self.generate(request, body),
+            None => self.answer(body, created),
+        }
+    }
+
+    fn generate(&self, mut request: Map<String, Value>, body: &Bytes) -> Result<Step, Refusal> {
+        let checkpoints: Vec<Checkpoint> = serde_json::from_slice(body)
+            .map_err(|_| no_image("something that is no list of checkpoints"))?;
+        let wanted = self.checkpoint.as_str();
+        let found = checkpoints
+            .iter()
+            .find(|checkpoint| checkpoint.title == wanted)
+            .or_else(|| checkpoints.iter().find(|known| known.is_called(wanted)))
+            .ok_or_else(|| missing(wanted))?;
+        request.insert(
+            "override_settings".to_owned(),
+            json!({ "sd_model_checkpoint": found.title }),
+        );
+        Ok(Step::Ask(Ask {
+            in_turn: true,
+            ..Ask::post(TXT2IMG, &Value::Object(request))
+        }))
+    }
+
+    fn answer(&self, body: &Bytes, created: u64) -> Result<Step, Refusal> {
+        let Generated { images, info } = serde_json::from_slice(body)
+            .map_err(|_| no_image("something that is not what txt2img answers"))?;
+        let info: Value = info
+            .and_then(|info| serde_json::from_str(&info.0).ok())
+            .unwrap_or_default();
+        // Where the server is set to make a grid of all, that comes first.
+        let grids = info["index_of_first_image"].as_u64().unwrap_or_default();
+        let grids = usize::try_from(grids).unwrap_or_default();
+        let grids = if grids < images.len() { grids } else { 0 };
+        let of = |list: &str, at: usize| info[list].get(at).filter(|value| !value.is_null());
+        let picture = |(at, base64): (usize, Text<'_>)| {
+            Ok(Picture {
+                image: Image::from_base64(base64.of(body))?,
+                seed: of("all_seeds", at - grids).cloned(),
+                infotext: of("infotexts", at).cloned(),
+            })
+        };
+        let pictures = images
+            .into_iter()
+            .enumerate()
+            .skip(grids)
+            .map(picture)
+            .collect::<Result<Vec<_>, Refusal>>()?;
+        let answer = Answer {
+            created,
+            pictures: &pictures,
+            as_url: self.as_url,
+            usage: None,
+            metadata: (!pictures.is_empty()).then(|| self.metadata(&info)),
+        };
+        Ok(Step::Answer(answer.into_bytes()))
+    }
+
+    /// What the server says of how the images were made.
+    fn metadata(&self, info: &Value) -> Value {
+        let mut metadata = Map::new();
+        let own = &info["sd_model_name"];
+        let model = if own.is_null() {
+            self.checkpoint.as_str().into()
+        } else {
+            own.clone()
+        };
+        metadata.insert("model".to_owned(), model);
+        for (name, of) in [
+            ("model_hash", "sd_model_hash"),
+            ("seeds", "all_seeds"),
+            ("sampler", "sampler_name"),
+            ("steps", "steps"),
+            ("cfg_scale", "cfg_scale"),
+            ("clip_skip", "clip_skip"),
+        ] {
+            if !info[of].is_null() {
+                metadata.insert(name.to_owned(), info[of].clone());
+            }
+        }
+        Value::Object(metadata)
+    }
+}
+
+impl Checkpoint {
+    /// By any of the names that the server knows it by, or by its title without the hash, which is missing until the
+    /// server has reckoned it.
+    fn is_called(&self, name: &str) -> bool {
+        let others = [&self.model_name, &self.filename, &self.hash];
+        let bare = |title: &'_ str| title.split(" [").next().map(str::to_owned);
+        others.iter().any(|other| other.as_deref() == Some(name))
+            || bare(&self.title).as_deref() == Some(name)
+            || bare(name).as_deref() == Some(self.title.as_str())
+    }
+}
+
+/// How many images to make at once, so that some rounds make exactly `n`.
+fn batch(n: usize) -> usize {
+    (1..=LARGEST_BATCH)
+        .rev()
+        .find(|batch| n % batch == 0)
+        .unwrap_or(1)
+}
+
+/// As OpenAI says it, so that it reads as a model that is gone: for a minute, since its owner may be about to copy it there.
+fn missing(checkpoint: &str) -> Refusal {
+    let message = format!("The model `{checkpoint}` does not exist.");
+    Refusal::new(StatusCode::NOT_FOUND, "model_not_found", message)
+        .param("model")
+        .retry_after(Duration::from_secs(60))
+}
+
+/// How far the server is: a fraction, and the seconds that are left.
+pub(crate) fn read_progress(body: &[u8]) -> Option<(f64, f64)> {
+    #[derive(Deserialize)]
+    struct Report {
+        progress: f64,
+        #[serde(default)]
+        eta_relative: f64,
+    }
+    let report: Report = serde_json::from_slice(body).ok()?;
+    Some((report.progress, report.eta_relative))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+    use http::Method;
+
+    use super::*;
+    use crate::catalog::Model;
+
+    const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x01\x2c\0\0\0\xc8\x08\x02";
+    const MODELS: &str = r#"[
+        {"title":"base.safetensors [0123456789]","model_name":"base","filename":"/models/base.safetensors","hash":"0123456789","sha256":null},
+        {"title":"me.safetensors","model_name":"me","filename":"/models/me.safetensors","type":"Stable Diffusion"}
+    ]"#;
+
+    #[allow(clippy::needless_pass_by_value)]
+    fn begin(checkpoint: &str, request: Value) -> Result<Sdapi, Refusal> {
+        let model = Model::new(checkpoint).build();
+        let request = ImageRequest::read(request.to_string().as_bytes(), &model)?;
+        Sdapi::new(checkpoint, &request)
+    }
+
+    fn asked(checkpoint: &str, request: Value) -> Value {
+        let mut sdapi = begin(checkpoint, request).expect("a request");
+        let first = Sdapi::ask();
+        assert_eq!((first.method, first.path), (Method::GET, CHECKPOINTS));
+        match sdapi.next(&Bytes::from(MODELS), 7) {
+            Ok(Step::Ask(ask)) => {
+                assert_eq!((ask.method, ask.path), (Method::POST, TXT2IMG));
+                assert!(ask.in_turn);
+                serde_json::from_slice(&ask.body).expect("JSON")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[allow(clippy::needless_pass_by_value)]
+    fn answered(body: Value) -> Result<Step, Refusal> {
+        let mut sdapi = begin("me", json!({ "prompt": "a fox" })).expect("a request");
+        sdapi.next(&Bytes::from(MODELS), 7).expect("a step");
+        sdapi.next(&body.to_string().into(), 7)
+    }
+
+    #[test]
+    fn a_request_becomes_txt2img() {
+        let request = json!({ "model": "x", "prompt": "a fox", "negative_prompt": "blur", "n": 2, "size": "512x256",
+            "steps": 9, "seed": 7, "quality": "hd" });
+        assert_eq!(
+            asked("me", request),
+            json!({
+                "prompt": "a fox", "negative_prompt": "blur", "batch_size": 2, "n_iter": 1, "width": 512, "height": 256,
+                "steps": 9, "seed": 7, "override_settings": { "sd_model_checkpoint": "me.safetensors" },
+                "override_settings_restore_afterwards": false,
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_left_to_the_server() {
+        let body = asked("me", json!({ "prompt": "a fox", "seed": -1 }));
+        for name in ["width", "height", "steps", "seed", "negative_prompt"] {
+            assert!(body.get(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn exactly_n_images_are_made_in_small_batches() {
+        for n in 1..=10 {
+            let batch = batch(n);
+            assert!(batch <= LARGEST_BATCH && n % batch == 0, "{n}");
+        }
+        let body = asked("me", json!({ "prompt": "a fox", "n": 10 }));
+        assert_eq!(
+            (&body["batch_size"], &body["n_iter"]),
+            (&json!(2), &json!(5))
+        );
+    }
+
+    #[test]
+    fn a_size_that_the_server_cannot_make_is_refused() {
+        for size in ["511x512", "512x2056", "4x8"] {
+            let refusal = begin("me", json!({ "prompt": "a fox", "size": size })).err();
+            assert_eq!(
+                refusal.map(|refusal| refusal.status.as_u16()),
+                Some(400),
+                "{size}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_is_known_by_each_of_its_names_and_asked_for_by_its_title() {
+        for (name, title) in [
+            (
+                "base.safetensors [0123456789]",
+                "base.safetensors [0123456789]",
+            ),
+            ("base.safetensors", "base.safetensors [0123456789]"),
+            ("base", "base.safetensors [0123456789]"),
+            ("0123456789", "base.safetensors [0123456789]"),
+            ("/models/base.safetensors", "base.safetensors [0123456789]"),
+            ("me.safetensors [9876543210]", "me.safetensors"),
+        ] {
+            let body = asked(name, json!({ "prompt": "a fox" }));
+            let settings = &body["override_settings"];
+            assert_eq!(settings["sd_model_checkpoint"], title, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_not_there_is_a_model_that_does_not_exist() {
+        for name in ["other", "base.safetensors [9999999999]", "bas", ""] {
+            let mut sdapi = begin(name, json!({ "prompt": "a fox" })).expect("a request");
+            let refusal = sdapi.next(&Bytes::from(MODELS), 7).unwrap_err();
+            assert_eq!(refusal.status, 404, "{name}");
+            let body = refusal.into_response().into_body();
+            let body: Value = serde_json::from_slice(&body).expect("JSON");
+            assert_eq!(body["error"]["code"], "model_not_found");
+        }
+    }
+
+    #[test]
+    fn images_come_with_what_the_server_says_of_them() {
+        let png = BASE64.encode(PNG);
+        let info = json!({ "all_seeds": [7, 8], "sd_model_name": "me", "sd_model_hash": "98", "steps": 20,
+            "infotexts": ["grid", "a fox, Seed: 7", "a fox, Seed: 8"], "index_of_first_image": 1 });
+        let body = json!({ "images": [png, png, png], "parameters": {}, "info": info.to_string() });
+        let Ok(Step::Answer(answer)) = answered(body) else {
+            panic!("no answer");
+        };
+        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+        let data = answer["data"].as_array().expect("a list");
+        assert_eq!(data.len(), 2);
+        assert_eq!(
+            data[1],
+            json!({ "b64_json": png, "media_type": "image/png", "width": 300, "height": 200, "seed": 8,
+                "infotext": "a fox, Seed: 8" })
+        );
+        assert_eq!(
+            answer["metadata"],
+            json!({ "model": "me", "model_hash": "98", "seeds": [7, 8], "steps": 20 })
+        );
+    }
+
+    #[test]
+    fn no_images_are_an_empty_answer() {
+        let Ok(Step::Answer(answer)) = answered(json!({ "images": [], "info": "{}" })) else {
+            panic!("no answer");
+        };
+        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+        assert_eq!(answer, json!({ "created": 7, "data": [] }));
+    }
+
+    #[test]
+    fn what_is_no_image_is_no_answer() {
+        for body in [
+            json!({ "images": ["AAAA"], "info": "{}" }),
+            json!({ "images": ["%"], "info": "{}" }),
+            json!({ "images": null }),
+            json!({ "detail": "Not Found" }),
+            json!([]),
+        ] {
+            assert_eq!(answered(body.clone()).unwrap_err().status, 502, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_info_that_cannot_be_read_costs_no_image() {
+        for info in [json!(null), json!(""), json!("not JSON"), json!("[1]")] {
+            let body = json!({ "images": [BASE64.encode(PNG)], "info": info });
+            assert!(matches!(answered(body), Ok(Step::Answer(_))));
+        }
+    }
+
+    #[test]
+    fn progress_is_read() {
+        let body = br#"{"id":"1","progress":0.25,"eta_relative":3.5,"state":{"job_count":1},"current_image":null}"#;
+        assert_eq!(read_progress(body), Some((0.25, 3.5)));
+        assert_eq!(read_progress(b"{}"), None);
+    }
+}

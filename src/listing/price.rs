@@ -1,0 +1,306 @@
+//! Prices, read exactly: the only question is whether every one of them is zero.
+//!
+//! No number here is ever a float, in which `1e-400` is zero and `NaN` compares as nothing at all.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// What the `pricing` of one entry comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Prices {
+    /// The entry does not price both the prompt and the completion.
+    Unstated,
+    /// Prompt and completion are priced, and every stated price is exactly zero.
+    Zero,
+    /// Some price is not zero, or is not a number that could be.
+    NotZero,
+}
+
+impl Prices {
+    /// Reads the shape of OpenRouter's `PublicPricing` (its OpenAPI of 2026-08-22).
+    ///
+    /// Whatever is not known to be something else is a price, and what cannot be read is not zero: a field
+    /// of tomorrow must not make a paid model free.
+    pub(crate) fn read(pricing: Option<&RawValue>) -> Self {
+        Self::read_named(pricing, ["prompt", "completion"])
+    }
+
+    /// The same, where prompt and completion are called `input` and `output`, as by the providers of HF's router.
+    pub(crate) fn of_input_and_output(pricing: Option<&RawValue>) -> Self {
+        Self::read_named(pricing, ["input", "output"])
+    }
+
+    /// What several prices come to, if any of them may be the one that is asked for.
+    pub(crate) fn all(prices: impl IntoIterator<Item = Self>) -> Self {
+        let worse = |one, other| match (one, other) {
+            (Self::NotZero, _) | (_, Self::NotZero) => Self::NotZero,
+            (Self::Unstated, _) | (_, Self::Unstated) => Self::Unstated,
+            (Self::Zero, Self::Zero) => Self::Zero,
+        };
+        prices.into_iter().reduce(worse).unwrap_or(Self::Unstated)
+    }
+
+    fn read_named(pricing: Option<&RawValue>, names: [&str; 2]) -> Self {
+        let Some(pricing) = pricing else {
+            return Self::Unstated;
+        };
+        let Ok(Fields(prices)) = serde_json::from_str(pricing.get()) else {
+            return Self::NotZero;
+        };
+        let zero = prices.iter().all(|(key, value)| match key.as_str() {
+            // A fraction by which the prices are multiplied: of nothing, nothing.
+            "discount" => is_quantity(value) || states_zero(value),
+            "overrides" => overrides_are_zero(value),
+            _ => states_zero(value),
+        });
+        let stated = |name| prices.iter().any(|(key, _)| key == name);
+        match zero {
+            false => Self::NotZero,
+            true if names.into_iter().all(stated) => Self::Zero,
+            true => Self::Unstated,
+        }
+    }
+}
+
+/// Prices for long prompts or for hours of the day: free means free at any length and at any hour.
+fn overrides_are_zero(overrides: &RawValue) -> bool {
+    let Ok(overrides) = serde_json::from_str::<Option<Vec<Fields<'_>>>>(overrides.get()) else {
+        return false;
+    };
+    overrides
+        .iter()
+        .flatten()
+        .flat_map(|Fields(prices)| prices)
+        .all(|(key, value)| match key.as_str() {
+            "min_prompt_tokens" | "utc_start" | "utc_end" => {
+                is_quantity(value) || states_zero(value)
+            }
+            _ => states_zero(value),
+        })
+}
+
+/// Whether this is a number, or the null of a field that is not a price and states nothing.
+fn is_quantity(value: &RawValue) -> bool {
+    matches!(value.get().as_bytes(), [b'-' | b'0'..=b'9', ..] | b"null")
+}
+
+/// Whether a price, a string or a number, is exactly zero. Null and the empty string are not.
+fn states_zero(value: &RawValue) -> bool {
+    match value.get() {
+        text if text.starts_with('"') => {
+            serde_json::from_str::<String>(text).is_ok_and(|text| is_zero(&text))
+        }
+        text => is_zero(text),
+    }
+}
+
+/// Whether `text` is a JSON number whose every digit before the exponent is 0.
+///
+/// A minus is refused before a zero too: in a price it has only ever marked a paid router, and nobody who
+/// means zero writes it.
+fn is_zero(text: &str) -> bool {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (text, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (mantissa, None),
+    };
+    let all =
+        |digits: &str, is: fn(&u8) -> bool| !digits.is_empty() && digits.as_bytes().iter().all(is);
+    whole == "0"
+        && fraction.is_none_or(|fraction| all(fraction, |digit| *digit == b'0'))
+        && exponent.is_none_or(|exponent| {
+            let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+            all(digits, u8::is_ascii_digit)
+        })
+}
+
+/// The fields of an object, each as often as it is written: a map would keep only the last of two prices.
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Walk;
+
+        impl<'de> Visitor<'de> for Walk {
+            type Value = Vec<(String, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of prices")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(fields)
+            }
+        }
+
+        deserializer.deserialize_map(Walk).map(Fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(json: &str) -> Prices {
+        Prices::read(Some(serde_json::from_str(json).expect("test JSON")))
+    }
+
+    #[test]
+    fn zero_is_zero_however_many_digits_it_has() {
+        for zero in ["0", "0.0", "0.000", "0e5", "0E-9", "0.0e+12"] {
+            assert!(is_zero(zero), "{zero}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_plainly_zero_is_not_zero() {
+        for price in [
+            "",
+            " ",
+            "-0",
+            "-1",
+            "-0.0001",
+            "+0",
+            "00",
+            "0.",
+            ".0",
+            "0x0",
+            "0,0",
+            "0e",
+            "0e+",
+            "1",
+            "1e-400",
+            "0.00000000000000000000001",
+            "NaN",
+            "nan",
+            "null",
+            "free",
+            "0 ",
+            "٠",
+            "0e1.0",
+        ] {
+            assert!(!is_zero(price), "{price:?}");
+        }
+    }
+
+    #[test]
+    fn prompt_and_completion_must_both_be_stated() {
+        assert_eq!(Prices::read(None), Prices::Unstated);
+        assert_eq!(read("{}"), Prices::Unstated);
+        assert_eq!(read(r#"{"prompt":"0"}"#), Prices::Unstated);
+        assert_eq!(read(r#"{"completion":0,"request":0}"#), Prices::Unstated);
+        assert_eq!(read(r#"{"prompt":"0","completion":0}"#), Prices::Zero);
+    }
+
+    #[test]
+    fn null_and_empty_prices_are_not_zero() {
+        assert_eq!(read(r#"{"prompt":"0","completion":null}"#), Prices::NotZero);
+        assert_eq!(read(r#"{"prompt":"","completion":"0"}"#), Prices::NotZero);
+    }
+
+    #[test]
+    fn a_discount_is_a_number_and_no_price() {
+        let with = |discount| {
+            read(&format!(
+                r#"{{"prompt":"0","completion":"0","discount":{discount}}}"#
+            ))
+        };
+        assert_eq!(with("0.5"), Prices::Zero);
+        assert_eq!(with("null"), Prices::Zero);
+        assert_eq!(with(r#""0.5""#), Prices::NotZero);
+        assert_eq!(with("{}"), Prices::NotZero);
+    }
+
+    #[test]
+    fn the_price_of_an_override_counts_and_its_condition_does_not() {
+        let with = |overrides| {
+            read(&format!(
+                r#"{{"prompt":"0","completion":"0","overrides":{overrides}}}"#
+            ))
+        };
+        for free in [
+            "null",
+            "[]",
+            "[{}]",
+            r#"[{"min_prompt_tokens":200000,"prompt":"0"},{"utc_start":100,"utc_end":400,"completion":0}]"#,
+        ] {
+            assert_eq!(with(free), Prices::Zero, "{free}");
+        }
+        for costs in [
+            r#"[{"min_prompt_tokens":200000,"prompt":"0.000001"}]"#,
+            r#"[{},{"utc_start":100,"utc_end":400,"completion":"0.1"}]"#,
+            r#"[{"min_prompt_tokens":1,"prompt":null}]"#,
+            r#"[{"discount":0.5}]"#,
+            r#"["0.1"]"#,
+            r#"{"prompt":"0"}"#,
+            "0",
+        ] {
+            assert_eq!(with(costs), Prices::NotZero, "{costs}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_a_price() {
+        for (field, expected) in [
+            (r#""per_song":"0.08""#, Prices::NotZero),
+            (r#""per_song":"0""#, Prices::Zero),
+            (r#""video":{"second":"0"}"#, Prices::NotZero),
+            (r#""currency":"USD""#, Prices::NotZero),
+        ] {
+            let json = format!(r#"{{"prompt":"0","completion":"0",{field}}}"#);
+            assert_eq!(read(&json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_price_stated_twice_must_be_zero_twice() {
+        for json in [
+            r#"{"prompt":"0.1","prompt":"0","completion":"0"}"#,
+            r#"{"prompt":"0","\u0070rompt":"0.1","completion":"0"}"#,
+        ] {
+            assert_eq!(read(json), Prices::NotZero, "{json}");
+        }
+    }
+
+    #[test]
+    fn pricing_of_another_shape_is_not_zero() {
+        for json in [
+            r#""0""#,
+            "0",
+            "[]",
+            "false",
+            r#"[{"prompt":"0","completion":"0"}]"#,
+        ] {
+            assert_eq!(read(json), Prices::NotZero, "{json}");
+        }
+    }
+
+    proptest! {
+        /// The decimal is built from integers, so its value is known without reading it.
+        #[test]
+        fn a_decimal_is_zero_exactly_when_its_digits_are(
+            whole in prop_oneof![Just(0_u64), any::<u64>()],
+            fraction in prop_oneof![Just(0_u64), Just(1), any::<u64>()],
+            width in 1_usize..60,
+            exponent in proptest::option::of(any::<i32>()),
+        ) {
+            let exponent = exponent.map(|e| format!("e{e}")).unwrap_or_default();
+            let text = format!("{whole}.{fraction:0width$}{exponent}");
+            let zero = whole == 0 && fraction == 0;
+            prop_assert_eq!(is_zero(&text), zero);
+            let quoted = format!(r#"{{"prompt":"{text}","completion":{text}}}"#);
+            prop_assert_eq!(read(&quoted) == Prices::Zero, zero);
+        }
+    }
+}

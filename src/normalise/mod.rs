@@ -1,0 +1,60 @@
+//! Answers that are not quite OpenAI's, made so that a strict client can read them.
+//!
+//! Only whole answers of `/chat/completions` and `/completions` are touched, and only fields at which a client in a
+//! typed language, or an agent built on one, is known to fail. All other bytes stay as they were written.
+//!
+//! | field | what comes | who fails at it |
+//! |---|---|---|
+//! | `id`, `object`, `index` | missing or null (Ollama's cloud) | pydantic-ai#2996; openai-java: "`id` is not set" |
+//! | `created` | missing, a float, a string | spring-ai#6004; openai-java, openai-dotnet and pydantic want an integer |
+//! | `model` | missing or null | openai-java, pydantic |
+//! | `service_tier` | `on_demand` (Groq), `standard` (Bedrock) | async-openai#498, pydantic-ai#2499 |
+//! | `usage` | counts that are null or missing, floats | openai-dotnet, pydantic |
+//! | `finish_reason` | `eos` (Together), `""`, null, `COMPLETE` (Cohere), `model_length` (Mistral) | openai-dotnet#342, #389 |
+//! | `finish_reason` | `stop` beside tool calls (Gemini) | agents that go on at `tool_calls` only: litellm#6104 |
+//! | `role` | missing, `model` | openai-dotnet, pydantic |
+//! | `content` | missing beside tool calls (Groq, Mistral, Cerebras) | required by OpenAI's specification |
+//! | `content` | parts, with thinking among them (Mistral) | vercel/ai#17779, spring-ai#5019, ragflow#14805 |
+//! | `content` | the JSON itself that was asked for (Cloudflare) | all: a string is expected |
+//! | `tool_calls[].id` | `""` (Gemini), missing | autogen#4878: an answer to a call names it |
+//! | `tool_calls[].type` | missing (Mistral) | openai-java and openai-dotnet tell calls apart by it |
+//! | `arguments` | an object (llama.cpp), null | llama.cpp#20198: a string is expected |
+//! | `text` of a completion | missing or null | a string is expected |
+
+#[cfg(test)]
+mod tests;
+pub(crate) mod values;
+pub(crate) mod walk;
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::{endpoint::Endpoint, normalise::walk::Walk};
+
+/// An answer that was changed.
+#[derive(Debug)]
+pub(crate) struct Normal {
+    /// The whole of it.
+    pub(crate) body: Bytes,
+    /// The names of the fields that differ, each once.
+    pub(crate) changed: Vec<&'static str>,
+}
+
+/// What a client of OpenAI's can read, made of `body`. `model` stands in where it names none, and `now` where it does
+/// not say when it was created.
+///
+/// `None` where nothing has to change, which takes one pass and holds nothing; also where `body` is no answer of these
+/// endpoints, or has more than 1024 faults. What is made is at most a few times as large as `body`.
+pub(crate) fn normalise(
+    endpoint: Endpoint,
+    body: &[u8],
+    model: &str,
+    now: SystemTime,
+) -> Option<Normal> {
+    if !matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions) {
+        return None;
+    }
+    let text = std::str::from_utf8(body).ok()?;
+    Walk::new(text, endpoint, model, now).answer()
+}

@@ -1,0 +1,261 @@
+//! Which provider holds a response of the Responses API.
+//!
+//! A request with a `previous_response_id` builds upon a response that only the provider which made it has. Its id is
+//! read from the answer as it passes, so it is known whoever stands around the router.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use serde::de::MapAccess;
+
+use crate::{
+    json::{Reads, into, lenient, skip},
+    request::LONGEST_ID,
+};
+
+/// How many responses are remembered; the oldest is forgotten first.
+const MOST: usize = 4096;
+
+/// So much of an answer is looked at: its id stands near the beginning, in a stream within the first event.
+const LOOKED_AT: usize = 16 * 1024;
+
+/// The memory of who holds what. Clones share it.
+///
+/// It holds at most 4,096 ids of at most 256 bytes: 2 MB with all that is around them.
+#[derive(Clone, Default)]
+pub(crate) struct Responses(Arc<Mutex<Known>>);
+
+#[derive(Default)]
+struct Known {
+    providers: HashMap<Arc<str>, Arc<str>>,
+    /// The ids, oldest first.
+    order: VecDeque<Arc<str>>,
+}
+
+impl Responses {
+    /// The name of the provider that made this response.
+    pub(crate) fn provider_of(&self, id: &str) -> Option<Arc<str>> {
+        self.lock().providers.get(id).map(Arc::clone)
+    }
+
+    /// What reads the id of an answer of this provider.
+    pub(crate) fn learner(&self, provider: &str) -> Learner {
+        Learner {
+            responses: self.clone(),
+            provider: provider.into(),
+            beginning: Vec::new(),
+            looked: 0,
+            done: false,
+        }
+    }
+
+    fn keep(&self, id: &str, provider: &Arc<str>) {
+        if id.is_empty() || id.len() > LONGEST_ID {
+            return;
+        }
+        let id: Arc<str> = id.into();
+        let mut known = self.lock();
+        let known = &mut *known;
+        if known
+            .providers
+            .insert(Arc::clone(&id), Arc::clone(provider))
+            .is_some()
+        {
+            return;
+        }
+        known.order.push_back(id);
+        if known.order.len() > MOST {
+            if let Some(oldest) = known.order.pop_front() {
+                known.providers.remove(&oldest);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads the id of a response off the bytes of its answer, whole or a stream, as they pass.
+#[derive(Clone)]
+pub(crate) struct Learner {
+    responses: Responses,
+    provider: Arc<str>,
+    /// What has passed so far, at most [`LOOKED_AT`] bytes of it.
+    beginning: Vec<u8>,
+    /// How much of it has been looked at.
+    looked: usize,
+    done: bool,
+}
+
+impl Learner {
+    /// Some bytes of the answer pass, which are its `last` ones or not.
+    pub(crate) fn pass(&mut self, bytes: &Bytes, last: bool) {
+        if self.done {
+            return;
+        }
+        let room = LOOKED_AT - self.beginning.len();
+        self.beginning
+            .extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let full = self.beginning.len() == LOOKED_AT;
+        // Each look is at all of it: where it comes byte by byte, one at each doubling is enough.
+        if !last && !full && self.beginning.len() < 2 * self.looked {
+            return;
+        }
+        self.looked = self.beginning.len();
+        let id = id_of(&self.beginning);
+        if let Some(id) = &id {
+            self.responses.keep(id, &self.provider);
+        }
+        if id.is_some() || last || full {
+            self.done = true;
+            self.beginning = Vec::new();
+        }
+    }
+}
+
+impl fmt::Debug for Learner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Learner").finish_non_exhaustive()
+    }
+}
+
+/// The id in the beginning of an answer: of a body its own, of a stream that of the first `response` in an event.
+fn id_of(beginning: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(beginning);
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    if text.starts_with('{') {
+        let mut response = Response::default();
+        lenient::read(text, &mut response);
+        return response.0;
+    }
+    text.lines().find_map(|line| {
+        let mut event = Event::default();
+        lenient::read(line.strip_prefix("data:")?, &mut event);
+        event.0.0
+    })
+}
+
+/// The `id` of a response object.
+#[derive(Default)]
+struct Response(Option<String>);
+
+impl Reads for Response {
+    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "id" if self.0.is_none() => into(map, &mut Id(&mut self.0)),
+            _ => skip(map),
+        }
+    }
+}
+
+/// The `response` of an event.
+#[derive(Default)]
+struct Event(Response);
+
+impl Reads for Event {
+    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "response" => into(map, &mut self.0),
+            _ => skip(map),
+        }
+    }
+}
+
+struct Id<'a>(&'a mut Option<String>);
+
+impl Reads for Id<'_> {
+    fn text(&mut self, text: &str) {
+        *self.0 = Some(text.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"{"id":"resp_1","object":"response","output":[{"id":"msg_1"}]}"#;
+    const STREAM: &str = concat!(
+        ": comment\n\nevent: response.created\r\n",
+        r#"data: {"type":"response.created","response":{"object":"response","id":"resp_1"}}"#,
+        "\n\n",
+        r#"data: {"type":"response.completed","response":{"id":"resp_2"}}"#,
+        "\n\n",
+    );
+
+    #[test]
+    fn an_id_is_learnt_over_any_split_of_the_bytes() {
+        for answer in [WHOLE, STREAM] {
+            for size in 1..=answer.len() {
+                let responses = Responses::default();
+                let mut learner = responses.learner("p");
+                let chunks: Vec<_> = answer.as_bytes().chunks(size).collect();
+                for (i, chunk) in chunks.iter().enumerate() {
+                    learner.pass(&Bytes::copy_from_slice(chunk), i + 1 == chunks.len());
+                }
+                assert_eq!(responses.provider_of("resp_1").as_deref(), Some("p"));
+                assert_eq!(responses.provider_of("msg_1"), None);
+            }
+        }
+    }
+
+    #[test]
+    fn an_id_is_known_as_soon_as_it_has_passed_in_one_piece() {
+        for answer in [WHOLE, STREAM] {
+            let responses = Responses::default();
+            let piece = answer.find("resp_1").unwrap() + "resp_1\"".len();
+            responses
+                .learner("p")
+                .pass(&Bytes::copy_from_slice(&answer.as_bytes()[..piece]), false);
+            assert!(responses.provider_of("resp_1").is_some(), "{answer}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_id_teaches_nothing() {
+        let responses = Responses::default();
+        let long = format!(r#"{{"id":"{}"}}"#, "x".repeat(LONGEST_ID + 1));
+        for answer in [
+            "",
+            "{}",
+            r#"{"id":7}"#,
+            r#"{"id":""}"#,
+            "[{\"id\":\"r\"}]",
+            "<html>",
+            &long,
+        ] {
+            responses
+                .learner("p")
+                .pass(&Bytes::copy_from_slice(answer.as_bytes()), true);
+        }
+        assert!(responses.lock().providers.is_empty());
+    }
+
+    #[test]
+    fn no_more_is_held_than_is_looked_at() {
+        let mut learner = Responses::default().learner("p");
+        for _ in 0..100 {
+            learner.pass(&Bytes::from(vec![b' '; 1000]), false);
+            assert!(learner.beginning.len() <= LOOKED_AT);
+        }
+        assert!(learner.done && learner.beginning.capacity() == 0);
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_first() {
+        let responses = Responses::default();
+        let provider: Arc<str> = "p".into();
+        for n in 0..=MOST {
+            responses.keep(&n.to_string(), &provider);
+            responses.keep(&n.to_string(), &provider);
+        }
+        assert_eq!(responses.provider_of("0"), None);
+        assert!(responses.provider_of("1").is_some());
+        let known = responses.lock();
+        assert_eq!((known.providers.len(), known.order.len()), (MOST, MOST));
+    }
+}

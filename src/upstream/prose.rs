@@ -1,0 +1,254 @@
+//! What of an error's words for people is evidence.
+//!
+//! Upstreams quote the request in their errors: field names, values, whole prompts, in quotes or without, with the line
+//! breaks that the caller wrote. Words of the caller must not be taken for words of the upstream, so that only the
+//! first line of a message counts, and of it only what stands outside of quotes. What is left may still hold words of
+//! the caller, where an upstream quotes without quotes; which statuses are believed in words at all is the table's
+//! business ([`patterns`](super::patterns)).
+
+/// A quoted part with more than this many bytes, or more words than two, is not the name of a parameter.
+const MAX_NAME: usize = 64;
+const MAX_NAME_WORDS: usize = 2;
+
+/// What ends a line, in any of the ways in which Unicode spells it.
+const LINE_ENDS: [char; 7] = [
+    '\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
+];
+
+/// Quotes that open, and what closes each.
+const QUOTES: &[(char, &[char])] = &[
+    ('"', &['"']),
+    ('\'', &['\'']),
+    ('`', &['`']),
+    ('“', &['”', '“']),
+    ('”', &['”']),
+    ('„', &['“', '”']),
+    ('‘', &['’', '‘']),
+    ('‚', &['‘', '’']),
+    ('«', &['»']),
+    ('»', &['«']),
+    ('‹', &['›']),
+    ('›', &['‹']),
+    ('「', &['」']),
+    ('『', &['』']),
+    ('＂', &['＂']),
+    ('＇', &['＇']),
+];
+
+/// One message of an error, as evidence.
+#[derive(Debug)]
+pub(crate) struct Saying {
+    /// Its first line in lower case, without what stands in quotes; the quotes themselves stay.
+    pub(crate) open: String,
+    /// The same with quoted names in it, for phrases that hold one: "unknown variant `image_url`".
+    named: String,
+    /// The first line is all that was said.
+    whole: bool,
+}
+
+impl Saying {
+    /// Reads a message. One that `may_be_whole` is the error's own, and not cut short.
+    pub(crate) fn of(text: &str, may_be_whole: bool) -> Self {
+        let text = text.trim();
+        let line = text.split(LINE_ENDS).next().unwrap_or_default().trim_end();
+        let lower = line.to_ascii_lowercase();
+        Self {
+            open: without_quoted(&lower, |_| false),
+            named: without_quoted(&lower, is_name),
+            whole: may_be_whole && line.len() == text.len(),
+        }
+    }
+
+    /// What was read was cut short: more may have been said.
+    pub(crate) fn is_cut(&mut self) {
+        self.whole = false;
+    }
+
+    /// Whether all of these phrases stand in it.
+    pub(crate) fn holds(&self, phrases: &[&str]) -> bool {
+        phrases
+            .iter()
+            .all(|phrase| self.line_for(phrase).contains(phrase))
+    }
+
+    /// Whether it opens with one of these phrases.
+    pub(crate) fn opens_with(&self, phrases: &[&str]) -> bool {
+        phrases.iter().any(|phrase| self.open.starts_with(phrase))
+    }
+
+    /// Whether it is this sentence and nothing else: `*` stands for one word or a quoted part, `*/*` for a word with a
+    /// slash in it, `**` for any words.
+    pub(crate) fn is(&self, sentence: &str) -> bool {
+        let line: Vec<_> = self.open.trim_end_matches('.').split_whitespace().collect();
+        let sentence: Vec<_> = sentence.split_whitespace().collect();
+        self.whole && matches(&line, &sentence)
+    }
+
+    /// What follows the phrase.
+    pub(crate) fn after(&self, phrase: &str) -> Option<&str> {
+        Some(self.line_for(phrase).split_once(phrase)?.1)
+    }
+
+    /// The first name that stands in quotes.
+    pub(crate) fn first_name(&self) -> Option<&str> {
+        let (at, close) = self.named.char_indices().find_map(|(i, c)| {
+            let close = QUOTES.iter().find(|(open, _)| *open == c)?.1;
+            Some((i + c.len_utf8(), close))
+        })?;
+        let rest = &self.named[at..];
+        rest.split_once(close)
+            .map(|(name, _)| name)
+            .filter(|name| !name.is_empty())
+    }
+
+    /// A phrase that holds a quote is looked for where names are.
+    fn line_for(&self, phrase: &str) -> &str {
+        if phrase.contains(['`', '\'', '"']) {
+            &self.named
+        } else {
+            &self.open
+        }
+    }
+}
+
+/// Goes no deeper than the sentence, which is the table's, has words.
+fn matches(line: &[&str], sentence: &[&str]) -> bool {
+    match (line, sentence) {
+        ([], []) => true,
+        (_, ["**", rest @ ..]) => (1..=line.len()).any(|words| matches(&line[words..], rest)),
+        ([_, line @ ..], ["*", rest @ ..]) => matches(line, rest),
+        ([word, line @ ..], ["*/*", rest @ ..]) => {
+            word.split_once('/')
+                .is_some_and(|(author, name)| !author.is_empty() && !name.is_empty())
+                && matches(line, rest)
+        }
+        ([word, line @ ..], [expected, rest @ ..]) => word == expected && matches(line, rest),
+        _ => false,
+    }
+}
+
+fn is_name(quoted: &str) -> bool {
+    quoted.len() <= MAX_NAME && quoted.split_whitespace().count() <= MAX_NAME_WORDS
+}
+
+/// The line without what stands in quotes, but for what is to be kept. A quote that is not closed quotes the rest.
+fn without_quoted(line: &str, keep: impl Fn(&str) -> bool) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    let mut before = None;
+    while let Some(c) = rest.chars().next() {
+        out.push(c);
+        rest = &rest[c.len_utf8()..];
+        let close = QUOTES
+            .iter()
+            .find(|(open, _)| *open == c && !is_apostrophe(c, before))
+            .map(|(_, close)| *close);
+        before = Some(c);
+        let Some(close) = close else { continue };
+        let Some((end, quote)) = end_of_quoted(rest, close) else {
+            break;
+        };
+        if keep(&rest[..end]) {
+            out.push_str(&rest[..end]);
+        }
+        out.push(quote);
+        rest = &rest[end + quote.len_utf8()..];
+        before = Some(quote);
+    }
+    out
+}
+
+/// "you've", "models'", and what closes a quote that was never opened: none of them opens one.
+fn is_apostrophe(c: char, before: Option<char>) -> bool {
+    matches!(c, '\'' | '”' | '»' | '›') && before.is_some_and(char::is_alphanumeric)
+}
+
+/// Where the quoted part ends, and the quote that closes it. An escaped quote closes nothing, and neither does an
+/// apostrophe within a word.
+fn end_of_quoted(text: &str, close: &[char]) -> Option<(usize, char)> {
+    let mut escaped = false;
+    let mut before = None;
+    for (at, c) in text.char_indices() {
+        let next = text[at + c.len_utf8()..].chars().next();
+        let within_word = matches!(c, '\'' | '’')
+            && before.is_some_and(char::is_alphanumeric)
+            && next.is_some_and(char::is_alphanumeric);
+        if close.contains(&c) && !escaped && !within_word {
+            return Some((at, c));
+        }
+        escaped = c == '\\' && !escaped;
+        before = Some(c);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(text: &str) -> String {
+        Saying::of(text, true).open
+    }
+
+    #[test]
+    fn only_the_first_line_outside_of_quotes_counts() {
+        for (text, expected) in [
+            (
+                "Invalid role: 'a b c'. Try again",
+                "invalid role: ''. try again",
+            ),
+            (
+                "Invalid \"a\" and `b` and «c»",
+                "invalid \"\" and `` and «»",
+            ),
+            ("“a” ‘b’ „c“ ‚d‘ ‹e› 「f」", "“” ‘’ „“ ‚‘ ‹› 「」"),
+            ("one\ntwo", "one"),
+            ("one\r\ntwo", "one"),
+            ("one\u{2028}two", "one"),
+            ("one \u{85}two", "one"),
+            ("Invalid 'a and no end", "invalid '"),
+            ("Invalid \"it\\\"s quota\" here", "invalid \"\" here"),
+            (
+                "You've reached the model's limit",
+                "you've reached the model's limit",
+            ),
+            ("the models' limit", "the models' limit"),
+            ("Invalid 'don't do' here", "invalid '' here"),
+            ("", ""),
+        ] {
+            assert_eq!(open(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_that_is_not_all_of_a_message_is_not_the_message() {
+        let sentence = "model * does not exist";
+        for text in ["Model m does not exist", "Model `a b` does not exist."] {
+            assert!(Saying::of(text, true).is(sentence), "{text}");
+            assert!(!Saying::of(text, false).is(sentence), "{text}");
+        }
+        for text in [
+            "Model does not exist",
+            "Model m does not exist\nmore",
+            "Invalid role: Model m does not exist",
+            "Model m does not exist: extra inputs",
+        ] {
+            assert!(!Saying::of(text, true).is(sentence), "{text}");
+        }
+        assert!(Saying::of("x/y:free is fine", true).is("*/* is fine"));
+        assert!(!Saying::of("Role: is fine", true).is("*/* is fine"));
+        assert!(Saying::of("Names are a or b, but c", true).is("names are ** but *"));
+        let long = format!("Names are{}", " a".repeat(100_000));
+        assert!(!Saying::of(&long, true).is("names are ** but *"));
+    }
+
+    #[test]
+    fn a_name_in_quotes_is_found_only_by_a_phrase_that_has_one() {
+        let saying = Saying::of("unknown variant `image_url`, expected `text`", true);
+        assert!(saying.holds(&["unknown variant `image_url`"]));
+        assert!(!saying.holds(&["image_url"]));
+        assert_eq!(saying.first_name(), Some("image_url"));
+        let prompt = Saying::of("odd value `image_url and a whole prompt`", true);
+        assert!(!prompt.holds(&["`image_url"]) || prompt.first_name().is_none());
+    }
+}

@@ -1,0 +1,79 @@
+//! The head of a response whose body is not the one that it came with.
+
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::request::is_json;
+
+/// Headers that describe the body that was replaced.
+const DESCRIBING: &[&str] = &[
+    "accept-ranges",
+    "content-digest",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-location",
+    "content-md5",
+    "content-range",
+    "digest",
+    "etag",
+    "last-modified",
+    "repr-digest",
+    "transfer-encoding",
+];
+
+/// Removes what described the bytes that were sent, and is not true of those that are passed on.
+pub(crate) fn no_longer_as_sent(headers: &mut HeaderMap) {
+    for name in DESCRIBING {
+        headers.remove(*name);
+    }
+    headers.remove(header::CONTENT_LENGTH);
+}
+
+/// Makes headers fit a body of JSON that is `len` bytes long.
+pub(crate) fn relabel(headers: &mut HeaderMap, len: usize) {
+    no_longer_as_sent(headers);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
+    let says_json = headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| is_json(kind.as_bytes()));
+    if !says_json {
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_that_described_the_old_body_go() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "content-encoding",
+            "etag",
+            "digest",
+            "transfer-encoding",
+            "x-request-id",
+        ] {
+            headers.insert(name, HeaderValue::from_static("x"));
+        }
+        headers.insert("content-type", HeaderValue::from_static("text/html"));
+        relabel(&mut headers, 7);
+        assert_eq!(headers.len(), 3);
+        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!(headers["content-length"], "7");
+        assert_eq!(headers["x-request-id"], "x");
+    }
+
+    #[test]
+    fn a_type_that_is_json_stays() {
+        let mut headers = HeaderMap::new();
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.insert("content-type", kind.clone());
+        relabel(&mut headers, 0);
+        assert_eq!(headers["content-type"], kind);
+    }
+}

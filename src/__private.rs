@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     endpoint::Endpoint,
+    json::JsonError,
     provider::Dialect,
     request::{Recipient, ScanError, scan, scan_form},
     upstream::{EventReader, answer},
@@ -83,7 +84,9 @@ pub fn rewrite(
             };
             Ok(envelope.rewrite(body, &recipient).body.collect())
         }
-        Err(ScanError::NotUtf8 { .. } | ScanError::Syntax { .. }) => Err(Refusal::NotJson),
+        Err(ScanError::NotUtf8 { .. } | ScanError::Json(JsonError::Syntax { .. })) => {
+            Err(Refusal::NotJson)
+        }
         Err(_) => Err(Refusal::NotRouted),
     }
 }

@@ -1,9 +1,13 @@
+//! JSON without a tree: tokens, strings that are not copied, and changes by span; and a lenient reading of answers.
+
 pub(crate) mod lenient;
-pub(crate) mod reader;
-pub(crate) mod text;
+mod reader;
+mod splice;
+mod text;
 
 pub(crate) use self::{
     lenient::{Extent, Reads, extent, into, is_json, read, skip, value},
-    reader::{Event, Kind, Reader, Token},
+    reader::{Event, JsonError, Kind, MAX_DEPTH, Member, Reader, Token},
+    splice::{Segments, Splice},
     text::{Piece, Text, unescape_percent},
 };

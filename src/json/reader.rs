@@ -1,12 +1,31 @@
 //! The grammar of JSON, one token at a time.
 //!
-//! What `serde_json::from_slice::<&RawValue>` accepts is accepted here and nothing else, but for
-//! nesting, which has a limit. There is no recursion: where the reader stands is one bit a level.
+//! The reader accepts what `serde_json::from_slice::<&RawValue>` accepts and nothing else, except that nesting has a
+//! limit. It does not recurse: each array or object that is open costs one bit.
 
-use crate::{
-    json::text::Text,
-    request::{MAX_DEPTH, ScanError},
-};
+use std::ops::Range;
+
+use super::text::Text;
+
+/// How deep arrays and objects may nest, the outermost included.
+pub(crate) const MAX_DEPTH: usize = 512;
+
+/// Why a text cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JsonError {
+    /// The text is not JSON.
+    Syntax {
+        /// Where reading stopped, in bytes.
+        offset: usize,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// Arrays and objects nest deeper than [`MAX_DEPTH`].
+    TooDeep {
+        /// Where the first array or object begins that is too deep.
+        offset: usize,
+    },
+}
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +53,7 @@ pub(crate) enum Kind {
     Object,
 }
 
-/// An [`Event`] and where it stands.
+/// An [`Event`] and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token<'a> {
     pub(crate) event: Event<'a>,
@@ -42,10 +61,17 @@ pub(crate) struct Token<'a> {
     pub(crate) start: usize,
     /// One past its last byte; a key's includes its quotes, but not the colon.
     pub(crate) end: usize,
-    /// In how many arrays and objects it stands. A container's own brackets do not count.
+    /// The number of arrays and objects around it. A container's own brackets do not count.
     pub(crate) depth: usize,
-    /// Where the last comma stands that was read.
-    pub(crate) comma: usize,
+}
+
+/// A member of an object, up to the first token of its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Member<'a> {
+    pub(crate) name: Text<'a>,
+    /// The key, with its quotes.
+    pub(crate) key: Range<usize>,
+    pub(crate) value: Token<'a>,
 }
 
 /// Reads tokens off a text.
@@ -53,7 +79,6 @@ pub(crate) struct Token<'a> {
 pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
-    comma: usize,
     nest: Nest,
     expect: Expect,
 }
@@ -76,16 +101,65 @@ impl<'a> Reader<'a> {
         Self {
             text,
             at: 0,
-            comma: 0,
             nest: Nest::default(),
             expect: Expect::Value,
         }
     }
 
+    /// The offset of the first byte that is not read yet: one past the last token.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The next member of the object whose first bracket or member was read last; `None` at its end.
+    pub(crate) fn member(&mut self) -> Result<Option<Member<'a>>, JsonError> {
+        let Some(token) = self.next()? else {
+            return Ok(None);
+        };
+        let Event::Key(name) = token.event else {
+            return Ok(None);
+        };
+        self.skip_whitespace();
+        Ok(Some(Member {
+            name,
+            key: token.start..token.end,
+            value: self.read_value()?,
+        }))
+    }
+
+    /// The first token of the next element of the array whose first bracket or element was read last; `None` at its end.
+    pub(crate) fn element(&mut self) -> Result<Option<Token<'a>>, JsonError> {
+        let token = self.next()?;
+        Ok(token.filter(|token| !matches!(token.event, Event::End(_))))
+    }
+
+    /// Reads to the end of the value that begins with `first`.
+    pub(crate) fn skip(&mut self, first: &Token<'_>) -> Result<(), JsonError> {
+        self.visit(first, |_| {})
+    }
+
+    /// The same, and hands over each token inside of the value.
+    pub(crate) fn visit(
+        &mut self,
+        first: &Token<'_>,
+        mut each: impl FnMut(Event<'a>),
+    ) -> Result<(), JsonError> {
+        if !matches!(first.event, Event::Begin(_)) {
+            return Ok(());
+        }
+        while let Some(token) = self.next()? {
+            if token.depth == first.depth {
+                break;
+            }
+            each(token.event);
+        }
+        Ok(())
+    }
+
     /// The next token; `None` at the end of a valid text.
     // A token is large: where it is handed over in memory, reading a conversation takes a fifth longer.
     #[inline(always)]
-    pub(crate) fn next(&mut self) -> Result<Option<Token<'a>>, ScanError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Token<'a>>, JsonError> {
         self.skip_whitespace();
         let kind = match (self.expect, self.nest.innermost()) {
             (Expect::Nothing, _) => {
@@ -94,7 +168,7 @@ impl<'a> Reader<'a> {
                     Some(_) => self.fail("something follows the end"),
                 };
             }
-            (Expect::Value, _) | (_, None) => return self.value().map(Some),
+            (Expect::Value, _) | (_, None) => return self.read_value().map(Some),
             (_, Some(kind)) => kind,
         };
         if self.peek() == Some(kind.close()) {
@@ -104,13 +178,12 @@ impl<'a> Reader<'a> {
             if self.peek() != Some(b',') {
                 return self.fail("expected a comma or the end of the array or object");
             }
-            self.comma = self.at;
             self.at += 1;
             self.skip_whitespace();
         }
         match kind {
-            Kind::Array => self.value(),
-            Kind::Object => self.key(),
+            Kind::Array => self.read_value(),
+            Kind::Object => self.read_key(),
         }
         .map(Some)
     }
@@ -124,8 +197,8 @@ impl<'a> Reader<'a> {
     }
 
     #[cold]
-    fn fail<T>(&self, what: &'static str) -> Result<T, ScanError> {
-        Err(ScanError::Syntax {
+    fn fail<T>(&self, what: &'static str) -> Result<T, JsonError> {
+        Err(JsonError::Syntax {
             offset: self.at,
             what,
         })
@@ -143,12 +216,11 @@ impl<'a> Reader<'a> {
             start,
             end: self.at,
             depth: self.nest.depth,
-            comma: self.comma,
         }
     }
 
     #[inline]
-    fn value(&mut self) -> Result<Token<'a>, ScanError> {
+    fn read_value(&mut self) -> Result<Token<'a>, JsonError> {
         let start = self.at;
         let event = match self.peek() {
             Some(b'"') => Event::Text(self.string()?),
@@ -164,7 +236,7 @@ impl<'a> Reader<'a> {
         Ok(self.token(event, start))
     }
 
-    fn key(&mut self) -> Result<Token<'a>, ScanError> {
+    fn read_key(&mut self) -> Result<Token<'a>, JsonError> {
         let start = self.at;
         if self.peek() != Some(b'"') {
             return self.fail("expected a key");
@@ -180,12 +252,12 @@ impl<'a> Reader<'a> {
         Ok(token)
     }
 
-    fn open(&mut self, kind: Kind) -> Result<Token<'a>, ScanError> {
+    fn open(&mut self, kind: Kind) -> Result<Token<'a>, JsonError> {
         let start = self.at;
         self.at += 1;
         let token = self.token(Event::Begin(kind), start);
         if !self.nest.enter(kind) {
-            return Err(ScanError::TooDeep { offset: start });
+            return Err(JsonError::TooDeep { offset: start });
         }
         self.expect = Expect::First;
         Ok(token)
@@ -199,7 +271,7 @@ impl<'a> Reader<'a> {
         self.token(Event::End(kind), start)
     }
 
-    fn word(&mut self, word: &str, event: Event<'a>) -> Result<Event<'a>, ScanError> {
+    fn word(&mut self, word: &str, event: Event<'a>) -> Result<Event<'a>, JsonError> {
         if !self.rest().starts_with(word.as_bytes()) {
             return self.fail("expected a value");
         }
@@ -207,7 +279,7 @@ impl<'a> Reader<'a> {
         Ok(event)
     }
 
-    fn number(&mut self) -> Result<&'a str, ScanError> {
+    fn number(&mut self) -> Result<&'a str, JsonError> {
         let start = self.at;
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -217,7 +289,7 @@ impl<'a> Reader<'a> {
         } else {
             self.digits()?;
         }
-        // A digit after a leading zero needs no look: no comma and no end begins with one.
+        // A digit after a leading zero is found to be none of a comma and an end.
         if self.peek() == Some(b'.') {
             self.at += 1;
             self.digits()?;
@@ -233,7 +305,7 @@ impl<'a> Reader<'a> {
     }
 
     /// At least one digit.
-    fn digits(&mut self) -> Result<(), ScanError> {
+    fn digits(&mut self) -> Result<(), JsonError> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
@@ -244,7 +316,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn string(&mut self) -> Result<Text<'a>, ScanError> {
+    fn string(&mut self) -> Result<Text<'a>, JsonError> {
         self.at += 1;
         let start = self.at;
         let mut escaped = false;
@@ -266,7 +338,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One escape. Surrogates need not be paired: they are valid JSON, if not valid text.
-    fn escape(&mut self) -> Result<(), ScanError> {
+    fn escape(&mut self) -> Result<(), JsonError> {
         self.at += match self.rest() {
             [
                 _,
@@ -374,7 +446,7 @@ impl Nest {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<Token<'_>>, ScanError> {
+    fn read(text: &str) -> Result<Vec<Token<'_>>, JsonError> {
         let mut reader = Reader::new(text);
         let mut tokens = Vec::new();
         while let Some(token) = reader.next()? {
@@ -401,6 +473,38 @@ mod tests {
             ("}", 0),
         ];
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn members_and_elements_are_read_one_by_one_and_skipped_whole() {
+        let text = r#"{"a":[1,{"b":[]},"x"],"c":{"d":[2]},"e":3}"#;
+        let mut reader = Reader::new(text);
+        let mut seen = Vec::new();
+        reader.next().unwrap();
+        while let Some(member) = reader.member().unwrap() {
+            seen.push(&text[member.key]);
+            if member.name.raw != "a" {
+                reader.skip(&member.value).unwrap();
+                seen.push(&text[member.value.start..reader.at()]);
+                continue;
+            }
+            while let Some(element) = reader.element().unwrap() {
+                reader.skip(&element).unwrap();
+                seen.push(&text[element.start..reader.at()]);
+            }
+        }
+        let expected = [
+            r#""a""#,
+            "1",
+            r#"{"b":[]}"#,
+            r#""x""#,
+            r#""c""#,
+            r#"{"d":[2]}"#,
+            r#""e""#,
+            "3",
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(reader.next(), Ok(None));
     }
 
     #[test]

@@ -297,7 +297,7 @@ fn fit(target: &Target, standing: &Standing, needs: &Needs, memory: &Memory) -> 
     let model = target.model();
     let window = window(target, standing);
     let too_small = window.is_some_and(|window| {
-        window < needs.window()
+        !needs.fits(window)
             || memory
                 .too_small
                 .is_some_and(|too_small| window <= too_small)
@@ -317,7 +317,7 @@ fn fit(target: &Target, standing: &Standing, needs: &Needs, memory: &Memory) -> 
     let known = serves(target, needs.endpoint) == Some(true)
         && stated.certain(needs.hard)
         && model.capabilities().missing(needs.soft).is_empty()
-        && (window.is_some() || needs.window() <= SMALLEST_WINDOW);
+        && (window.is_some() || needs.fits(SMALLEST_WINDOW));
     if known { Tier::Fit } else { Tier::UnknownFit }
 }
 

@@ -111,26 +111,57 @@ impl<'a> Reader<'a> {
         self.at
     }
 
-    /// The next member of the object whose first bracket or member was read last; `None` at its end.
-    pub(crate) fn member(&mut self) -> Result<Option<Member<'a>>, JsonError> {
-        let Some(token) = self.next()? else {
-            return Ok(None);
-        };
-        let Event::Key(name) = token.event else {
-            return Ok(None);
-        };
-        self.skip_whitespace();
-        Ok(Some(Member {
-            name,
-            key: token.start..token.end,
-            value: self.read_value()?,
-        }))
+    /// Reads the value that begins with `first`, and hands over each member if it is an object. What `each` does not read
+    /// of a member's value is skipped.
+    pub(crate) fn members<E: From<JsonError>>(
+        &mut self,
+        first: &Token<'a>,
+        mut each: impl FnMut(&mut Self, &Member<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if first.event != Event::Begin(Kind::Object) {
+            return Ok(self.skip(first)?);
+        }
+        while let Some(token) = self.next()? {
+            let Event::Key(name) = token.event else {
+                break;
+            };
+            self.skip_whitespace();
+            let member = Member {
+                name,
+                key: token.start..token.end,
+                value: self.read_value()?,
+            };
+            each(self, &member)?;
+            self.skip_unread(&member.value)?;
+        }
+        Ok(())
     }
 
-    /// The first token of the next element of the array whose first bracket or element was read last; `None` at its end.
-    pub(crate) fn element(&mut self) -> Result<Option<Token<'a>>, JsonError> {
-        let token = self.next()?;
-        Ok(token.filter(|token| !matches!(token.event, Event::End(_))))
+    /// The same with each element, if the value is an array.
+    pub(crate) fn elements<E: From<JsonError>>(
+        &mut self,
+        first: &Token<'a>,
+        mut each: impl FnMut(&mut Self, &Token<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if first.event != Event::Begin(Kind::Array) {
+            return Ok(self.skip(first)?);
+        }
+        while let Some(element) = self.next()? {
+            if let Event::End(_) = element.event {
+                break;
+            }
+            each(self, &element)?;
+            self.skip_unread(&element)?;
+        }
+        Ok(())
+    }
+
+    /// Reads to the end of a value, unless something of it is read already.
+    pub(crate) fn skip_unread(&mut self, first: &Token<'_>) -> Result<(), JsonError> {
+        match self.at == first.end {
+            true => self.skip(first),
+            false => Ok(()),
+        }
     }
 
     /// Reads to the end of the value that begins with `first`.
@@ -476,32 +507,31 @@ mod tests {
     }
 
     #[test]
-    fn members_and_elements_are_read_one_by_one_and_skipped_whole() {
-        let text = r#"{"a":[1,{"b":[]},"x"],"c":{"d":[2]},"e":3}"#;
-        let mut reader = Reader::new(text);
+    fn members_and_elements_are_handed_over_and_the_rest_is_skipped() {
+        let text = r#"{"a":[1,{"b":[]},"x",[]],"c":{"d":[2]},"e":3}"#;
         let mut seen = Vec::new();
-        reader.next().unwrap();
-        while let Some(member) = reader.member().unwrap() {
-            seen.push(&text[member.key]);
-            if member.name.raw != "a" {
-                reader.skip(&member.value).unwrap();
-                seen.push(&text[member.value.start..reader.at()]);
-                continue;
+        let mut reader = Reader::new(text);
+        let first = reader.next().unwrap().unwrap();
+        let read = reader.members(&first, |reader, member| {
+            seen.push(&text[member.key.clone()]);
+            if member.name.raw == "a" {
+                reader.elements(&member.value, |reader, element| {
+                    reader.skip(element)?;
+                    seen.push(&text[element.start..reader.at()]);
+                    Ok::<_, JsonError>(())
+                })?;
             }
-            while let Some(element) = reader.element().unwrap() {
-                reader.skip(&element).unwrap();
-                seen.push(&text[element.start..reader.at()]);
-            }
-        }
+            Ok::<_, JsonError>(())
+        });
+        assert_eq!(read, Ok(()));
         let expected = [
             r#""a""#,
             "1",
             r#"{"b":[]}"#,
             r#""x""#,
+            "[]",
             r#""c""#,
-            r#"{"d":[2]}"#,
             r#""e""#,
-            "3",
         ];
         assert_eq!(seen, expected);
         assert_eq!(reader.next(), Ok(None));

@@ -20,26 +20,12 @@ pub(crate) const MAX_FIELDS: usize = 256;
 /// addresses. Plugins, searches and remote tool servers are billed whatever the model costs: `web_search_options` is
 /// OpenAI's, `search_parameters` xAI's, `enable_search` Alibaba's, `mcp_servers` Anthropic's. A `service_tier` has a
 /// price of its own.
-///
-/// Each with its name as it is compared: in lower case, without underscores.
-const GUARDED: [(&str, &str); 16] = [
-    ("models", "models"),
-    ("route", "route"),
-    ("preset", "preset"),
-    ("plugins", "plugins"),
-    ("web_search_options", "websearchoptions"),
-    ("providerOptions", "provideroptions"),
-    ("provider_options", "provideroptions"),
-    ("fallbacks", "fallbacks"),
-    ("search_parameters", "searchparameters"),
-    ("enable_search", "enablesearch"),
-    ("web_search", "websearch"),
-    ("mcp_servers", "mcpservers"),
-    ("api_base", "apibase"),
-    ("base_url", "baseurl"),
-    ("api_key", "apikey"),
-    ("service_tier", "servicetier"),
-];
+const GUARDED: &str = "models route preset plugins web_search_options providerOptions provider_options fallbacks \
+    search_parameters enable_search web_search mcp_servers api_base base_url api_key service_tier";
+
+fn guarded() -> impl Iterator<Item = &'static str> {
+    GUARDED.split_ascii_whitespace()
+}
 
 /// What the name of a top-level field says of it. Names that must change or must not pass are compared as the most
 /// lenient upstream would compare them.
@@ -68,23 +54,26 @@ impl Name {
         if name.folds_to("tools") {
             return Self::Tools;
         }
-        let Some(plain) = Plain::of(name) else {
-            return Self::Other;
+        let plain = plain(name);
+        match &*plain {
+            "toolchoice" => return Self::ToolChoice,
+            "paralleltoolcalls" => return Self::ParallelToolCalls,
+            _ => {}
+        }
+        let is_like = |guarded: &&str| {
+            let guarded = guarded.bytes().filter(|byte| *byte != b'_');
+            guarded
+                .map(|byte| byte.to_ascii_lowercase())
+                .eq(plain.bytes())
         };
-        if plain.is("toolchoice") {
-            return Self::ToolChoice;
-        }
-        if plain.is("paralleltoolcalls") {
-            return Self::ParallelToolCalls;
-        }
-        let mut alike = GUARDED.iter().filter(|(_, guarded)| plain.is(guarded));
-        let Some(&(first, _)) = alike.next() else {
+        let mut alike = guarded().filter(is_like);
+        let Some(first) = alike.next() else {
             return Self::Other;
         };
         // Of two spellings of one field, the one that the client used is told.
         let has_underscore = name.chars().any(|char| char == '_');
-        let told = alike.find(|(told, _)| told.contains('_') == has_underscore);
-        Self::Guarded(told.map_or(first, |(told, _)| told))
+        let as_written = |told: &&str| told.contains('_') == has_underscore;
+        Self::Guarded(alike.find(as_written).unwrap_or(first))
     }
 
     /// Of a name without escapes, as it stands in a dialect or in a form.
@@ -101,15 +90,22 @@ impl Name {
 
 /// The names of guarded fields that were found, each once, in the order of the list.
 pub(crate) fn told(found: &[&'static str]) -> Vec<Cow<'static, str>> {
-    let names = GUARDED.iter().map(|&(name, _)| name);
-    let found = names.filter(|name| found.contains(name));
+    let found = guarded().filter(|name| found.contains(name));
     found.map(Cow::Borrowed).collect()
 }
 
 /// Whether a parser that ignores case, or reads `aB` and `a_b` as one field (as readers of protobuf's JSON do), could
 /// take a name for one of these, which are in lower case and without underscores.
-pub(crate) fn is_like_any(name: Text<'_>, plain: &[&str]) -> bool {
-    Plain::of(name).is_some_and(|name| plain.iter().any(|plain| name.is(plain)))
+pub(crate) fn is_like_any(name: Text<'_>, names: &[&str]) -> bool {
+    names.contains(&&*plain(name))
+}
+
+/// A name in lower case, without underscores and hyphens. Of a name that is too long to be one of ours, the beginning.
+fn plain(name: Text<'_>) -> String {
+    /// More characters than any name has that another is compared with.
+    const TOO_LONG: usize = 25;
+    let plain = name.folded().filter(|char| !matches!(char, '_' | '-'));
+    plain.take(TOO_LONG).collect()
 }
 
 /// Whether OpenAI's API has a field of this name at this endpoint, but for those that are guarded.
@@ -157,47 +153,6 @@ pub(crate) fn of_openai(endpoint: Endpoint) -> impl Iterator<Item = &'static str
         .chain(own.split_ascii_whitespace())
 }
 
-/// A name in lower case, without underscores and hyphens.
-struct Plain {
-    bytes: [u8; Self::LONGEST],
-    len: usize,
-}
-
-impl Plain {
-    /// Longer than any name that this is compared with.
-    const LONGEST: usize = 24;
-
-    /// `None` for a name that cannot be one of ours: too long, or with letters that no case makes ASCII.
-    fn of(name: Text<'_>) -> Option<Self> {
-        let mut plain = Self {
-            bytes: [0; Self::LONGEST],
-            len: 0,
-        };
-        if name.escaped || !name.raw.is_ascii() {
-            for char in name.folded() {
-                plain.push(u8::try_from(char).ok().filter(u8::is_ascii)?)?;
-            }
-        } else {
-            for byte in name.raw.bytes() {
-                plain.push(byte.to_ascii_lowercase())?;
-            }
-        }
-        Some(plain)
-    }
-
-    fn push(&mut self, byte: u8) -> Option<()> {
-        if !matches!(byte, b'_' | b'-') {
-            *self.bytes.get_mut(self.len)? = byte;
-            self.len += 1;
-        }
-        Some(())
-    }
-
-    fn is(&self, plain: &str) -> bool {
-        self.bytes.get(..self.len) == Some(plain.as_bytes())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,8 +167,7 @@ mod tests {
 
     #[test]
     fn a_guarded_name_is_known_in_every_spelling() {
-        for (name, plain) in GUARDED {
-            assert_eq!(plain, name.to_lowercase().replace('_', ""));
+        for name in guarded() {
             let lower = name.to_lowercase();
             let mut camel = String::new();
             for word in name.split('_') {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::needs_reader::NeedsReader;
-use crate::json::{Event, JsonError, Kind, Member, Reader, Token};
+use crate::json::{Event, JsonError, Member, Reader, Token};
 
 /// Members of a message that a dialect may leave out: one service adds them to a message, and another refuses them when
 /// they are sent back, or does not know them. The conversation is the same without them.
@@ -39,33 +39,23 @@ pub(crate) struct MessageEdits(pub(crate) Vec<(MessageEdit, Range<usize>)>);
 
 impl MessageEdits {
     /// Reads `messages`, whose value begins with `first`, to its end.
-    pub(crate) fn read(
+    pub(crate) fn read<'a>(
         &mut self,
-        reader: &mut Reader<'_>,
-        first: &Token<'_>,
+        reader: &mut Reader<'a>,
+        first: &Token<'a>,
         needs: &mut NeedsReader,
     ) -> Result<(), JsonError> {
-        if first.event == Event::Begin(Kind::Array) {
-            while let Some(message) = reader.element()? {
-                if message.event == Event::Begin(Kind::Object) {
-                    while let Some(member) = reader.member()? {
-                        self.member(reader, &member, needs)?;
-                    }
-                } else {
-                    reader.skip(&message)?;
-                }
-            }
-        } else {
-            reader.skip(first)?;
-        }
+        reader.elements(first, |reader, message| {
+            reader.members(message, |reader, member| self.member(reader, member, needs))
+        })?;
         needs.needs.prompt.read(first.start..reader.at());
         Ok(())
     }
 
-    fn member(
+    fn member<'a>(
         &mut self,
-        reader: &mut Reader<'_>,
-        member: &Member<'_>,
+        reader: &mut Reader<'a>,
+        member: &Member<'a>,
         needs: &mut NeedsReader,
     ) -> Result<(), JsonError> {
         let Member { name, key, value } = member;
@@ -74,13 +64,12 @@ impl MessageEdits {
                 if role.name() == "developer" {
                     self.push(MessageEdit::DeveloperRole, value.start..value.end);
                 }
-                return Ok(());
             }
             ("content", Event::Null) => {
                 self.push(MessageEdit::NullContent, value.start..value.end);
             }
-            ("content", _) => return needs.content(reader, value),
-            ("tool_calls" | "function_call", _) => return reader.skip(value),
+            ("content", _) => needs.content(reader, value)?,
+            ("tool_calls" | "function_call", _) => {}
             (name, _) => {
                 match name {
                     "name" | "refusal" => reader.skip(value)?,

@@ -6,6 +6,8 @@
 //! Keys are compared to the letter here, as upstreams do. Where one is given twice, either may be the one that counts,
 //! and all needs add up.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::{
@@ -15,7 +17,7 @@ use super::{
 use crate::{
     capability::{Capability, CapabilitySet},
     endpoint::Endpoint,
-    json::{Event, JsonError, Kind, Reader, Token},
+    json::{Event, JsonError, Kind, Member, Reader, Token},
 };
 
 /// Reads what a request needs, one top-level field after the other.
@@ -39,12 +41,12 @@ impl NeedsReader {
         }
     }
 
-    /// There are tools, which end here.
-    pub(crate) fn tools(&mut self, name: &str, first: &Token<'_>, end: usize, any: bool) {
+    /// There is a list of tools, with entries or without any.
+    pub(crate) fn tools(&mut self, name: &str, span: Range<usize>, any: bool) {
         let endpoints = [Endpoint::ChatCompletions, Endpoint::Responses];
         if name == "tools" && endpoints.contains(&self.needs.endpoint) {
             self.tools |= any;
-            self.needs.prompt.read(first.start..end);
+            self.needs.prompt.read(span);
         }
     }
 
@@ -63,11 +65,11 @@ impl NeedsReader {
 
     /// Reads the value of a top-level field but for `messages` and `tools`, which begins with `first`, to its end.
     #[expect(clippy::match_same_arms, reason = "in the order of the endpoints")]
-    pub(crate) fn field(
+    pub(crate) fn field<'a>(
         &mut self,
-        reader: &mut Reader<'_>,
+        reader: &mut Reader<'a>,
         name: &str,
-        first: &Token<'_>,
+        first: &Token<'a>,
     ) -> Result<(), JsonError> {
         use Endpoint::{
             ChatCompletions, Completions, Embeddings, ImageEdits, ImageGenerations, Responses,
@@ -105,26 +107,27 @@ impl NeedsReader {
                 needs.soft.insert(Capability::Reasoning);
             }
             (ChatCompletions | Responses, "modalities", Event::Begin(Kind::Array)) => {
-                return self.modalities(reader);
+                reader.elements(first, |_, modality| {
+                    self.modality(modality.event);
+                    Ok::<_, JsonError>(())
+                })?;
             }
             (Completions, "prompt", _) | (Embeddings, "input", _) => {
-                return self.inputs(reader, first);
+                self.inputs(reader, first)?;
             }
             (Completions, "suffix", _)
             | (Responses, "instructions", _)
             | (ImageGenerations | ImageEdits, "prompt", _) => is_read = true,
             (Responses, "input", _) => {
                 is_read = true;
-                self.items(reader, first)?;
+                reader.elements(first, |reader, item| self.item(reader, item))?;
             }
-            (Responses, "text", Event::Begin(Kind::Object)) => {
+            (Responses, "text", _) => {
                 is_read = true;
-                while let Some(member) = reader.member()? {
-                    match &*member.name.name() {
-                        "format" => self.format(reader, &member.value)?,
-                        _ => reader.skip(&member.value)?,
-                    }
-                }
+                reader.members(first, |reader, member| match &*member.name.name() {
+                    "format" => self.format(reader, &member.value),
+                    _ => Ok(()),
+                })?;
             }
             (Responses, "previous_response_id", Event::Text(id)) => {
                 if !matches!(needs.state, State::Foreign(_)) {
@@ -145,9 +148,7 @@ impl NeedsReader {
             }
             _ => {}
         }
-        if reader.at() == first.end {
-            reader.skip(first)?;
-        }
+        reader.skip_unread(first)?;
         if is_read {
             self.needs.prompt.read(first.start..reader.at());
         }
@@ -155,44 +156,33 @@ impl NeedsReader {
     }
 
     /// The content of a message or of an item: a string, or a list of parts.
-    pub(crate) fn content(
+    pub(crate) fn content<'a>(
         &mut self,
-        reader: &mut Reader<'_>,
-        first: &Token<'_>,
+        reader: &mut Reader<'a>,
+        first: &Token<'a>,
     ) -> Result<(), JsonError> {
-        if first.event != Event::Begin(Kind::Array) {
-            return reader.skip(first);
-        }
-        while let Some(part) = reader.element()? {
-            match part.event {
-                Event::Begin(Kind::Object) => self.part(reader, &part)?,
-                _ => reader.skip(&part)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn part(&mut self, reader: &mut Reader<'_>, part: &Token<'_>) -> Result<(), JsonError> {
-        let mut media = None;
-        while let Some(member) = reader.member()? {
-            let name = member.name.name();
-            match (&*name, member.value.event) {
-                ("type", Event::Text(kind)) => {
-                    if let Some((kind, capability)) = media_of(&kind.name()) {
-                        self.needs.hard.insert(capability);
-                        media = media.max(Some(kind));
+        reader.elements(first, |reader, part| {
+            let mut media = None;
+            reader.members(part, |reader, member| {
+                match (&*member.name.name(), member.value.event) {
+                    ("type", Event::Text(kind)) => {
+                        if let Some((kind, capability)) = media_of(&kind.name()) {
+                            self.needs.hard.insert(capability);
+                            media = media.max(Some(kind));
+                        }
                     }
+                    ("text" | "refusal", _) => {}
+                    _ => self.left_out(reader, &member.value)?,
                 }
-                ("text" | "refusal", _) => reader.skip(&member.value)?,
-                _ => self.left_out(reader, &member.value)?,
+                Ok::<_, JsonError>(())
+            })?;
+            if let Some(media) = media {
+                let span = part.start..reader.at();
+                self.needs.prompt.tokens += media.tokens(span.len());
+                self.needs.prompt.leave_out(span);
             }
-        }
-        if let Some(media) = media {
-            let prompt = &mut self.needs.prompt;
-            prompt.leave_out(part.start..reader.at());
-            prompt.tokens += media.tokens(reader.at() - part.start);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Reads to the end of a value that the model does not read as text.
@@ -206,41 +196,24 @@ impl NeedsReader {
         Ok(())
     }
 
-    /// The `input` of the Responses API: a string, or items.
-    fn items(&mut self, reader: &mut Reader<'_>, first: &Token<'_>) -> Result<(), JsonError> {
-        if first.event != Event::Begin(Kind::Array) {
-            return reader.skip(first);
-        }
-        while let Some(item) = reader.element()? {
-            match item.event {
-                Event::Begin(Kind::Object) => self.item(reader)?,
-                _ => reader.skip(&item)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn item(&mut self, reader: &mut Reader<'_>) -> Result<(), JsonError> {
+    /// An item of the `input` of the Responses API.
+    fn item<'a>(&mut self, reader: &mut Reader<'a>, item: &Token<'a>) -> Result<(), JsonError> {
         let (mut id, mut reference, mut more_than_an_id) = (false, false, false);
-        while let Some(member) = reader.member()? {
-            let value = member.value;
-            match (&*member.name.name(), value.event) {
+        reader.members(item, |reader, Member { name, value, .. }| {
+            match (&*name.name(), value.event) {
                 ("id", event) => {
                     id |= matches!(event, Event::Text(_));
-                    reader.skip(&value)?;
-                    continue;
+                    return Ok(());
                 }
                 ("type", Event::Text(kind)) => reference |= kind.name() == "item_reference",
-                ("type", _) => {
-                    reader.skip(&value)?;
-                    continue;
-                }
-                ("content" | "output" | "summary", _) => self.content(reader, &value)?,
-                ("name" | "arguments" | "input", _) => reader.skip(&value)?,
-                _ => self.left_out(reader, &value)?,
+                ("type", _) => return Ok(()),
+                ("content" | "output" | "summary", _) => self.content(reader, value)?,
+                ("name" | "arguments" | "input", _) => {}
+                _ => self.left_out(reader, value)?,
             }
             more_than_an_id = true;
-        }
+            Ok::<_, JsonError>(())
+        })?;
         // A reference need not say that it is one.
         if reference || id && !more_than_an_id {
             self.needs.state = State::Foreign("input");
@@ -249,72 +222,64 @@ impl NeedsReader {
     }
 
     /// What a model reads one by one: strings, or tokens as numbers; one of them, or a list. Only the longest has to fit.
-    fn inputs(&mut self, reader: &mut Reader<'_>, first: &Token<'_>) -> Result<(), JsonError> {
+    fn inputs<'a>(&mut self, reader: &mut Reader<'a>, first: &Token<'a>) -> Result<(), JsonError> {
         if first.event != Event::Begin(Kind::Array) {
-            reader.skip(first)?;
+            self.input(reader, first)?;
             self.needs.prompt.read(first.start..reader.at());
             return Ok(());
         }
         let mut longest = 0..0;
         // Tokens of this list, and of the longest list in it.
         let (mut tokens, mut most) = (0, 0);
-        while let Some(input) = reader.element()? {
+        reader.elements(first, |reader, input| {
             match input.event {
                 Event::Number(_) => tokens += 1,
                 Event::Begin(Kind::Array) => {
                     let mut inner = 0;
-                    reader.visit(&input, |event| {
+                    reader.visit(input, |event| {
                         inner += u64::from(matches!(event, Event::Number(_)));
                     })?;
                     most = most.max(inner);
                 }
-                Event::Begin(Kind::Object) => {
-                    while let Some(member) = reader.member()? {
-                        match &*member.name.name() {
-                            "content" => self.content(reader, &member.value)?,
-                            _ => reader.skip(&member.value)?,
-                        }
+                _ => {
+                    self.input(reader, input)?;
+                    let span = input.start..reader.at();
+                    if span.len() > longest.len() {
+                        longest = span;
                     }
                 }
-                _ => {}
             }
-            let span = input.start..reader.at();
-            if input.event != Event::Begin(Kind::Array) && span.len() > longest.len() {
-                longest = span;
-            }
-        }
-        let prompt = &mut self.needs.prompt;
-        if tokens == 0 && !longest.is_empty() {
-            prompt.read(longest);
-        }
-        prompt.tokens += tokens.max(most);
+            Ok::<_, JsonError>(())
+        })?;
+        self.needs.prompt.read(longest);
+        self.needs.prompt.tokens += tokens.max(most);
         Ok(())
+    }
+
+    /// A string, or an object that holds parts like a message.
+    fn input<'a>(&mut self, reader: &mut Reader<'a>, input: &Token<'a>) -> Result<(), JsonError> {
+        reader.members(input, |reader, member| match &*member.name.name() {
+            "content" => self.content(reader, &member.value),
+            _ => Ok(()),
+        })
     }
 
     /// A format of the answer.
-    fn format(&mut self, reader: &mut Reader<'_>, first: &Token<'_>) -> Result<(), JsonError> {
-        if first.event != Event::Begin(Kind::Object) {
-            return reader.skip(first);
-        }
-        while let Some(member) = reader.member()? {
-            match (&*member.name.name(), member.value.event) {
-                ("type", Event::Text(kind)) => match &*kind.name() {
+    fn format<'a>(&mut self, reader: &mut Reader<'a>, first: &Token<'a>) -> Result<(), JsonError> {
+        reader.members(first, |_, member| {
+            if let ("type", Event::Text(kind)) = (&*member.name.name(), member.value.event) {
+                match &*kind.name() {
                     "json_object" => self.needs.hard.insert(Capability::JsonObject),
                     "json_schema" => self.needs.hard.insert(Capability::JsonSchema),
                     _ => {}
-                },
-                _ => reader.skip(&member.value)?,
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
-    fn modalities(&mut self, reader: &mut Reader<'_>) -> Result<(), JsonError> {
-        while let Some(modality) = reader.element()? {
-            let Event::Text(name) = modality.event else {
-                reader.skip(&modality)?;
-                continue;
-            };
+    fn modality(&mut self, modality: Event<'_>) {
+        if let Event::Text(name) = modality {
             match &*name.name() {
                 "image" => self.needs.hard.insert(Capability::ImageOutput),
                 "audio" => self.needs.hard.insert(Capability::AudioOutput),
@@ -322,7 +287,6 @@ impl NeedsReader {
                 _ => {}
             }
         }
-        Ok(())
     }
 }
 

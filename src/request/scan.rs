@@ -11,7 +11,7 @@ use super::{
     messages::MessageEdits,
     needs::Needs,
     needs_reader::NeedsReader,
-    tools::{ListOfTools, ToolGuard},
+    tools::ToolGuard,
 };
 use crate::{
     capability::Capability,
@@ -69,10 +69,9 @@ pub(crate) fn scan(body: &Bytes, endpoint: Endpoint) -> Result<Envelope, ScanErr
         offset: error.valid_up_to(),
     })?;
     let mut reader = Reader::new(text);
-    let first = reader.next()?.map(|token| token.event);
-    if first != Some(Event::Begin(Kind::Object)) {
-        return Err(ScanError::NotAnObject);
-    }
+    let is_object = |first: &Token<'_>| first.event == Event::Begin(Kind::Object);
+    let first = reader.next()?.filter(is_object);
+    let first = first.ok_or(ScanError::NotAnObject)?;
     let mut scan = Scan {
         needs: NeedsReader::new(body, endpoint),
         tools: ToolGuard::default(),
@@ -84,9 +83,7 @@ pub(crate) fn scan(body: &Bytes, endpoint: Endpoint) -> Result<Envelope, ScanErr
             ..JsonEdits::default()
         },
     };
-    while let Some(member) = reader.member()? {
-        scan.field(&mut reader, member)?;
-    }
+    reader.members(&first, |reader, member| scan.field(reader, member))?;
     // Nothing may follow the object.
     reader.next()?;
     scan.finish(body.len())
@@ -124,9 +121,9 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn field(&mut self, reader: &mut Reader<'a>, member: Member<'a>) -> Result<(), ScanError> {
+    fn field(&mut self, reader: &mut Reader<'a>, member: &Member<'a>) -> Result<(), ScanError> {
         let Member { name, key, value } = member;
-        let field = Name::of(name);
+        let field = Name::of(*name);
         let must_change = |field: &&Field| field.name.is_ours();
         let ours = self.edits.fields.iter().filter(must_change).count();
         if field.is_ours() && ours == MAX_GUARDED {
@@ -147,46 +144,38 @@ impl<'a> Scan<'a> {
                 } else {
                     &mut self.folded
                 }) = model;
-                reader.skip(&value)?;
             }
             Name::Guarded(name) => {
                 goes = true;
                 if !self.guarded.contains(&name) {
                     self.guarded.push(name);
                 }
-                reader.skip(&value)?;
             }
-            Name::Tools => goes = self.tools(reader, &name.name(), &value)?,
-            Name::ToolChoice => self.tools.choice(reader, &value)?,
+            Name::Tools => {
+                let (entries, left) = self.tools.list(reader, value)?;
+                // Upstreams refuse an empty list, so a field of which nothing is left goes as a whole.
+                goes = entries > 0 && left == 0;
+                let span = value.start..reader.at();
+                self.needs.tools(&name.name(), span, entries > 0);
+            }
+            Name::ToolChoice => self.tools.choice(reader, value)?,
             Name::ParallelToolCalls | Name::Other => {
                 match (self.needs.needs.endpoint, &*name.name()) {
                     (Endpoint::ChatCompletions, "messages") => {
-                        self.edits.messages.read(reader, &value, &mut self.needs)?;
+                        self.edits.messages.read(reader, value, &mut self.needs)?;
                     }
-                    (_, name) => self.needs.field(reader, name, &value)?,
+                    (_, name) => self.needs.field(reader, name, value)?,
                 }
             }
         }
+        reader.skip_unread(value)?;
         self.edits.fields.push(Field {
             name: field,
             goes,
-            key,
+            key: key.clone(),
             value: value.start..reader.at(),
         });
         Ok(())
-    }
-
-    /// Reads a list of tools; whether none of them is left.
-    fn tools(
-        &mut self,
-        reader: &mut Reader<'a>,
-        name: &str,
-        first: &Token<'a>,
-    ) -> Result<bool, ScanError> {
-        let list = self.tools.list(reader, first)?;
-        let any = list != ListOfTools::Empty;
-        self.needs.tools(name, first, reader.at(), any);
-        Ok(list == ListOfTools::Emptied)
     }
 
     fn finish(mut self, len: usize) -> Result<Envelope, ScanError> {

@@ -52,17 +52,6 @@ pub(crate) struct ToolEdits {
     pub(crate) none_left: bool,
 }
 
-/// What a list of tools comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ListOfTools {
-    /// It had no entries.
-    Empty,
-    /// Some of its entries are left.
-    Left,
-    /// None of its entries is left. Upstreams refuse an empty list, so the field goes as a whole.
-    Emptied,
-}
-
 /// Looks at every entry of `tools`, notes those that must not pass, and what `tool_choice` demands.
 ///
 /// An entry passes if its `type` is `function` or `custom`, or if it has no `type` but a `function`, and if it has no
@@ -137,83 +126,71 @@ impl<'a> ToolGuard<'a> {
         self.fault.get_or_insert(fault);
     }
 
-    /// Reads the list of tools that begins with `first`.
+    /// Reads the list of tools that begins with `first`: how many entries it has, and how many of them pass.
     pub(crate) fn list(
         &mut self,
         reader: &mut Reader<'a>,
         first: &Token<'a>,
-    ) -> Result<ListOfTools, JsonError> {
-        match first.event {
-            Event::Null => return Ok(ListOfTools::Empty),
-            Event::Begin(Kind::Array) => {}
-            // What a parser would make of an object or a string is not known.
-            _ => {
-                self.fail(ScanError::ToolsNotAList);
-                reader.skip(first)?;
-                return Ok(ListOfTools::Empty);
-            }
+    ) -> Result<(usize, usize), JsonError> {
+        // What a parser would make of an object or a string is not known.
+        if !matches!(first.event, Event::Null | Event::Begin(Kind::Array)) {
+            self.fail(ScanError::ToolsNotAList);
         }
-        let mut list = ListOfTools::Empty;
-        let mut index = 0;
-        while let Some(entry) = reader.element()? {
-            let mut name = None;
-            let passes = match entry.event {
-                Event::Begin(Kind::Object) => Self::entry(reader, &mut name)?,
-                _ => {
-                    reader.skip(&entry)?;
-                    false
-                }
-            };
+        let (mut entries, mut left) = (0, 0);
+        reader.elements(first, |reader, entry| {
+            let (passes, name) = Self::entry(reader, entry)?;
             if passes {
-                list = ListOfTools::Left;
-                self.left += 1;
+                left += 1;
                 if self.names.len() < MAX_NAMES {
                     self.names.extend(name);
                 }
-            } else if self.edits.dropped.len() == MAX_GUARDED {
-                self.fail(ScanError::TooManyEdits);
-            } else {
-                if list == ListOfTools::Empty {
-                    list = ListOfTools::Emptied;
-                }
+            } else if self.edits.dropped.len() < MAX_GUARDED {
                 self.edits.cuts.push(entry.start..reader.at());
-                self.edits.dropped.push(index);
+                self.edits.dropped.push(entries);
+            } else {
+                self.fail(ScanError::TooManyEdits);
             }
-            index += 1;
-        }
-        Ok(list)
+            entries += 1;
+            Ok::<_, JsonError>(())
+        })?;
+        self.left += left;
+        Ok((entries, left))
     }
 
-    /// Reads an entry; whether it passes.
-    fn entry(reader: &mut Reader<'a>, name: &mut Option<Text<'a>>) -> Result<bool, JsonError> {
+    /// Reads an entry: whether it passes, and its name.
+    fn entry(
+        reader: &mut Reader<'a>,
+        entry: &Token<'a>,
+    ) -> Result<(bool, Option<Text<'a>>), JsonError> {
         let (mut is_typed, mut is_function, mut is_foreign) = (false, false, false);
-        while let Some(member) = reader.member()? {
+        let mut name = None;
+        reader.members(entry, |reader, member| {
             is_foreign |= is_like_any(member.name, &OF_THE_PROVIDER);
-            let field = Field::of(member.name);
-            match (field, member.value.event) {
+            match (Field::of(member.name), member.value.event) {
                 (Field::Type, Event::Null) => {}
                 (Field::Type, Event::Text(kind)) => match &*kind.name() {
                     "function" | "custom" => is_typed = true,
                     _ => is_foreign = true,
                 },
                 (Field::Type, _) => is_foreign = true,
-                (Field::Name, Event::Text(text)) => *name = Some(text),
+                (Field::Name, Event::Text(text)) => name = Some(text),
                 // In chats it holds the name.
-                (Field::Function | Field::Custom, Event::Begin(Kind::Object)) => {
-                    is_function |= field == Field::Function;
-                    while let Some(inner) = reader.member()? {
-                        match inner.value.event {
-                            Event::Text(text) if inner.name.name() == "name" => *name = Some(text),
-                            _ => reader.skip(&inner.value)?,
+                (field @ (Field::Function | Field::Custom), event) => {
+                    is_function |= field == Field::Function && event == Event::Begin(Kind::Object);
+                    reader.members(&member.value, |_, inner| {
+                        if let ("name", Event::Text(text)) =
+                            (&*inner.name.name(), inner.value.event)
+                        {
+                            name = Some(text);
                         }
-                    }
-                    continue;
+                        Ok::<_, JsonError>(())
+                    })?;
                 }
                 _ => {}
             }
-            reader.skip(&member.value)?;
-        }
-        Ok(!is_foreign && (is_typed || is_function))
+            Ok::<_, JsonError>(())
+        })?;
+        Ok((!is_foreign && (is_typed || is_function), name))
     }
 
     /// Reads a `tool_choice` that begins with `first`: a word, or an object that can hold a list of such objects.

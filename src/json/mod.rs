@@ -4,10 +4,12 @@ pub(crate) mod lenient;
 mod reader;
 mod splice;
 mod text;
+mod walk;
 
 pub(crate) use self::{
     lenient::{Extent, Reads, extent, into, is_json, read, skip, value},
-    reader::{Event, JsonError, Kind, MAX_DEPTH, Member, Reader, Token},
+    reader::{Event, JsonError, Kind, MAX_DEPTH, Reader, Token},
     splice::{Segments, Splice},
     text::{Piece, Text, unescape_percent},
+    walk::Member,
 };

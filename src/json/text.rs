@@ -52,8 +52,10 @@ impl<'a> Text<'a> {
 
     /// Whether a parser that ignores case could take this for `name`, which is in lower case.
     pub(crate) fn folds_to(self, name: &str) -> bool {
-        // Folding and unescaping only ever shorten.
-        self.raw.len() >= name.len() && self.folded().eq(name.chars())
+        match self.escaped || !self.raw.is_ascii() {
+            true => self.folded().eq(name.chars()),
+            false => self.raw.eq_ignore_ascii_case(name),
+        }
     }
 
     /// The characters without their case, as the most lenient parser reads a name.

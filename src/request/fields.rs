@@ -104,8 +104,10 @@ pub(crate) fn is_like_any(name: Text<'_>, names: &[&str]) -> bool {
 fn plain(name: Text<'_>) -> String {
     /// More characters than any name has that another is compared with.
     const TOO_LONG: usize = 25;
-    let plain = name.folded().filter(|char| !matches!(char, '_' | '-'));
-    plain.take(TOO_LONG).collect()
+    let mut plain = String::with_capacity(TOO_LONG);
+    let chars = name.folded().filter(|char| !matches!(char, '_' | '-'));
+    plain.extend(chars.take(TOO_LONG));
+    plain
 }
 
 /// Whether OpenAI's API has a field of this name at this endpoint, but for those that are guarded.

@@ -113,7 +113,14 @@ impl NeedsReader {
                 })?;
             }
             (Completions, "prompt", _) | (Embeddings, "input", _) => {
-                self.inputs(reader, first)?;
+                is_read = true;
+                // An input that is an object holds parts, like a message.
+                reader.elements(first, |reader, input| {
+                    reader.members(input, |reader, member| match &*member.name.name() {
+                        "content" => self.content(reader, &member.value),
+                        _ => Ok(()),
+                    })
+                })?;
             }
             (Completions, "suffix", _)
             | (Responses, "instructions", _)
@@ -219,49 +226,6 @@ impl NeedsReader {
             self.needs.state = State::Foreign("input");
         }
         Ok(())
-    }
-
-    /// What a model reads one by one: strings, or tokens as numbers; one of them, or a list. Only the longest has to fit.
-    fn inputs<'a>(&mut self, reader: &mut Reader<'a>, first: &Token<'a>) -> Result<(), JsonError> {
-        if first.event != Event::Begin(Kind::Array) {
-            self.input(reader, first)?;
-            self.needs.prompt.read(first.start..reader.at());
-            return Ok(());
-        }
-        let mut longest = 0..0;
-        // Tokens of this list, and of the longest list in it.
-        let (mut tokens, mut most) = (0, 0);
-        reader.elements(first, |reader, input| {
-            match input.event {
-                Event::Number(_) => tokens += 1,
-                Event::Begin(Kind::Array) => {
-                    let mut inner = 0;
-                    reader.visit(input, |event| {
-                        inner += u64::from(matches!(event, Event::Number(_)));
-                    })?;
-                    most = most.max(inner);
-                }
-                _ => {
-                    self.input(reader, input)?;
-                    let span = input.start..reader.at();
-                    if span.len() > longest.len() {
-                        longest = span;
-                    }
-                }
-            }
-            Ok::<_, JsonError>(())
-        })?;
-        self.needs.prompt.read(longest);
-        self.needs.prompt.tokens += tokens.max(most);
-        Ok(())
-    }
-
-    /// A string, or an object that holds parts like a message.
-    fn input<'a>(&mut self, reader: &mut Reader<'a>, input: &Token<'a>) -> Result<(), JsonError> {
-        reader.members(input, |reader, member| match &*member.name.name() {
-            "content" => self.content(reader, &member.value),
-            _ => Ok(()),
-        })
     }
 
     /// A format of the answer.
@@ -589,27 +553,6 @@ mod tests {
         assert!(logprobs(Endpoint::Completions, r#"{"logprobs":2}"#));
         assert!(!logprobs(Endpoint::Completions, r#"{"logprobs":null}"#));
         assert!(logprobs(Endpoint::Responses, r#"{"top_logprobs":2}"#));
-    }
-
-    #[test]
-    fn the_longest_of_several_inputs_counts() {
-        let word = "word ".repeat(50);
-        for endpoint in [Endpoint::Completions, Endpoint::Embeddings] {
-            let field = match endpoint {
-                Endpoint::Completions => "prompt",
-                _ => "input",
-            };
-            let tokens = |inputs: &str| {
-                needs_at(endpoint, &format!(r#"{{"{field}":{inputs}}}"#)).prompt_tokens()
-            };
-            let one = tokens(&format!(r#""{word}""#));
-            assert!(one > 40, "{one}");
-            let several = format!(r#"["a","{word}","{word}","b"]"#);
-            assert_eq!(tokens(&several), one, "{endpoint}");
-            assert_eq!(tokens("[1,2,3]"), 3, "{endpoint}");
-            assert_eq!(tokens("[[1,2,3],[4,5,6,7],[8]]"), 4, "{endpoint}");
-            assert_eq!(tokens("[]"), 0, "{endpoint}");
-        }
     }
 
     #[test]

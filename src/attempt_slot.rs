@@ -124,6 +124,13 @@ impl AttemptSlot {
         }
     }
 
+    /// The attempt that is here has to wait for its turn at the server.
+    pub(crate) fn waits_in_line(&self) {
+        if let Taken::Attempt(attempt) = &mut *self.lock() {
+            attempt.waits_in_line();
+        }
+    }
+
     pub(crate) fn take_no_target(&self) -> Option<NoTarget> {
         let mut taken = self.lock();
         match std::mem::take(&mut *taken) {

@@ -130,6 +130,13 @@ impl AttemptSlot {
         }
     }
 
+    /// The attempt that is here has to wait for its turn at the server.
+    pub(crate) fn waits_in_line(&self) {
+        if let Taken::Attempt(attempt) = &mut *self.lock() {
+            attempt.waits_in_line();
+        }
+    }
+
     pub(crate) fn session(&self) -> &Session {
         &self.session
     }

@@ -4,11 +4,13 @@
 //! request [needs](Needs) of a model. [`Envelope::rewrite`] then makes the body of one attempt out of slices of the
 //! original [`Bytes`](bytes::Bytes), so a second attempt at another model costs no copy and no second scan.
 //!
-//! Each file builds on those before it in this list: `error`; `fields`, what the names of top-level fields say; `tokens`,
-//! how long text is to a model; `needs`; `needs_reader`, where in a request something is needed; `messages`, `tools` and
-//! `form`, what can change in them; `scan`, the one pass; `recipient`, `rules` and `schema`, what a dialect makes of a
-//! request; `rewrite`.
+//! Of the files that read a body, each builds on those before it in this list: `error`; `fields`, what the names of
+//! top-level fields say; `tokens`, how long text is to a model; `needs`; `needs_reader`, where in a request something is
+//! needed; `messages`, `tools` and `form`, what can change in them; `scan`, the one pass; `recipient`, `rules` and
+//! `schema`, what a dialect makes of a request; `rewrite`. `admit` and `collect` come before them, and `parsed` after.
 
+mod admit;
+mod collect;
 mod error;
 mod fields;
 mod form;
@@ -18,6 +20,7 @@ mod needs;
 mod needs_reader;
 #[cfg(test)]
 mod oracle;
+mod parsed;
 #[cfg(test)]
 mod proptests;
 mod recipient;
@@ -30,9 +33,12 @@ mod tools;
 
 pub use self::needs::Needs;
 pub(crate) use self::{
+    admit::{Admitted, admit},
+    collect::Bounds,
     error::ScanError,
-    intake::{Collect, Intake, is_json},
+    intake::{Collect, Intake},
     needs::{LONGEST_ID, State},
+    parsed::Parsed,
     recipient::{Recipient, Rewritten, note},
     scan::{Envelope, scan, scan_form},
 };

@@ -1,6 +1,6 @@
 //! What one request requires of a model.
 
-use std::{ops::Range, sync::OnceLock};
+use std::{fmt, ops::Range, sync::OnceLock};
 
 use bytes::Bytes;
 
@@ -115,7 +115,7 @@ impl Needs {
 }
 
 /// What a model reads of a request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Prompt {
     body: Bytes,
     /// The spans of the body that the model reads, in order.
@@ -178,5 +178,63 @@ impl Prompt {
     fn most(&self) -> u64 {
         let bytes: u64 = self.text().map(|text| text.len() as u64).sum();
         bytes.saturating_add(self.tokens)
+    }
+}
+
+impl fmt::Debug for Prompt {
+    /// Without the prompt.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prompt")
+            .field("tokens", &self.estimate.get())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The needs of a request whose model reads these spans of a body, without these parts.
+    fn needs(body: &'static str, spans: &[Range<usize>], left_out: &[Range<usize>]) -> Needs {
+        let mut needs = Needs::new(Endpoint::ChatCompletions);
+        needs.prompt = Prompt::of(&Bytes::from_static(body.as_bytes()));
+        spans
+            .iter()
+            .for_each(|span| needs.prompt.read(span.clone()));
+        needs.prompt.left_out = left_out.to_vec();
+        needs
+    }
+
+    #[test]
+    fn a_part_that_is_left_out_is_not_counted() {
+        const BODY: &str = "aaaa bbbb cccc dddd eeee";
+        for (spans, left_out, text) in [
+            (&[0..24][..], &[][..], "aaaa bbbb cccc dddd eeee"),
+            (&[0..24], &[5..10, 10..15], "aaaa dddd eeee"),
+            (&[0..4, 15..24], &[0..4, 5..15, 19..24], "dddd"),
+        ] {
+            let needs = needs(BODY, spans, left_out);
+            let read: Vec<_> = needs.prompt.text().flatten().copied().collect();
+            assert_eq!(String::from_utf8(read).unwrap(), text);
+            assert_eq!(needs.prompt.most(), text.len() as u64);
+        }
+    }
+
+    #[test]
+    fn nothing_is_estimated_where_the_bytes_fit() {
+        let mut needs = needs("aaaa bbbb cccc dddd eeee", &[0..24], &[]);
+        needs.output_tokens = Some(100);
+        assert!(needs.fits(124) && !needs.fits(99));
+        assert_eq!(needs.prompt.estimate.get(), None);
+        assert!(needs.fits(123));
+        assert_eq!(needs.prompt.estimate.get(), Some(&needs.prompt_tokens()));
+        let window = needs.window();
+        assert!(needs.fits(window) && !needs.fits(window - 1));
+    }
+
+    #[test]
+    fn debug_does_not_show_the_prompt() {
+        let needs = needs("a secret", &[0..8], &[]);
+        assert!(!format!("{needs:?}").contains("secret"));
     }
 }

@@ -76,11 +76,8 @@ pub fn rewrite(
     match scan(body, Endpoint::ChatCompletions) {
         Ok(envelope) => {
             let recipient = Recipient {
-                model,
-                dialect,
                 max_output,
-                window: None,
-                thinks: false,
+                ..Recipient::new(model, dialect)
             };
             Ok(envelope.rewrite(body, &recipient).body.collect())
         }
@@ -95,12 +92,6 @@ pub fn rewrite(
 #[must_use]
 pub fn rewrite_form(body: &Bytes, content_type: &str, model: &str) -> Option<Vec<Bytes>> {
     let scanned = scan_form(body, Endpoint::ImageEdits, content_type.as_bytes());
-    let recipient = Recipient {
-        model,
-        dialect: &Dialect::OPENAI,
-        max_output: None,
-        window: None,
-        thinks: false,
-    };
+    let recipient = Recipient::new(model, &Dialect::OPENAI);
     Some(scanned.ok()?.rewrite(body, &recipient).body.collect())
 }

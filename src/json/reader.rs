@@ -1,7 +1,7 @@
 //! The grammar of JSON, one token at a time.
 //!
 //! The reader accepts what `serde_json::from_slice::<&RawValue>` accepts and nothing else, except that nesting has a
-//! limit. It does not recurse: each array or object that is open costs one bit.
+//! limit. It does not recurse: each array or object that is open costs one byte.
 
 use super::text::Text;
 
@@ -68,7 +68,8 @@ pub(crate) struct Token<'a> {
 pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
-    nest: Nest,
+    /// The arrays and objects that are open.
+    open: Vec<Kind>,
     expect: Expect,
 }
 
@@ -90,7 +91,7 @@ impl<'a> Reader<'a> {
         Self {
             text,
             at: 0,
-            nest: Nest::default(),
+            open: Vec::with_capacity(16),
             expect: Expect::Value,
         }
     }
@@ -105,7 +106,7 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Option<Token<'a>>, JsonError> {
         self.skip_whitespace();
-        let kind = match (self.expect, self.nest.innermost()) {
+        let kind = match (self.expect, self.open.last().copied()) {
             (Expect::Nothing, _) => {
                 return match self.peek() {
                     None => Ok(None),
@@ -159,7 +160,7 @@ impl<'a> Reader<'a> {
             event,
             start,
             end: self.at,
-            depth: self.nest.depth,
+            depth: self.open.len(),
         }
     }
 
@@ -176,7 +177,7 @@ impl<'a> Reader<'a> {
             Some(b'n') => self.word("null", Event::Null)?,
             _ => return self.fail("expected a value"),
         };
-        self.expect = self.nest.after_value();
+        self.expect = self.after_value();
         Ok(self.token(event, start))
     }
 
@@ -200,9 +201,10 @@ impl<'a> Reader<'a> {
         let start = self.at;
         self.at += 1;
         let token = self.token(Event::Begin(kind), start);
-        if !self.nest.enter(kind) {
+        if self.open.len() == MAX_DEPTH {
             return Err(JsonError::TooDeep { offset: start });
         }
+        self.open.push(kind);
         self.expect = Expect::First;
         Ok(token)
     }
@@ -210,9 +212,16 @@ impl<'a> Reader<'a> {
     fn close(&mut self, kind: Kind) -> Token<'a> {
         let start = self.at;
         self.at += 1;
-        self.nest.leave();
-        self.expect = self.nest.after_value();
+        self.open.pop();
+        self.expect = self.after_value();
         self.token(Event::End(kind), start)
+    }
+
+    fn after_value(&self) -> Expect {
+        match self.open.is_empty() {
+            true => Expect::Nothing,
+            false => Expect::More,
+        }
     }
 
     fn word(&mut self, word: &str, event: Event<'a>) -> Result<Event<'a>, JsonError> {
@@ -310,46 +319,6 @@ impl Kind {
         match self {
             Self::Array => b']',
             Self::Object => b'}',
-        }
-    }
-}
-
-/// The arrays and objects that are open, as one bit each.
-#[derive(Debug, Default)]
-struct Nest {
-    objects: [u64; MAX_DEPTH / 64],
-    depth: usize,
-}
-
-impl Nest {
-    fn innermost(&self) -> Option<Kind> {
-        let level = self.depth.checked_sub(1)?;
-        let object = self.objects.get(level / 64)? >> (level % 64) & 1 == 1;
-        Some(if object { Kind::Object } else { Kind::Array })
-    }
-
-    /// Whether there was room for one more.
-    fn enter(&mut self, kind: Kind) -> bool {
-        let Some(word) = self.objects.get_mut(self.depth / 64) else {
-            return false;
-        };
-        let bit = 1 << (self.depth % 64);
-        match kind {
-            Kind::Array => *word &= !bit,
-            Kind::Object => *word |= bit,
-        }
-        self.depth += 1;
-        true
-    }
-
-    fn leave(&mut self) {
-        self.depth = self.depth.saturating_sub(1);
-    }
-
-    fn after_value(&self) -> Expect {
-        match self.depth {
-            0 => Expect::Nothing,
-            _ => Expect::More,
         }
     }
 }

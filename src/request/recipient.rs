@@ -27,7 +27,6 @@ impl<'a> Recipient<'a> {
     }
 
     /// A model of which nothing more is known.
-    #[cfg(test)]
     pub(crate) fn new(model: &'a str, dialect: &'a Dialect) -> Self {
         Self {
             model,

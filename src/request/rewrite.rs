@@ -1,6 +1,6 @@
 //! The body of one attempt.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
 
@@ -62,8 +62,7 @@ fn fields(
         .fields
         .iter()
         .map(|field| Given {
-            kind: field.name,
-            goes: field.goes,
+            field,
             name: key(body, &field.key),
             value: body.get(field.value.clone()).unwrap_or_default(),
         })
@@ -72,7 +71,8 @@ fn fields(
     let model = Bytes::from(quoted(to.model));
     let mut sent: Vec<&str> = Vec::new();
     let mut any_left = false;
-    for (field, given) in json.fields.iter().zip(&given) {
+    for given in &given {
+        let field = given.field;
         let fate = rules.fate(given);
         any_left |= !matches!(fate, Fate::Gone { .. });
         match fate {
@@ -169,7 +169,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// The name that a key stands for, which is given with its quotes.
-fn key<'a>(body: &'a Bytes, key: &Range<usize>) -> std::borrow::Cow<'a, str> {
+fn key<'a>(body: &'a Bytes, key: &Range<usize>) -> Cow<'a, str> {
     let raw = text(body, &(key.start + 1..key.end - 1));
     let escaped = raw.contains('\\');
     Text { raw, escaped }.name()

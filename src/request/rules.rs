@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{fields::Name, needs::Needs, recipient::Recipient};
+use super::{fields::Name, needs::Needs, recipient::Recipient, scan::Field};
 use crate::{endpoint::Endpoint, provider::Rule};
 
 /// Without these there is no request, or another one.
@@ -11,12 +11,10 @@ const ESSENTIAL: [&str; 5] = ["model", "messages", "input", "prompt", "stream"];
 /// The fields that say how long an answer may be, at any endpoint.
 const OUTPUT_LIMITS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
 
-/// A field of a request.
+/// A field of a request, as the client wrote it.
 #[derive(Debug)]
 pub(crate) struct Given<'a> {
-    pub(crate) kind: Name,
-    /// The field goes, whoever the recipient is, and this was told before.
-    pub(crate) goes: bool,
+    pub(crate) field: &'a Field,
     /// Its name, without escapes.
     pub(crate) name: Cow<'a, str>,
     /// Its value, as it is written.
@@ -88,7 +86,7 @@ impl<'a> Rules<'a> {
 
     /// What becomes of one of the fields that are given.
     pub(crate) fn fate(&self, field: &Given<'_>) -> Fate {
-        if field.goes {
+        if field.field.goes {
             return Fate::Gone { is_told: true };
         }
         let name = &*field.name;
@@ -103,7 +101,7 @@ impl<'a> Rules<'a> {
         if goes || self.of(name).any(|rule| rule == Rule::Drop) {
             return Fate::Gone { is_told: false };
         }
-        if let Name::Model { .. } = field.kind {
+        if let Name::Model { .. } = field.field.name {
             return Fate::Model;
         }
         let new = renamed.unwrap_or(name);

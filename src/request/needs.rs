@@ -195,13 +195,13 @@ mod tests {
     use super::*;
 
     /// The needs of a request whose model reads these spans of a body, without these parts.
-    fn needs(body: &'static str, spans: &[Range<usize>], left_out: &[Range<usize>]) -> Needs {
+    fn needs(body: &'static str, spans: &[[usize; 2]], left_out: &[[usize; 2]]) -> Needs {
         let mut needs = Needs::new(Endpoint::ChatCompletions);
         needs.prompt = Prompt::of(&Bytes::from_static(body.as_bytes()));
         spans
             .iter()
-            .for_each(|span| needs.prompt.read(span.clone()));
-        needs.prompt.left_out = left_out.to_vec();
+            .for_each(|&[start, end]| needs.prompt.read(start..end));
+        needs.prompt.left_out = left_out.iter().map(|&[start, end]| start..end).collect();
         needs
     }
 
@@ -209,9 +209,9 @@ mod tests {
     fn a_part_that_is_left_out_is_not_counted() {
         const BODY: &str = "aaaa bbbb cccc dddd eeee";
         for (spans, left_out, text) in [
-            (&[0..24][..], &[][..], "aaaa bbbb cccc dddd eeee"),
-            (&[0..24], &[5..10, 10..15], "aaaa dddd eeee"),
-            (&[0..4, 15..24], &[0..4, 5..15, 19..24], "dddd"),
+            (&[[0, 24]][..], &[][..], "aaaa bbbb cccc dddd eeee"),
+            (&[[0, 24]], &[[5, 10], [10, 15]], "aaaa dddd eeee"),
+            (&[[0, 4], [15, 24]], &[[0, 4], [5, 15], [19, 24]], "dddd"),
         ] {
             let needs = needs(BODY, spans, left_out);
             let read: Vec<_> = needs.prompt.text().flatten().copied().collect();
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn nothing_is_estimated_where_the_bytes_fit() {
-        let mut needs = needs("aaaa bbbb cccc dddd eeee", &[0..24], &[]);
+        let mut needs = needs("aaaa bbbb cccc dddd eeee", &[[0, 24]], &[]);
         needs.output_tokens = Some(100);
         assert!(needs.fits(124) && !needs.fits(99));
         assert_eq!(needs.prompt.estimate.get(), None);
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn debug_does_not_show_the_prompt() {
-        let needs = needs("a secret", &[0..8], &[]);
+        let needs = needs("a secret", &[[0, 8]], &[]);
         assert!(!format!("{needs:?}").contains("secret"));
     }
 }

@@ -64,7 +64,6 @@ impl NeedsReader {
     }
 
     /// Reads the value of a top-level field but for `messages` and `tools`, which begins with `first`, to its end.
-    #[expect(clippy::match_same_arms, reason = "in the order of the endpoints")]
     pub(crate) fn field<'a>(
         &mut self,
         reader: &mut Reader<'a>,
@@ -136,11 +135,11 @@ impl NeedsReader {
                     _ => Ok(()),
                 })?;
             }
-            (Responses, "previous_response_id", Event::Text(id)) => {
-                if !matches!(needs.state, State::Foreign(_)) {
-                    let id = id.chars().take(LONGEST_ID + 1).collect();
-                    needs.state = State::Response(id);
-                }
+            (Responses, "previous_response_id", Event::Text(id))
+                if !matches!(needs.state, State::Foreign(_)) =>
+            {
+                let id = id.chars().take(LONGEST_ID + 1).collect();
+                needs.state = State::Response(id);
             }
             (Responses, "conversation", Event::Text(_) | Event::Begin(_)) => {
                 needs.state = State::Foreign("conversation");

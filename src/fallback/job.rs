@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, request, response};
+use http::{Request, Response, request, response};
 use tokio::time::Instant;
 
 use crate::{
@@ -15,17 +15,16 @@ use crate::{
     fallback::{
         config::Config,
         final_response::{Account, Failed, LastError, OutOf},
-        peek::{Drain, is_encoded},
-        watch::outcome_of,
+        peek::Drain,
     },
     health::{Attempt, Place},
     memory::Held,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
-    provider::{redact, redact_text},
+    provider::redact,
     refusal::Refusal,
     request::Segments,
     routed::{Routed, mark_trail},
-    upstream::{ErrorBody, error},
+    upstream::{Classify, Evidence, UpstreamError},
 };
 
 pub(crate) struct Job<S, E> {
@@ -107,6 +106,7 @@ impl<S: Clone, E> Job<S, E> {
         if !config.max_wait.is_zero() {
             session.lock().wait = WaitState::Waits;
         }
+        session.lock().classify.clone_from(&config.classify);
         Self {
             config,
             endpoint,
@@ -127,6 +127,10 @@ impl<S: Clone, E> Job<S, E> {
         }
     }
 
+    pub(crate) fn classify(&self) -> Arc<dyn Classify> {
+        self.session.classify()
+    }
+
     pub(crate) fn service(&self) -> S {
         self.service.clone()
     }
@@ -139,7 +143,6 @@ impl<S: Clone, E> Job<S, E> {
             calls: self.config.max_attempts.saturating_sub(self.trail.len()),
             answer_by: self.answer_end(now, false),
             answer_by_with_choice: self.answer_end(now, true),
-            classify: Arc::clone(&self.config.classify),
         });
         let mut parts = self.parts.clone();
         parts.extensions.insert(slot.clone());
@@ -243,24 +246,7 @@ impl<S: Clone, E> Job<S, E> {
         head: response::Parts,
         body: Bytes,
     ) -> After<E> {
-        let outcome = self.classify(&attempt, StatusCode::OK, &head, &body);
-        let target = attempt.target().clone();
-        // Should this go back to the caller, then as the failure that it is.
-        let status = ErrorBody::of(&body)
-            .status
-            .and_then(|status| StatusCode::from_u16(status).ok());
-        let mut head = head;
-        head.status = status.unwrap_or(StatusCode::BAD_REQUEST);
-        self.failed(
-            attempt,
-            &outcome,
-            Some(Failed {
-                target,
-                head,
-                body,
-                cut: false,
-            }),
-        )
+        self.failed_response(attempt, head, &body)
     }
 
     /// A response that is no success.
@@ -270,51 +256,34 @@ impl<S: Clone, E> Job<S, E> {
         head: response::Parts,
         drain: &mut Drain,
     ) -> After<E> {
-        let body = drain.body();
-        let read = if is_encoded(&head.headers) {
-            Bytes::new()
-        } else {
-            body.clone()
-        };
-        let outcome = self.classify(&attempt, head.status, &head, &read);
-        let target = attempt.target().clone();
-        self.failed(
-            attempt,
-            &outcome,
-            Some(Failed {
-                target,
-                head,
-                body,
-                cut: drain.cut,
-            }),
-        )
+        self.failed_response(attempt, head, &drain.body())
     }
 
-    fn classify(
-        &self,
-        attempt: &Attempt,
-        status: StatusCode,
-        head: &response::Parts,
-        body: &[u8],
-    ) -> Outcome {
-        let classify = &*self.config.classify;
-        outcome_of(
-            classify,
-            attempt,
-            self.endpoint,
-            status,
-            &head.headers,
-            body,
-        )
+    fn failed_response(
+        &mut self,
+        attempt: Attempt,
+        mut head: response::Parts,
+        body: &Bytes,
+    ) -> After<E> {
+        let target = attempt.target().clone();
+        let body = redact(body, target.provider());
+        let error = UpstreamError::read(head.status, &head.headers, body);
+        let now = attempt.map().wall();
+        let evidence = Evidence::new(&target, self.endpoint, &head.headers, &error, now);
+        let outcome = self.session.classify().classify(&evidence);
+        // An error in a 2xx goes back as the failure that it is.
+        head.status = error.answered_with();
+        let failed = Failed {
+            target,
+            head,
+            error,
+        };
+        self.failed(attempt, &outcome, Some(failed))
     }
 
     fn failed(&mut self, attempt: Attempt, outcome: &Outcome, failed: Option<Failed>) -> After<E> {
         let target = attempt.target().clone();
         self.note(target.id(), outcome.kind);
-        let failed = failed.map(|failed| Failed {
-            body: redact(&failed.body, target.provider()),
-            ..failed
-        });
         if is_callers_own(&target, outcome, failed.as_ref()) {
             attempt.fail(&Outcome::of(OutcomeKind::Refused));
             self.refused = failed;
@@ -336,9 +305,7 @@ impl<S: Clone, E> Job<S, E> {
         self.last = Some(LastError {
             target: target.id().clone(),
             status: failed.as_ref().map(|failed| failed.head.status),
-            message: failed.as_ref().and_then(|failed| {
-                error::message(&failed.body, |text| redact_text(text, target.provider()))
-            }),
+            message: failed.as_ref().and_then(|failed| failed.error.summary()),
         });
         match outcome.kind {
             OutcomeKind::Refused if self.refused.is_some() => return self.end(OutOf::Budget),

@@ -3,7 +3,6 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::SystemTime,
 };
@@ -240,7 +239,7 @@ where
         attempt.commit();
         let id = attempt.target().id().clone();
         let idle = job.config.idle_timeout;
-        let (classify, endpoint) = (Arc::clone(&job.config.classify), job.endpoint);
+        let (classify, endpoint) = (job.classify(), job.endpoint);
         // Only in a stream can an error come after the head has gone to the caller.
         let headers = match &peek {
             Peek::Events(_) => head.headers.clone(),

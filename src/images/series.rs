@@ -14,7 +14,7 @@ use crate::{
     endpoint::Endpoint,
     health::{Attempt, HealthMap},
     outcome::{Outcome, OutcomeKind},
-    upstream::{Classify, DefaultClassify, Evidence, answer, resets},
+    upstream::{Classify, Evidence, UpstreamError, answer, resets},
 };
 
 /// So long before the end of the fallback's wait a series stops, so that its answer comes in time.
@@ -68,9 +68,13 @@ impl Series {
         endpoint: Endpoint,
         target: &Target,
         health: &HealthMap,
+        classify: &Arc<dyn Classify>,
     ) -> Self {
         let alone = slot.is_none();
         let slot = slot.unwrap_or_else(|| AttemptSlot::new(Arc::default()));
+        let mut session = slot.session().lock();
+        session.classify.get_or_insert_with(|| Arc::clone(classify));
+        drop(session);
         if let Some(attempt) = attempt {
             slot.fill(attempt);
         }
@@ -124,15 +128,13 @@ impl Series {
         Ok(())
     }
 
-    /// What an answer without what was asked for comes to, in the words of the fallback's classifier.
+    /// What an answer without what was asked for comes to.
     pub(crate) fn classify(&self, response: &Response<bytes::Bytes>) -> Outcome {
+        let headers = response.headers();
+        let error = UpstreamError::read(response.status(), headers, response.body().clone());
         let now = self.health.wall();
-        let (status, headers) = (response.status(), response.headers());
-        let evidence = Evidence::new(status, headers, response.body(), now).at(Some(self.endpoint));
-        match self.terms() {
-            Some(terms) => terms.classify.classify(&evidence),
-            None => DefaultClassify.classify(&evidence),
-        }
+        let evidence = Evidence::new(&self.target, self.endpoint, headers, &error, now);
+        self.slot.session().classify().classify(&evidence)
     }
 
     /// Quarantines the target if an answer reports a cost.

@@ -25,6 +25,7 @@ use crate::{
         response_owners::{Learner, Responses},
     },
     select::Select,
+    upstream::Classify,
 };
 
 /// What a router goes by.
@@ -33,6 +34,7 @@ pub(crate) struct Router {
     pub(crate) catalog: Catalog,
     pub(crate) health: HealthMap,
     pub(crate) select: Arc<dyn Select>,
+    pub(crate) classify: Arc<dyn Classify>,
     pub(crate) rng: Rng,
     pub(crate) intake: Intake,
     /// For what comes from a fallback, which has its own bounds.
@@ -54,6 +56,7 @@ pub(crate) struct Info {
     pub(crate) adjusted: Vec<String>,
     /// The attempt, where there is no fallback to finish it.
     pub(crate) attempt: Option<Attempt>,
+    pub(crate) classify: Arc<dyn Classify>,
     /// Reads which response this is, where later requests may build upon it.
     pub(crate) learner: Option<Learner>,
 }
@@ -106,6 +109,10 @@ impl Router {
         let slot = parts.extensions.remove::<AttemptSlot>();
         let alone = Session::of_no_fallback();
         let session = slot.as_ref().map_or(&alone, AttemptSlot::session);
+        session
+            .lock()
+            .classify
+            .get_or_insert_with(|| Arc::clone(&self.classify));
         let envelope = scan(session, bytes, endpoint, &parts.headers)?;
         let mut attempt = self.pick(&envelope, &parts.headers, session, slot.as_ref())?;
         let target = attempt.target().clone();
@@ -151,6 +158,7 @@ impl Router {
             dropped,
             adjusted,
             attempt,
+            classify: Arc::clone(&self.classify),
         };
         let plan = match translation {
             Ok(None) => Plan::Send(Request::from_parts(parts, Body::whole(body, Some(held)))),
@@ -159,7 +167,8 @@ impl Router {
                     request::note(&mut info.dropped, &field);
                 }
                 let first = info.attempt.take();
-                let series = Series::new(slot, first, endpoint, &info.target, &self.health);
+                let (target, health) = (&info.target, &self.health);
+                let series = Series::new(slot, first, endpoint, target, health, &self.classify);
                 Plan::Translate(Box::new(exchange::Job {
                     translation,
                     parts,

@@ -167,7 +167,7 @@ mod images;
 mod json;
 mod listing;
 mod memory;
-mod normalise;
+pub mod normalise;
 mod outcome;
 mod poll_budget;
 mod provider;
@@ -215,6 +215,7 @@ pub use crate::{
         Attempt, Cooling, HealthMap, HealthSnapshot, ProviderHealth, Tally, TargetHealth,
         TargetState,
     },
+    normalise::{layer::NormaliseLayer, service::Normalise},
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     request::Needs,
     upstream::{DefaultClassify, Evidence},

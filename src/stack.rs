@@ -1,4 +1,4 @@
-//! Both layers, in the right order.
+//! The layers in the right order.
 
 use tower_layer::Layer;
 
@@ -6,10 +6,11 @@ use crate::{
     catalog::Catalog,
     fallback::{Fallback, FallbackLayer},
     health::HealthMap,
+    normalise::{layer::NormaliseLayer, service::Normalise},
     route::{FreeModelRoute, FreeModelRouteLayer},
 };
 
-/// [`FallbackLayer`] around [`FreeModelRouteLayer`], each with its defaults.
+/// [`NormaliseLayer`] around [`FallbackLayer`] around [`FreeModelRouteLayer`], each with its defaults.
 ///
 /// See the [crate docs](crate) for a complete example.
 #[must_use]
@@ -20,7 +21,7 @@ pub fn stack(catalog: Catalog, health: HealthMap) -> Stack {
     }
 }
 
-/// Both layers, in the right order. Made by [`stack()`].
+/// The layers, in the right order. Made by [`stack()`].
 #[derive(Clone, Debug)]
 pub struct Stack {
     fallback: FallbackLayer,
@@ -28,7 +29,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Changes the settings of the outer layer.
+    /// Changes the settings of the fallback.
     #[must_use]
     pub fn fallback(self, change: impl FnOnce(FallbackLayer) -> FallbackLayer) -> Self {
         Self {
@@ -37,7 +38,7 @@ impl Stack {
         }
     }
 
-    /// Changes the settings of the inner layer.
+    /// Changes the settings of the router.
     #[must_use]
     pub fn route(self, change: impl FnOnce(FreeModelRouteLayer) -> FreeModelRouteLayer) -> Self {
         Self {
@@ -48,9 +49,9 @@ impl Stack {
 }
 
 impl<S> Layer<S> for Stack {
-    type Service = Fallback<FreeModelRoute<S>>;
+    type Service = Normalise<Fallback<FreeModelRoute<S>>>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.fallback.layer(self.route.layer(inner))
+        NormaliseLayer::new().layer(self.fallback.layer(self.route.layer(inner)))
     }
 }

@@ -5,11 +5,10 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::SystemTime,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, Request, Response, header};
 use tokio::time::{Instant, Sleep};
 use tower_service::Service;
 
@@ -17,21 +16,17 @@ use crate::{
     attempt_slot::AttemptSlot,
     body::Body,
     capability::Capability,
-    endpoint::Endpoint,
     fallback::{
         body::ResponseBody,
-        frames::Frames,
         job::{After, Job, Wait},
         peek::{DRAIN_TIME, Drain, Kind, Peek, Peeked},
         stage::{Next, OwnSlot, Read, Stage, own},
         watch::Watch,
     },
-    headers::NORMALISED,
     health::Place,
-    normalise,
     outcome::OutcomeKind,
     ready_service::ReadyService,
-    upstream::{Inflated, relabel, resets},
+    upstream::{Inflated, Irregular, answer, resets},
 };
 
 /// The steps between the stages.
@@ -253,14 +248,17 @@ where
             }
             (
                 Peek::Answer {
-                    mut frames,
-                    trailers,
-                    ..
+                    frames, trailers, ..
                 },
                 Peeked::Whole,
             ) => {
-                let now = attempt.map().wall();
-                normalise(endpoint, &mut head.headers, &mut frames, id.model(), now);
+                if answer::is_irregular(endpoint) {
+                    head.extensions.insert(Irregular {
+                        endpoint,
+                        model: id.model().to_owned(),
+                        now: attempt.map().wall(),
+                    });
+                }
                 if trailers.is_some() {
                     // HTTP/1 has trailers only where the length is not said.
                     head.headers.remove(header::CONTENT_LENGTH);
@@ -301,22 +299,4 @@ where
             .as_pin_mut()
             .map_or(Poll::Pending, |timer| timer.poll(cx))
     }
-}
-
-/// Makes a whole answer such that strict clients can read it, and its head fit it and say so.
-fn normalise(
-    endpoint: Endpoint,
-    headers: &mut HeaderMap,
-    frames: &mut Frames,
-    model: &str,
-    now: SystemTime,
-) {
-    let Some(normal) = normalise::normalise(endpoint, &frames.joined(), model, now) else {
-        return;
-    };
-    relabel(headers, normal.body.len());
-    if let Ok(changed) = HeaderValue::from_str(&normal.changed.join(", ")) {
-        headers.insert(NORMALISED, changed);
-    }
-    *frames = Frames::from_iter([normal.body]);
 }

@@ -15,7 +15,7 @@ pub(crate) mod shape;
 
 pub use self::classify::{Classify, DefaultClassify, Evidence};
 pub(crate) use self::{
-    answer::Verdict,
+    answer::{Irregular, Verdict},
     envelope::{Sent, openai_error},
     error::ErrorBody,
     events::{EventReader, is_event_stream},

@@ -143,7 +143,9 @@ impl Router {
         // It goes no further: whoever keeps a request's extensions must not keep its attempt in flight.
         let slot = parts.extensions.remove::<AttemptSlot>();
         let without_fallback = Arc::new(Session::of_no_fallback());
-        let session = slot.as_ref().map_or(&*without_fallback, AttemptSlot::session);
+        let session = slot
+            .as_ref()
+            .map_or(&*without_fallback, AttemptSlot::session);
         session
             .lock()
             .classify

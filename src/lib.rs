@@ -212,8 +212,8 @@ pub use crate::{
     endpoint::Endpoint,
     fallback::{Fallback, FallbackLayer},
     health::{
-        Attempt, Cooling, HealthMap, HealthSnapshot, ProviderHealth, Tally, TargetHealth,
-        TargetState,
+        Attempt, Cooling, EndedAttempt, HealthMap, HealthSnapshot, ProviderHealth, Tally,
+        TargetHealth, TargetState,
     },
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     request::Needs,

@@ -25,6 +25,9 @@ pub(crate) const VIA: HeaderName = HeaderName::from_static("x-free-via");
 /// `true` forbids any model but the one that is named.
 pub(crate) const PIN: HeaderName = HeaderName::from_static("x-free-pin");
 
+/// The session that a request is part of. The name is OpenRouter's (`session_id` in the reference of its API).
+pub(crate) const SESSION: HeaderName = HeaderName::from_static("x-session-id");
+
 /// A name as it stands in a header: what is no printable ASCII, the percent sign, and what is in `also`, as in a URL
 /// (RFC 3986, section 2.1).
 pub(crate) fn percent_encoded(name: &str, also: &[u8]) -> String {

@@ -178,7 +178,7 @@ mod request;
 mod rng;
 pub mod route;
 mod routed;
-mod select;
+pub mod select;
 mod stack;
 mod upstream;
 
@@ -190,7 +190,7 @@ pub use crate::{
     attempt_slot::AttemptSlot,
     route::FreeModelRouteLayer,
     routed::Routed,
-    select::{Candidate, Chance, Random, Select},
+    select::Select,
     stack::{Stack, stack},
 };
 pub use crate::{

@@ -10,7 +10,10 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use tokio::time::{Instant, Sleep};
+use tokio::{
+    sync::Notify,
+    time::{Instant, Sleep},
+};
 use tower_service::Service;
 
 use crate::{
@@ -132,11 +135,13 @@ where
         };
         if let Some(no_target) = slot.take_no_target() {
             return match (job.wait(&no_target), no_target.place) {
-                (Wait::Until(end), Some(place)) => {
+                (Wait::Until(end), place) => {
                     self.set_timer(end);
+                    // Where the router has no line of waiting requests, nothing but the timer ends the wait.
+                    let never = || Arc::<Notify>::default().notified_owned();
                     Next::Stage(Stage::Waiting {
-                        called: place.called(),
-                        place: Some(place),
+                        called: place.as_ref().map_or_else(never, Place::called),
+                        place,
                     })
                 }
                 (Wait::Over, _) => self.ready_next(),

@@ -412,4 +412,18 @@ mod tests {
         fresh.state_doubling(secs(3600), KIND, at(7, 7, now, 0.0));
         assert_eq!(length(&fresh), secs(3600));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_suspend_ends_facts_sooner_and_no_earlier_than_now() {
+        let now = Instant::now() + secs(1000);
+        for (slept, left) in [(40, 20), (60, 0), (900, 0)] {
+            let mut c = Cooldown::default();
+            c.state(secs(60), KIND, at(1, 1, now, 0.0));
+            c.guess(KIND, at(2, 2, now, 1.0));
+            c.jump(secs(slept), now);
+            let fact = Phase::Stated(now + secs(left), KIND);
+            let guess = Phase::Guessed(now + secs(1), KIND);
+            assert_eq!(c.phase(now), if left > 0 { fact } else { guess });
+        }
+    }
 }

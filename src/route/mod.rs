@@ -1,11 +1,12 @@
 //! The router: which free model gets a request, and what the request looks like there.
 //!
-//! `router` turns a whole request into the one to send, `pick` chooses the target, and `refusals` says why there is none.
-//! `forward` addresses the request to the target, `incoming` says which headers of the response are passed on, and
-//! `routed` marks the response with the target that answered. `responses` remembers which provider holds what a later
-//! request may build upon. Where a provider wants images asked for in another way, `exchange` makes the calls.
+//! `router` turns a whole request into the one to send. `pick` chooses the target: among those that are `eligible`, it is
+//! one of the best `tier`; `refusals` says why there is none. `outgoing` addresses the request to the target, `incoming` says which headers of the response are passed on, and
+//! `routed` marks the response with the target that answered. `response_owners` remembers which provider holds what a later
+//! request may build upon.
 
 pub(crate) mod body;
+mod eligible;
 pub(crate) mod future;
 pub(crate) mod incoming;
 pub(crate) mod layer;
@@ -15,6 +16,7 @@ pub(crate) mod refusals;
 pub(crate) mod response_owners;
 pub(crate) mod router;
 pub(crate) mod service;
+mod tier;
 
 pub(crate) use self::router::{Info, RoutedWithoutFallback};
 pub use self::{

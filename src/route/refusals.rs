@@ -1,4 +1,4 @@
-//! Why nobody can be picked, for people and for programs.
+//! What the router answers itself where there is no target, for people and for programs.
 
 use std::collections::BTreeMap;
 
@@ -9,56 +9,16 @@ use tokio::time::Instant;
 use crate::{
     attempt_slot::{FirstEnd, Memory, NoTarget},
     capability::Capability,
-    catalog::{Snapshot, Target, TargetId},
+    catalog::{Snapshot, TargetId},
     endpoint::Endpoint,
-    health::{Phase, Place, Standing},
-    outcome::OutcomeKind,
+    health::{Phase, Place},
     refusal::{Refusal, in_words},
     request::Needs,
+    route::tier::{HeldBack, Judged},
 };
 
-/// That there is no pick.
-pub(crate) enum Nobody {
-    /// No target can ever serve this.
-    Refused(Box<Refusal>),
-    /// Targets could, but not now.
-    NotNow(Box<NoTarget>),
-}
-
-/// Why a target that could serve the request is not up for a pick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Out {
-    Tried,
-    Cooling(Instant, OutcomeKind),
-    Guessed(Instant),
-    Probing(Instant),
-    Quarantined,
-    Avoided,
-}
-
-impl Out {
-    /// Whether the request may be sent to this target once what holds it back is over.
-    pub(crate) fn is_worth_waiting_for(self, id: &TargetId, memory: &Memory) -> bool {
-        match self {
-            Self::Cooling(..) => memory.may_wait_for(id),
-            Self::Guessed(_) | Self::Probing(_) => true,
-            Self::Tried => memory.second_try(id).is_some(),
-            Self::Quarantined | Self::Avoided => false,
-        }
-    }
-
-    /// When that is, at the latest.
-    fn ends(self, id: &TargetId, memory: &Memory) -> Option<Instant> {
-        match self {
-            Self::Cooling(until, _) | Self::Guessed(until) | Self::Probing(until) => Some(until),
-            Self::Tried => memory.second_try(id),
-            Self::Quarantined | Self::Avoided => None,
-        }
-    }
-}
-
-/// There is no model that could be picked at random.
-pub(crate) fn empty_pool(pool: &Snapshot) -> Refusal {
+/// No listing could be read yet, no provider is configured, or no model may be picked at random.
+pub(super) fn empty_pool(pool: &Snapshot) -> Refusal {
     let refusal = |message| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "empty_pool", message);
     let awaited: Vec<_> = pool.awaited().collect();
     if pool.is_empty() && !awaited.is_empty() {
@@ -79,18 +39,15 @@ pub(crate) fn empty_pool(pool: &Snapshot) -> Refusal {
     })
 }
 
-pub(crate) fn not_in_pool(name: &str, endpoint: Endpoint) -> Refusal {
+/// No other model may answer than the one that the request names, and that is not in the pool.
+pub(super) fn not_in_pool(name: &str, endpoint: Endpoint) -> Refusal {
     let shown = shown(name);
     let why = match endpoint {
         Endpoint::Embeddings => "vectors of another model could not be compared with its own",
         _ => "x-free-pin forbids any other",
     };
-    Refusal::new(
-        StatusCode::NOT_FOUND,
-        "model_not_found",
-        format!("The model `{shown}` is not in the pool of free models, and {why}."),
-    )
-    .param("model")
+    let message = format!("The model `{shown}` is not in the pool of free models, and {why}.");
+    Refusal::new(StatusCode::NOT_FOUND, "model_not_found", message).param("model")
 }
 
 /// A name that a caller sent, fit for a message.
@@ -98,8 +55,8 @@ fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
-/// Vectors of two models cannot be compared, so there is no model that is as good as any other.
-pub(crate) fn no_embedding_model() -> Refusal {
+/// Vectors of two models cannot be compared, so no model is as good as any other.
+pub(super) fn no_embedding_model() -> Refusal {
     Refusal::new(
         StatusCode::BAD_REQUEST,
         "embedding_model_required",
@@ -109,33 +66,34 @@ pub(crate) fn no_embedding_model() -> Refusal {
     .param("model")
 }
 
-/// Only the provider that made a response can build upon it, and which one that was is not known.
-pub(crate) fn response_not_found() -> Refusal {
+fn no_previous_response(message: impl Into<String>) -> Refusal {
     Refusal::new(
         StatusCode::BAD_REQUEST,
         "previous_response_not_found",
+        message,
+    )
+    .param("previous_response_id")
+}
+
+/// Only the provider that made a response can build upon it, and which one that was is not known.
+pub(super) fn response_not_found() -> Refusal {
+    no_previous_response(
         "The response that `previous_response_id` names was not made through this router, or too long ago, or its \
          provider has left the pool. Send the conversation so far as `input` instead.",
     )
-    .param("previous_response_id")
 }
 
-/// The one model that would do is not where the response is.
-pub(crate) fn response_elsewhere(name: &str) -> Refusal {
+/// The model that the request insists on is not at the provider that has the response.
+pub(super) fn response_elsewhere(name: &str) -> Refusal {
     let shown = shown(name);
-    Refusal::new(
-        StatusCode::BAD_REQUEST,
-        "previous_response_not_found",
-        format!(
-            "The model `{shown}` is not at the provider that made the response which `previous_response_id` names, and \
-             no other model may answer. Send the conversation so far as `input` instead."
-        ),
-    )
-    .param("previous_response_id")
+    no_previous_response(format!(
+        "The model `{shown}` is not at the provider that made the response which `previous_response_id` names, and no \
+         other model may answer. Send the conversation so far as `input` instead."
+    ))
 }
 
 /// The request builds upon something that lives at one provider and was not made through this router.
-pub(crate) fn foreign_state(field: &'static str) -> Refusal {
+pub(super) fn foreign_state(field: &'static str) -> Refusal {
     let why = match field {
         "background" => {
             "A response that is made in the background can only be asked for at the provider that makes it"
@@ -151,156 +109,135 @@ pub(crate) fn foreign_state(field: &'static str) -> Refusal {
     .param(field)
 }
 
-/// All of them are at providers that have no such endpoint.
-pub(crate) fn not_served(pool: usize, endpoint: Endpoint) -> Refusal {
+fn missing_capability(message: impl Into<String>) -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "missing_capability", message)
+}
+
+/// All models are at providers that do not serve the endpoint.
+pub(super) fn not_served(models: usize, endpoint: Endpoint) -> Refusal {
     if endpoint.output() == Capability::ImageOutput {
-        return no_image_model(pool);
+        return no_image_model(models);
     }
-    Refusal::new(
-        StatusCode::NOT_FOUND,
-        "missing_capability",
-        format!(
-            "None of the {pool} free models in the pool is at a provider that serves {endpoint}."
-        ),
-    )
+    missing_capability(format!(
+        "None of the {models} free models in the pool is at a provider that serves {endpoint}."
+    ))
     .param(endpoint.output().name())
 }
 
-fn no_image_model(pool: usize) -> Refusal {
-    Refusal::new(
-        StatusCode::NOT_FOUND,
-        "missing_capability",
-        format!(
-            "None of the {pool} free models in the pool makes images. What would: a provider with a free image model, \
-             a local server such as SD.Next or AUTOMATIC1111, or a chat model with image output."
-        ),
-    )
+fn no_image_model(models: usize) -> Refusal {
+    missing_capability(format!(
+        "None of the {models} free models in the pool makes images. What would: a provider with a free image model, a \
+         local server such as SD.Next or AUTOMATIC1111, or a chat model with image output."
+    ))
     .param(Capability::ImageOutput.name())
 }
 
-pub(crate) fn incapable(missing: Option<Capability>, pool: usize, needs: &Needs) -> Refusal {
-    if missing == Some(Capability::ImageOutput)
-        && needs.endpoint.output() == Capability::ImageOutput
-    {
-        return no_image_model(pool);
+/// All models lack a capability that the request must have: this one, if it is known.
+pub(super) fn incapable(missing: Option<Capability>, models: usize, needs: &Needs) -> Refusal {
+    let image = Capability::ImageOutput;
+    if missing == Some(image) && needs.endpoint.output() == image {
+        return no_image_model(models);
     }
+    let cannot = format!("None of the {models} free models in the pool can serve this request");
     let names: Vec<_> = needs.hard.iter().map(Capability::name).collect();
-    let message = match missing {
-        Some(missing) => format!(
-            "None of the {pool} free models in the pool can serve this request: it needs `{missing}`."
-        ),
-        None => format!("None of the {pool} free models in the pool can serve this request."),
+    let refusal = match missing.map(Capability::name) {
+        Some(name) => missing_capability(format!("{cannot}: it needs `{name}`.")).param(name),
+        None => missing_capability(format!("{cannot}.")),
     };
-    let refusal = Refusal::new(StatusCode::NOT_FOUND, "missing_capability", message)
-        .metadata("needs", json!(names));
-    match missing {
-        Some(missing) => refusal.param(missing.name()),
-        None => refusal,
-    }
+    refusal.metadata("needs", json!(names))
 }
 
-/// All that could serve the request are held back: says by what, and until when.
-pub(crate) fn not_now(
-    held_back: &[(&Target, &Standing, Out)],
-    targets: usize,
-    memory: &Memory,
-    place: Option<Place>,
-) -> NoTarget {
-    let worth_waiting = held_back
-        .iter()
-        .filter(|(target, _, out)| out.is_worth_waiting_for(target.id(), memory))
-        .filter_map(|(target, _, out)| Some((out.ends(target.id(), memory)?, *out)))
-        .min_by_key(|&(end, _)| end);
-    let worth_waiting = worth_waiting.map(|(end, out)| FirstEnd {
-        at: end,
-        // The end of one lease, or of this request's own wait, is no end that others wait for.
-        is_shared: !matches!(out, Out::Probing(_) | Out::Tried),
-    });
-    let is_out = |is: fn(&Out) -> bool| held_back.iter().any(|(_, _, out)| is(out));
-    let mut recovery = Recoveries {
-        now: Instant::now(),
-        limit: None,
-        any: None,
+/// All targets that can serve the request are held back: says by what, and until when.
+pub(super) fn not_now(judged: &[Judged<'_>], memory: &Memory, place: Option<Place>) -> NoTarget {
+    let now = Instant::now();
+    let held_back = || {
+        judged
+            .iter()
+            .filter_map(|one| Some((one, *one.rank.as_ref().err()?)))
     };
+    let worth_waiting = held_back()
+        .filter(|(one, why)| why.is_worth_waiting_for(one.target.id(), memory))
+        .filter_map(|(one, why)| first_end(why, one.target.id(), memory))
+        .min_by_key(|first| first.at);
+    let is_limit = |why| match why {
+        HeldBack::Cooling(until, kind) if kind.is_limit() => Some(until),
+        _ => None,
+    };
+    let limit = held_back().filter_map(|(_, why)| is_limit(why)).min();
+    let mut first = None::<Instant>;
     let mut by_reason = BTreeMap::<&str, usize>::new();
-    for &(_, standing, out) in held_back {
-        *by_reason
-            .entry(recovery.note(out, standing.phase))
-            .or_default() += 1;
+    for (one, why) in held_back() {
+        let (reason, back) = reason(why, one.standing.phase, now);
+        *by_reason.entry(reason).or_default() += 1;
+        first = [first, back].into_iter().flatten().min();
     }
+    let is_probing = |why: HeldBack| matches!(why, HeldBack::Probing(_));
+    let is_guess = |why: HeldBack| is_probing(why) || matches!(why, HeldBack::Guessed(_));
     NoTarget {
-        refusal: refusal(targets, &by_reason, &recovery),
+        refusal: refusal(&by_reason, limit, first, now),
         worth_waiting,
-        probing: is_out(|out| matches!(out, Out::Probing(_))),
-        by_guess: is_out(|out| matches!(out, Out::Probing(_) | Out::Guessed(_))),
+        probing: held_back().any(|(_, why)| is_probing(why)),
+        by_guess: held_back().any(|(_, why)| is_guess(why)),
         place,
     }
 }
 
-/// When those that are held back will be back.
-struct Recoveries {
-    now: Instant,
-    /// The end of the first stated limit.
-    limit: Option<Instant>,
-    /// The first of all, guesses included.
-    any: Option<Instant>,
+/// When a target may be tried again, at the latest.
+fn first_end(why: HeldBack, id: &TargetId, memory: &Memory) -> Option<FirstEnd> {
+    // Other requests wait for the end of a cooldown as well; not for that of this lease, or of this request's own wait.
+    let (at, is_shared) = match why {
+        HeldBack::Cooling(until, _) | HeldBack::Guessed(until) => (until, true),
+        HeldBack::Probing(until) => (until, false),
+        HeldBack::Tried => (memory.second_try(id)?, false),
+        HeldBack::Quarantined | HeldBack::Avoided => return None,
+    };
+    Some(FirstEnd { at, is_shared })
 }
 
-impl Recoveries {
-    /// Takes one target into account, and names what holds it back.
-    fn note(&mut self, out: Out, phase: Phase) -> &'static str {
-        let (reason, back) = match (out, phase) {
-            (Out::Cooling(until, kind), _) => {
-                if kind.is_limit() {
-                    self.limit = earlier(self.limit, until);
-                }
-                (kind.name(), Some(until))
-            }
-            (Out::Guessed(until), _) => ("cooling", Some(until)),
-            // The probe may end at any moment; its lease only ends at the latest.
-            (Out::Probing(_), _) => ("probing", Some(self.now)),
-            (Out::Quarantined, _) => ("quarantined", None),
-            (Out::Tried, Phase::Guessed(until, _)) => ("tried", Some(until)),
-            (Out::Tried, _) => ("tried", Some(self.now)),
-            (Out::Avoided, _) => ("provider_excluded", Some(self.now)),
-        };
-        if let Some(back) = back {
-            self.any = earlier(self.any, back);
-        }
-        reason
+/// The name of what holds a target back, and when the target may be back for another request.
+fn reason(why: HeldBack, phase: Phase, now: Instant) -> (&'static str, Option<Instant>) {
+    match (why, phase) {
+        (HeldBack::Cooling(until, kind), _) => (kind.name(), Some(until)),
+        (HeldBack::Guessed(until), _) => ("cooling", Some(until)),
+        // The probe may end at any moment; its lease is only the latest end.
+        (HeldBack::Probing(_), _) => ("probing", Some(now)),
+        (HeldBack::Quarantined, _) => ("quarantined", None),
+        (HeldBack::Tried, Phase::Guessed(until, _)) => ("tried", Some(until)),
+        (HeldBack::Tried, _) => ("tried", Some(now)),
+        (HeldBack::Avoided, _) => ("provider_excluded", Some(now)),
     }
 }
 
-fn earlier(known: Option<Instant>, other: Instant) -> Option<Instant> {
-    Some(known.map_or(other, |known| known.min(other)))
-}
-
-fn refusal(targets: usize, by_reason: &BTreeMap<&str, usize>, recovery: &Recoveries) -> Refusal {
-    let wait = |until: Instant| until.saturating_duration_since(recovery.now);
+/// `limit` is the first end of a stated limit, `first` the first end of all, guesses included.
+fn refusal(
+    by_reason: &BTreeMap<&str, usize>,
+    limit: Option<Instant>,
+    first: Option<Instant>,
+    now: Instant,
+) -> Refusal {
+    let wait = |until: Instant| until.saturating_duration_since(now);
+    let targets: usize = by_reason.values().sum();
     let reasons: Vec<_> = by_reason
         .iter()
         .map(|(reason, n)| format!("{n} {}", reason.replace('_', " ")))
         .collect();
-    let mut message = format!(
-        "No free model can take this request now. Of the {targets} that could: {}",
-        reasons.join(", ")
+    let back = first.map(|first| format!("; the first may be back {}", in_words(wait(first))));
+    let message = format!(
+        "No free model can take this request now. Of the {targets} that could: {}{}.",
+        reasons.join(", "),
+        back.unwrap_or_default()
     );
-    if let Some(first) = recovery.any {
-        message.push_str("; the first may be back ");
-        message.push_str(&in_words(wait(first)));
-    }
-    message.push('.');
-    let (status, code) = match recovery.limit {
+    let (status, code) = match limit {
         Some(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
         None => (StatusCode::SERVICE_UNAVAILABLE, "no_model_available"),
     };
     let mut refusal = Refusal::new(status, code, message)
         .metadata("targets", json!(targets))
         .metadata("held_back", json!(by_reason));
-    if let Some(until) = recovery.limit.or(recovery.any) {
+    if let Some(until) = limit.or(first) {
         refusal = refusal.retry_after(wait(until));
     }
-    if let Some(until) = recovery.any {
+    if let Some(until) = first {
         refusal = refusal.recovers_in(wait(until));
     }
     refusal

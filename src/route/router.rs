@@ -20,8 +20,8 @@ use crate::{
     rng::Rng,
     route::{
         outgoing,
-        pick::{Pool, Wish},
-        refusals::{Nobody, foreign_state, no_embedding_model, response_not_found},
+        pick::{NoPick, Pool, Wish},
+        refusals::{foreign_state, no_embedding_model, response_not_found},
         response_owners::{Learner, Responses},
     },
     select::Select,
@@ -202,6 +202,7 @@ impl Router {
         };
         let mut wish = Wish {
             needs: &envelope.needs,
+            headers,
             requested: envelope.requested.as_deref(),
             pinned: headers
                 .get(PIN)
@@ -219,9 +220,9 @@ impl Router {
         }
         let mut memory = session.lock();
         pool.pick(&wish, &mut memory)
-            .map_err(|nobody| match nobody {
-                Nobody::Refused(refusal) => *refusal,
-                Nobody::NotNow(no_target) => {
+            .map_err(|no_pick| match no_pick {
+                NoPick::Refused(refusal) => *refusal,
+                NoPick::NotNow(no_target) => {
                     let refusal = no_target.refusal.clone();
                     if let Some(slot) = slot {
                         slot.nobody(*no_target);

@@ -1,6 +1,6 @@
 //! A request's place in the line of those that wait.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use tokio::{
     sync::{Notify, futures::OwnedNotified},
@@ -13,6 +13,7 @@ use crate::{
 };
 
 /// A request's place in the line of those that wait. Dropping it leaves the line.
+#[derive(Debug)]
 pub(crate) struct Place {
     map: HealthMap,
     number: u64,
@@ -76,13 +77,5 @@ impl Drop for Place {
     /// Does nothing after [`served`](Self::served): the request has left already.
     fn drop(&mut self) {
         self.leave(None);
-    }
-}
-
-impl fmt::Debug for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place")
-            .field("number", &self.number)
-            .finish_non_exhaustive()
     }
 }

@@ -1,13 +1,6 @@
 //! One call of the inner service, for one target.
 
-use std::{
-    fmt,
-    sync::{
-        Arc, MutexGuard,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::MutexGuard, time::Duration};
 
 use tokio::time::Instant;
 
@@ -41,7 +34,7 @@ pub struct Attempt {
     /// Its answer was the first since the target began to cool.
     recovered: bool,
     /// Whether it had to wait for a turn at its server, where there are turns.
-    in_line: Option<Arc<AtomicBool>>,
+    in_line: bool,
 }
 
 impl HealthMap {
@@ -80,7 +73,7 @@ impl HealthMap {
             committed: None,
             ended: false,
             recovered: false,
-            in_line: None,
+            in_line: false,
         })
     }
 }
@@ -106,15 +99,14 @@ impl Attempt {
         &self.map
     }
 
-    /// A flag for the queue that sends the attempt in turn: it is set once the attempt has to wait for its turn.
-    pub(crate) fn line(&mut self) -> Arc<AtomicBool> {
-        Arc::clone(self.in_line.get_or_insert_default())
+    /// The request has to wait for its turn at the server.
+    pub(crate) const fn waits_in_line(&mut self) {
+        self.in_line = true;
     }
 
-    /// Whether other requests were before it at its server, and used some of its time.
-    pub(crate) fn was_in_line(&self) -> bool {
-        let in_line = self.in_line.as_ref();
-        in_line.is_some_and(|in_line| in_line.load(Ordering::Relaxed))
+    /// Whether other requests were before this one at its server, and used some of its time.
+    pub(crate) const fn was_in_line(&self) -> bool {
+        self.in_line
     }
 
     /// The head of a success has come: gives the probe lease back, so that the next probe may go. It is not known yet

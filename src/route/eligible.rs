@@ -7,7 +7,6 @@ use crate::{
     catalog::{Snapshot, Target, means_any},
     endpoint::Endpoint,
     images,
-    provider::ImageApi,
     refusal::Refusal,
     request::Needs,
     route::{
@@ -26,6 +25,8 @@ pub(super) struct Eligible<'a> {
     pub(super) index: usize,
     /// Whether the request names it.
     pub(super) named: bool,
+    /// Whether its provider serves the endpoint, as far as that is known.
+    pub(super) serves: Option<bool>,
 }
 
 /// The targets that can serve the request; at least one.
@@ -35,7 +36,7 @@ pub(super) fn eligible<'a>(
 ) -> Result<Vec<Eligible<'a>>, Refusal> {
     let mut pool = open(snapshot, wish)?;
     let (models, needs) = (pool.len(), wish.needs);
-    pool.retain(|one| serves(one.target, needs.endpoint) != Some(false));
+    pool.retain(|one| one.serves != Some(false));
     if pool.is_empty() {
         return Err(not_served(models, needs.endpoint));
     }
@@ -66,6 +67,7 @@ fn open<'a>(snapshot: &'a Snapshot, wish: &Wish<'_>) -> Result<Vec<Eligible<'a>>
             target,
             index,
             named: is_named(target),
+            serves: serves(target, wish),
         })
         .filter(|one| one.target.is_open_to(one.named, now))
         .collect();
@@ -90,13 +92,11 @@ fn open<'a>(snapshot: &'a Snapshot, wish: &Wish<'_>) -> Result<Vec<Eligible<'a>>
     })
 }
 
-/// Whether a target answers on an endpoint, as far as that is known.
-pub(super) fn serves(target: &Target, endpoint: Endpoint) -> Option<bool> {
-    if endpoint == Endpoint::ImageGenerations {
-        match images::api_of(target) {
-            Some(ImageApi::OpenAi) => {}
-            another_way => return Some(another_way.is_some()),
-        }
+/// Whether a target answers on the endpoint of the request, as far as that is known.
+fn serves(target: &Target, wish: &Wish<'_>) -> Option<bool> {
+    let endpoint = wish.needs.endpoint;
+    if endpoint == Endpoint::ImageGenerations && images::Api::of(target).is_some() {
+        return Some(wish.image_layer);
     }
     match (target.provider().serves(endpoint), endpoint) {
         // A provider that speaks OpenAI's API at all serves chats.

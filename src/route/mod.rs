@@ -1,9 +1,10 @@
 //! The router: which free model gets a request, and what the request looks like there.
 //!
 //! `router` turns a whole request into the one to send. `pick` chooses the target: among those that are `eligible`, it is
-//! one of the best `tier`; `refusals` says why there is none. `outgoing` addresses the request to the target, `incoming` says which headers of the response are passed on, and
-//! `routed` marks the response with the target that answered. `response_owners` remembers which provider holds what a later
-//! request may build upon.
+//! one of the best `tier`; `refusals` says why there is none. `outgoing` addresses the request to the target, `incoming`
+//! says which headers of the response are passed on. `response_owners` remembers which provider holds what a later request
+//! may build upon. A request that an [`ImageLayer`](crate::ImageLayer) inside has to translate is sent on with an
+//! extension that says so.
 
 pub(crate) mod body;
 mod eligible;
@@ -18,7 +19,7 @@ pub(crate) mod router;
 pub(crate) mod service;
 mod tier;
 
-pub(crate) use self::router::{Info, RoutedWithoutFallback};
+pub(crate) use self::router::RoutedWithoutFallback;
 pub use self::{
     body::ResponseBody, future::ResponseFuture, layer::FreeModelRouteLayer, service::FreeModelRoute,
 };

@@ -28,6 +28,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) pinned: bool,
     /// A model that is named is tried first.
     pub(crate) prefer_requested: bool,
+    /// There is an [`ImageLayer`](crate::ImageLayer), which asks for images in other ways than OpenAI's as well.
+    pub(crate) image_layer: bool,
     /// The only provider that has what the request builds upon.
     pub(crate) provider: Option<&'a str>,
 }

@@ -11,10 +11,7 @@ use crate::{
     health::{Phase, Standing},
     outcome::OutcomeKind,
     request::Needs,
-    route::{
-        eligible::{Eligible, serves},
-        pick::Wish,
-    },
+    route::{eligible::Eligible, pick::Wish},
 };
 
 /// An eligible target, and its rank if it may be tried now.
@@ -90,12 +87,15 @@ impl<'a> Judged<'a> {
         wish: &Wish<'_>,
         memory: &Memory,
     ) -> Self {
-        let (target, standing) = (eligible.target, &standings[eligible.index]);
-        let named = eligible.named && wish.prefer_requested;
+        let standing = &standings[eligible.index];
+        let eligible = Eligible {
+            named: eligible.named && wish.prefer_requested,
+            ..eligible
+        };
         Self {
-            target,
+            target: eligible.target,
             standing,
-            rank: rank(target, standing, named, wish.needs, memory),
+            rank: rank(&eligible, standing, wish.needs, memory),
         }
     }
 
@@ -106,12 +106,12 @@ impl<'a> Judged<'a> {
 }
 
 fn rank(
-    target: &Target,
+    eligible: &Eligible<'_>,
     standing: &Standing,
-    named: bool,
     needs: &Needs,
     memory: &Memory,
 ) -> Result<Rank, HeldBack> {
+    let target = eligible.target;
     if standing.quarantined {
         return Err(HeldBack::Quarantined);
     }
@@ -134,8 +134,10 @@ fn rank(
     }
     let tier = match standing.phase {
         // A name is a wish to try that one first, and a target in probation needs a request that tries it.
-        Phase::Probation { .. } | Phase::Healthy if named => Tier::Named,
-        Phase::Probation { rested: true } | Phase::Healthy => fit(target, standing, needs, memory),
+        Phase::Probation { .. } | Phase::Healthy if eligible.named => Tier::Named,
+        Phase::Probation { rested: true } | Phase::Healthy => {
+            fit(eligible, standing, needs, memory)
+        }
         _ => Tier::Cooling,
     };
     let by_room = tier == Tier::Doubtful || memory.too_small.is_some();
@@ -151,11 +153,11 @@ fn rank(
     })
 }
 
-fn fit(target: &Target, standing: &Standing, needs: &Needs, memory: &Memory) -> Tier {
+fn fit(eligible: &Eligible<'_>, standing: &Standing, needs: &Needs, memory: &Memory) -> Tier {
     /// Any model that is offered today has at least such a window.
     const SMALLEST_WINDOW: u64 = 4096;
-    let model = target.model();
-    let window = window(target, standing);
+    let model = eligible.target.model();
+    let window = window(eligible.target, standing);
     let is_too_small = |window| {
         let too_small = memory.too_small;
         window < needs.window() || too_small.is_some_and(|too_small| window <= too_small)
@@ -173,7 +175,7 @@ fn fit(target: &Target, standing: &Standing, needs: &Needs, memory: &Memory) -> 
         yes: capabilities.yes.with(Capability::TextOutput),
         no: capabilities.no,
     };
-    let is_known = serves(target, needs.endpoint) == Some(true)
+    let is_known = eligible.serves == Some(true)
         && stated.certain(needs.hard)
         && capabilities.missing(needs.soft).is_empty()
         && (window.is_some() || needs.window() <= SMALLEST_WINDOW);
@@ -242,7 +244,13 @@ mod tests {
     ) -> Result<Rank, HeldBack> {
         let body = r#"{"messages":[{"role":"user","content":"Hi"}],"max_tokens":100}"#;
         let envelope = scan(&Bytes::from(body), Endpoint::ChatCompletions).unwrap();
-        rank(&target(model), standing, named, &envelope.needs, memory)
+        let eligible = Eligible {
+            target: &target(model),
+            index: 0,
+            named,
+            serves: Some(true),
+        };
+        rank(&eligible, standing, &envelope.needs, memory)
     }
 
     fn tier(model: ModelBuilder, standing: &Standing, named: bool) -> Tier {

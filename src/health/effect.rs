@@ -267,3 +267,88 @@ impl Failure<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        capability::CapabilitySet,
+        catalog::Model,
+        health::{HealthMap, Standing},
+        provider::{FreeRule, Provider, ProviderBuilder},
+    };
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn target(provider: ProviderBuilder) -> Target {
+        let provider = provider.free(FreeRule::All).build().unwrap();
+        provider.target(Model::new("m")).unwrap()
+    }
+
+    fn fail(health: &HealthMap, target: &Target, outcome: &Outcome) -> Standing {
+        health.begin(target).unwrap().fail(outcome);
+        standing(health, target)
+    }
+
+    fn standing(health: &HealthMap, target: &Target) -> Standing {
+        let (state, now) = health.lock();
+        state.standing(target, now)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_failure_taught_is_believed_for_an_hour() {
+        let (health, target) = (HealthMap::seeded(1), target(Provider::new("p")));
+        let lacks = |lack| Outcome::unfit(Lack::Capability(lack));
+        fail(&health, &target, &lacks(Capability::JsonObject));
+        fail(&health, &target, &Outcome::unfit(Lack::ContextLength(None)));
+        let window = Lack::ContextLength(Some(100));
+        let known = fail(&health, &target, &Outcome::unfit(window));
+        // A model that cannot answer in JSON at all cannot follow a schema either.
+        let json = CapabilitySet::EMPTY.with(Capability::JsonObject);
+        assert_eq!(known.lacks, json.with(Capability::JsonSchema));
+        assert_eq!((known.window, known.phase), (Some(100), Phase::Healthy));
+        tokio::time::advance(HOUR).await;
+        let forgotten = standing(&health, &target);
+        assert_eq!(
+            (forgotten.lacks, forgotten.window),
+            (CapabilitySet::EMPTY, None)
+        );
+        let schema = fail(&health, &target, &lacks(Capability::JsonSchema));
+        assert_eq!(
+            schema.lacks,
+            CapabilitySet::EMPTY.with(Capability::JsonSchema)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_callers_credential_is_refused_cools_nothing_and_an_overload_does() {
+        use OutcomeKind::{Gated, Gone, OutOfQuota, RateLimited, Unauthorised, Unavailable};
+        let own = || Provider::new("p").base_url("http://p.test/v1");
+        for (kind, is_callers) in [
+            (RateLimited, true),
+            (OutOfQuota, true),
+            (Unauthorised, true),
+            (Gated, true),
+            (Gone, true),
+            (Unavailable, false),
+        ] {
+            for (provider, cools) in [(Provider::new("p"), !is_callers), (own(), true)] {
+                let (health, target) = (HealthMap::seeded(1), target(provider));
+                let known = fail(&health, &target, &Outcome::of(kind));
+                assert_eq!(known.phase != Phase::Healthy, cools, "{kind}");
+            }
+        }
+        let (health, target) = (HealthMap::seeded(1), target(Provider::new("p")));
+        health.begin(&target).unwrap().exhausted(HOUR);
+        assert_eq!(standing(&health, &target).phase, Phase::Healthy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_success_makes_a_target_proven_for_ten_minutes() {
+        let (health, target) = (HealthMap::seeded(1), target(Provider::new("p")));
+        health.begin(&target).unwrap().succeed();
+        assert!(standing(&health, &target).proven);
+        tokio::time::advance(HOUR / 6).await;
+        assert!(!standing(&health, &target).proven);
+    }
+}

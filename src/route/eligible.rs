@@ -10,10 +10,10 @@ use crate::{
     refusal::Refusal,
     request::Needs,
     route::{
-        pick::Wish,
         refusals::{
             empty_pool, incapable, not_in_pool, not_served, response_elsewhere, response_not_found,
         },
+        wish::Wish,
     },
 };
 

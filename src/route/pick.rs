@@ -1,49 +1,30 @@
 //! The pick of a target for one attempt: facts exclude, estimates rank, the selector picks within the best tier.
 
-use http::HeaderMap;
-
 use crate::{
     attempt_slot::{Memory, NoTarget, WaitState},
     catalog::{Catalog, Target},
     health::{Attempt, HealthMap, Place},
     refusal::Refusal,
-    request::Needs,
     rng::Rng,
     route::{
         eligible::eligible,
-        refusals::not_now,
+        not_now::not_now,
         tier::{HeldBack, Judged, best},
+        wish::Wish,
     },
     select::{Candidate, Chance, Select, SelectRequest},
 };
 
-/// What one request asks of a pick.
-pub(crate) struct Wish<'a> {
-    pub(crate) needs: &'a Needs,
-    /// The caller's headers.
-    pub(crate) headers: &'a HeaderMap,
-    /// The model that the caller named.
-    pub(crate) requested: Option<&'a str>,
-    /// No other model may answer.
-    pub(crate) pinned: bool,
-    /// A model that is named is tried first.
-    pub(crate) prefer_requested: bool,
-    /// There is an [`ImageLayer`](crate::ImageLayer), which asks for images in other ways than OpenAI's as well.
-    pub(crate) image_layer: bool,
-    /// The only provider that has what the request builds upon.
-    pub(crate) provider: Option<&'a str>,
-}
-
 /// What a router picks from, and by.
-pub(crate) struct Pool<'a> {
-    pub(crate) catalog: &'a Catalog,
-    pub(crate) health: &'a HealthMap,
-    pub(crate) select: &'a dyn Select,
-    pub(crate) rng: &'a Rng,
+pub(super) struct Pool<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) health: &'a HealthMap,
+    pub(super) select: &'a dyn Select,
+    pub(super) rng: &'a Rng,
 }
 
 /// Why there is no pick.
-pub(crate) enum NoPick {
+pub(super) enum NoPick {
     /// No target can ever serve this request.
     Refused(Box<Refusal>),
     /// Some targets could serve it, but none may be tried now.
@@ -52,7 +33,7 @@ pub(crate) enum NoPick {
 
 impl Pool<'_> {
     /// Picks a target and begins an attempt for it.
-    pub(crate) fn pick(&self, wish: &Wish<'_>, memory: &mut Memory) -> Result<Attempt, NoPick> {
+    pub(super) fn pick(&self, wish: &Wish<'_>, memory: &mut Memory) -> Result<Attempt, NoPick> {
         let snapshot = self.catalog.snapshot();
         let eligible =
             eligible(&snapshot, wish).map_err(|refusal| NoPick::Refused(Box::new(refusal)))?;

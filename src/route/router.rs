@@ -22,9 +22,10 @@ use crate::{
     rng::Rng,
     route::{
         outgoing,
-        pick::{NoPick, Pool, Wish},
+        pick::{NoPick, Pool},
         refusals::{foreign_state, no_embedding_model, no_image_layer, response_not_found},
         response_owners::{Learner, Responses},
+        wish::Wish,
     },
     select::Select,
 };

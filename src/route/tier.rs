@@ -11,7 +11,7 @@ use crate::{
     health::{Phase, Standing},
     outcome::OutcomeKind,
     request::Needs,
-    route::{eligible::Eligible, pick::Wish},
+    route::{eligible::Eligible, wish::Wish},
 };
 
 /// An eligible target, and its rank if it may be tried now.

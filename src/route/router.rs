@@ -22,9 +22,10 @@ use crate::{
     rng::Rng,
     route::{
         outgoing,
-        pick::{Pool, Wish},
-        refusals::{Nobody, foreign_state, no_embedding_model, no_image_layer, response_not_found},
+        pick::{NoPick, Pool},
+        refusals::{foreign_state, no_embedding_model, no_image_layer, response_not_found},
         response_owners::{Learner, Responses},
+        wish::Wish,
     },
     select::Select,
     upstream::Classify,
@@ -237,6 +238,7 @@ impl Router {
         };
         let mut wish = Wish {
             needs: &envelope.needs,
+            headers,
             requested: envelope.requested.as_deref(),
             pinned: headers
                 .get(PIN)
@@ -255,9 +257,9 @@ impl Router {
         }
         let mut memory = session.lock();
         pool.pick(&wish, &mut memory)
-            .map_err(|nobody| match nobody {
-                Nobody::Refused(refusal) => *refusal,
-                Nobody::NotNow(no_target) => {
+            .map_err(|no_pick| match no_pick {
+                NoPick::Refused(refusal) => *refusal,
+                NoPick::NotNow(no_target) => {
                     let refusal = no_target.refusal.clone();
                     if let Some(slot) = slot {
                         slot.nobody(*no_target);

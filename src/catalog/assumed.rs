@@ -212,7 +212,7 @@ mod tests {
                 let there = at(service, Model::new(*part));
                 let lacks = Provider::new(*service).free(FreeRule::All).build();
                 let lacks = lacks.expect("a provider");
-                let lacks = lacks.dialect().lacks.iter().copied().collect();
+                let lacks = lacks.dialect().lacks;
                 assert_eq!(model.capabilities().no, CapabilitySet::EMPTY);
                 assert_eq!(there.capabilities().no, lacks, "{service} {part}");
             }

@@ -262,8 +262,7 @@ impl Model {
     }
 
     /// This model without what no model has at its provider, whatever is stated of it.
-    pub(crate) fn without(mut self, lacks: impl IntoIterator<Item = Capability>) -> Self {
-        let lacks = lacks.into_iter().collect();
+    pub(crate) fn without(mut self, lacks: CapabilitySet) -> Self {
         let Capabilities { yes, no } = &mut self.capabilities;
         *yes = yes.difference(lacks);
         *no = no.union(lacks);

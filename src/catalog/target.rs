@@ -37,7 +37,7 @@ impl Target {
     /// A target that a listing speaks of and whose price the caller has judged; `row` is what the listing says.
     pub(crate) fn listed(provider: &Provider, model: Model, row: u64) -> Result<Self, BadId> {
         BadId::check(model.id())?;
-        let model = model.without(provider.dialect().lacks.iter().copied());
+        let model = model.without(provider.dialect().lacks);
         let service = provider.known_as().map_or("", |known| known.name);
         let mut like = assumed::of(service, &model);
         if provider.dialect().images == ImageApi::Sdapi {

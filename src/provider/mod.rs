@@ -109,7 +109,7 @@ impl Provider {
 
     /// OpenRouter.
     pub fn openrouter() -> ProviderBuilder {
-        KnownProvider::openrouter().builder()
+        table::openrouter().builder()
     }
 
     /// The provider that is known under this name, if one is.
@@ -464,11 +464,11 @@ impl ProviderBuilder {
             return Err(fault(Fault::KeyCosts));
         }
         let known_day = known.map(|known| known.day).unwrap_or_default();
-        let known_dialect = known.map(|known| known.dialect).unwrap_or_default();
-        let mut dialect = self.dialect.unwrap_or(known_dialect);
+        let known_dialect = known.map(|known| known.dialect.clone()).unwrap_or_default();
+        let mut dialect = self.dialect.unwrap_or_else(|| known_dialect.clone());
         // What guards against costs is no matter of taste. By OpenRouter's rule something stands in for OpenRouter.
         let by_rule = match free {
-            FreeRule::OpenRouter => KnownProvider::openrouter().dialect.known,
+            FreeRule::OpenRouter => table::openrouter().dialect.known.clone(),
             _ => None,
         };
         dialect.known = dialect.known.or(known_dialect.known).or(by_rule);

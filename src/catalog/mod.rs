@@ -1,10 +1,9 @@
 //! The free models there are: providers, their listings, and the set of targets that all requests read.
 
-pub(crate) mod assumed;
-pub(crate) mod belief;
-pub(crate) mod model;
-pub(crate) mod snapshot;
-pub(crate) mod target;
+mod belief;
+mod model;
+mod snapshot;
+mod target;
 
 pub(crate) use self::{
     belief::{Belief, FRESH},
@@ -134,13 +133,6 @@ impl Catalog {
         }
         let new = Snapshot::new(old.targets().iter().cloned()).awaiting(awaited);
         *lock(&self.0.current) = Arc::new(new);
-    }
-
-    /// Notes that the listing of a provider says at `now` what it said before: its prices are believed anew.
-    pub(crate) fn confirm(&self, name: &str, now: Instant) {
-        self.change(name, |own| {
-            own.map(|target| target.confirmed(now)).collect()
-        });
     }
 
     /// Takes out the targets of a provider whose last day was over at `wall`, or whose price was read too long before

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     capability::Capability,
-    catalog::{assumed, belief::Belief, model::Model, snapshot::means_any},
+    catalog::{belief::Belief, model::Model, snapshot::means_any},
     headers::percent_decoded,
     provider::{FreeRule, ImageApi, Provider},
 };
@@ -38,13 +38,11 @@ impl Target {
     pub(crate) fn listed(provider: &Provider, model: Model, row: u64) -> Result<Self, BadId> {
         BadId::check(model.id())?;
         let model = model.without(provider.dialect().lacks);
-        let service = provider.known_as().map_or("", |known| known.name);
-        let mut like = assumed::of(service, &model);
-        if provider.dialect().images == ImageApi::Sdapi {
+        let model = match provider.dialect().images {
             // Such a server has nothing else.
-            like.yes.insert(Capability::ImageOutput);
-        }
-        let model = model.assuming(like);
+            ImageApi::Sdapi => model.with(Capability::ImageOutput),
+            _ => model,
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 provider: provider.clone(),
@@ -62,14 +60,6 @@ impl Target {
         Self { price_read, ..self }
     }
 
-    /// This target, of which its listing says at `now` what it said before.
-    pub(crate) fn confirmed(&self, now: Instant) -> Self {
-        Self {
-            price_read: self.price_read.map(|_| now),
-            ..self.clone()
-        }
-    }
-
     /// When its price is believed no more, if its price is what makes it free.
     pub(crate) fn price_ends(&self) -> Option<Instant> {
         self.price_read.map(Belief::end)
@@ -83,7 +73,7 @@ impl Target {
 
     /// Whether a request may go to it at `now`: one that asks for it by name, or any other.
     ///
-    /// A model whose price was not confirmed for an hour is picked by name only, after a day not at all. A model that
+    /// A model whose price was last read more than an hour ago is picked by name only, after a day not at all. A model that
     /// the operator has taken out of the choice, or that judges conversations, is picked by name only.
     pub(crate) fn is_open_to(&self, named: bool, now: Instant) -> bool {
         let by_choice = self.model().is_random() && !self.model().is_guard();

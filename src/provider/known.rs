@@ -1,11 +1,13 @@
 //! The providers that are known by name: the types here, the data in `table`.
 
+use http::HeaderName;
+
 use crate::{
     endpoint::Endpoint,
     outcome::Scope,
     provider::{
-        ProviderBuilder,
         base_url::BaseUrl,
+        builder::ProviderBuilder,
         dialect::Dialect,
         free_rule::{FreeRule, Plan},
         quota_day::Day,
@@ -102,7 +104,7 @@ pub struct KnownProvider {
 }
 
 /// How a key is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Auth {
     /// `Authorization: Bearer KEY` (RFC 6750).
@@ -110,6 +112,13 @@ pub enum Auth {
     Bearer,
     /// `Authorization: Basic BASE64`, where the key is `user:password` (RFC 7617).
     Basic,
+    /// `NAME: PREFIXKEY`, as in `x-api-key: KEY` or `Authorization: Token KEY`.
+    Header {
+        /// The name of the header.
+        name: HeaderName,
+        /// What stands before the key, with the space after it if there is one.
+        prefix: String,
+    },
 }
 
 /// The format of a listing.
@@ -186,7 +195,6 @@ impl KnownProvider {
     /// The provider of this name. `groq#2`, a second key of `groq`, is the same service.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
-        // `groq#2` is a second key of `groq`.
         let (name, _) = name.split_once('#').unwrap_or((name, ""));
         KNOWN.iter().find(|known| known.name == name)
     }

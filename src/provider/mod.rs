@@ -1,17 +1,23 @@
 //! One account at one OpenAI-compatible service.
 
-pub(crate) mod base_url;
+mod base_url;
+mod builder;
 pub(crate) mod dialect;
-pub(crate) mod free_rule;
-pub(crate) mod image_queue;
-pub(crate) mod known;
-pub(crate) mod quota_day;
-pub(crate) mod redact;
-pub(crate) mod table;
+mod error;
+mod free_rule;
+mod image_queue;
+mod known;
+mod quota_day;
+mod redact;
+mod table;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     base_url::{BaseUrl, BaseUrlError},
+    builder::ProviderBuilder,
     dialect::{Dialect, ImageApi, Rule},
+    error::ProviderError,
     free_rule::{FreeRule, Plan},
     image_queue::{ImageQueue, Progress},
     known::{Auth, KnownProvider, Limit, ListingFormat, Period, Quantity},
@@ -22,23 +28,20 @@ pub(crate) use self::{
     redact::{Redactor, redact, redact_headers, redact_text},
 };
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http::{
     HeaderMap, Request, Uri,
-    header::{
-        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST,
-        HeaderName, HeaderValue, TRANSFER_ENCODING,
-    },
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderValue},
 };
 
+use self::{builder::is_whole, error::Fault, image_queue::Queue};
 use crate::{
     body::Body,
     catalog::{Model, NotFree, Target},
     endpoint::Endpoint,
     listing::Prices,
-    provider::{image_queue::Queue, known::DEFAULT_LISTING},
 };
 
 /// One account at one OpenAI-compatible service: where it is, its credential, and what is free there.
@@ -68,14 +71,18 @@ pub struct Provider(Arc<Inner>);
 
 struct Inner {
     name: Arc<str>,
-    /// The service that it is, or stands in for.
-    known: Option<&'static KnownProvider>,
     base: Option<BaseUrl>,
     key: Option<Key>,
     headers: HeaderMap,
     free: FreeRule,
-    listing: &'static str,
+    plan: Plan,
+    listing: Cow<'static, str>,
+    listing_format: ListingFormat,
     unlisted: &'static [&'static str],
+    account_status: Option<&'static str>,
+    bills_files: bool,
+    /// `None`: it is not known what it serves.
+    endpoints: Option<Vec<Endpoint>>,
     day: Day,
     dialect: Dialect,
     /// There where the server makes one image at a time.
@@ -85,7 +92,9 @@ struct Inner {
 /// A key, and the header that carries it.
 struct Key {
     secret: String,
-    authorization: HeaderValue,
+    authorization: Option<HeaderValue>,
+    /// The header that carries it elsewhere than in `Authorization`.
+    other_header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Provider {
@@ -94,17 +103,7 @@ impl Provider {
     /// A name is part of headers, so it is visible ASCII without `/`, `,` and `=`.
     #[expect(clippy::new_ret_no_self, reason = "a provider begins as its builder")]
     pub fn new(name: impl Into<String>) -> ProviderBuilder {
-        ProviderBuilder {
-            name: name.into(),
-            known: None,
-            base_url: None,
-            key: None,
-            account: None,
-            headers: Vec::new(),
-            free: None,
-            day: None,
-            dialect: None,
-        }
+        ProviderBuilder::new(name.into())
     }
 
     /// OpenRouter.
@@ -140,7 +139,7 @@ impl Provider {
     #[must_use]
     pub fn listing_uri(&self) -> Option<Uri> {
         let base = self.base()?;
-        let listing = self.0.listing;
+        let listing = &*self.0.listing;
         match listing.strip_prefix("..") {
             Some(beside) => Some(base.parent().uri(beside, None)),
             None if is_whole(listing) => listing.parse().ok(),
@@ -151,9 +150,7 @@ impl Provider {
     /// The format of its listing.
     #[must_use]
     pub fn listing_format(&self) -> ListingFormat {
-        self.known_as()
-            .map(|known| known.listing_format)
-            .unwrap_or_default()
+        self.0.listing_format
     }
 
     /// The request that asks for its listing, with its own credential, if it has a base URL.
@@ -181,27 +178,22 @@ impl Provider {
 
     /// Whether an entry of its listing is free.
     pub(crate) fn is_free(&self, id: &str, prices: Prices) -> bool {
-        self.free_rule().admits(self.plan(), id, prices)
+        self.free_rule().admits(self.0.plan, id, prices)
     }
 
     /// Whether a model of this id can be free.
     pub(crate) fn may_be_free(&self, id: &str) -> bool {
-        self.free_rule().admits_written(self.plan(), id)
-    }
-
-    fn plan(&self) -> Plan {
-        self.known_as().map_or(Plan::DEFAULT, |known| known.plan)
+        self.free_rule().admits_written(self.0.plan, id)
     }
 
     /// Whether a file costs money on a model that cannot read files itself: see [`KnownProvider::bills_files`].
     pub(crate) fn bills_files(&self) -> bool {
-        self.free_rule() == FreeRule::OpenRouter
-            || self.known_as().is_some_and(|known| known.bills_files)
+        self.0.bills_files
     }
 
-    /// The known service that it is, or stands in for.
-    pub(crate) fn known_as(&self) -> Option<&'static KnownProvider> {
-        self.0.known
+    /// The endpoint under the base URL that tells of the key's own quota.
+    pub(crate) fn account_status(&self) -> Option<&'static str> {
+        self.0.account_status
     }
 
     /// Free models that its listing leaves out.
@@ -230,7 +222,7 @@ impl Provider {
     /// Whether it serves an endpoint, if that is known.
     #[must_use]
     pub fn serves(&self, endpoint: Endpoint) -> Option<bool> {
-        Some(self.known_as()?.endpoints.contains(&endpoint))
+        Some(self.0.endpoints.as_ref()?.contains(&endpoint))
     }
 
     /// What it is doing for us, if it is a server that makes [one image at a time](ImageApi::Sdapi).
@@ -280,7 +272,7 @@ impl Provider {
 
     /// The `Authorization` header of its key, marked as sensitive.
     pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
-        self.0.key.as_ref().map(|key| &key.authorization)
+        self.0.key.as_ref()?.authorization.as_ref()
     }
 
     /// The key itself, and what of it is sent, to find where an upstream echoes it.
@@ -322,207 +314,11 @@ impl fmt::Debug for Provider {
     }
 }
 
-/// Builds a [`Provider`].
-#[derive(Clone)]
-#[must_use = "a provider is made by `build`"]
-pub struct ProviderBuilder {
-    name: String,
-    known: Option<&'static KnownProvider>,
-    base_url: Option<String>,
-    account: Option<String>,
-    key: Option<String>,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    free: Option<FreeRule>,
-    day: Option<Day>,
-    dialect: Option<Dialect>,
-}
-
-impl ProviderBuilder {
-    pub(crate) fn known(known: &KnownProvider) -> Self {
-        Self {
-            known: KnownProvider::named(known.name),
-            base_url: Some(known.base_url.to_owned()),
-            // A free plan is for whoever builds the provider to say.
-            free: Some(known.free).filter(|free| *free != FreeRule::Plan),
-            ..Provider::new(known.name)
-        }
-    }
-
-    /// Another name, as for a second key of the same service: `openrouter#2`. What is known of the service stays.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Where it is. The default is that the inner service knows.
-    pub fn base_url(mut self, url: &str) -> Self {
-        self.base_url = Some(url.to_owned());
-        self
-    }
-
-    /// The id of the account, where the base URL has a place for it: `{account_id}`.
-    pub fn account(mut self, id: &str) -> Self {
-        self.account = Some(id.to_owned());
-        self
-    }
-
-    /// The key, sent to the base URL and nowhere else: as `Authorization: Bearer`, unless the service is known to want
-    /// it in [another form](Auth). The default is none.
-    pub fn key(mut self, key: &str) -> Self {
-        self.key = Some(key.to_owned());
-        self
-    }
-
-    /// What is free there. The default is the rule that is known for the host or the name, else [`FreeRule::Priced`].
-    ///
-    /// There is no default where that rule is [`FreeRule::Plan`]: such a service bills an account that has a payment
-    /// method, and its key does not tell. Whoever builds the provider says that its account cannot be billed:
-    ///
-    /// ```
-    /// use tower_free_models::{FreeRule, Provider};
-    ///
-    /// let groq = || Provider::known("groq").expect("a known provider").key("gsk_0123");
-    /// assert!(groq().build().is_err_and(|error| error.is_plan_unsaid()));
-    /// assert!(groq().free(FreeRule::Plan).build().is_ok());
-    /// ```
-    ///
-    /// Where the host is known to have paid models, no rule is accepted that would take them for free, such as
-    /// [`FreeRule::All`] for openrouter.ai.
-    pub fn free(mut self, rule: FreeRule) -> Self {
-        self.free = Some(rule);
-        self
-    }
-
-    /// A header that is sent with every attempt, such as one of attribution.
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
-        self
-    }
-
-    /// When the account's day ends. The default is what is known for the host or the name, else [`Day::Unknown`].
-    pub fn day(mut self, day: Day) -> Self {
-        self.day = Some(day);
-        self
-    }
-
-    /// How it differs from OpenAI's API. The default is what is known for the host or the name, else that nothing does.
-    pub fn dialect(mut self, dialect: Dialect) -> Self {
-        self.dialect = Some(dialect);
-        self
-    }
-
-    /// The provider.
-    ///
-    /// # Errors
-    ///
-    /// If the name or the key cannot stand in a header, the base URL is none, there is a key and no base URL to send
-    /// it to, the known rule is [`FreeRule::Plan`] and no rule is said, the rule is weaker than its host demands, a key
-    /// comes with [`FreeRule::Keyless`] or, without a base URL, the caller's would, or a header is one that the layers
-    /// set.
-    pub fn build(self) -> Result<Provider, ProviderError> {
-        let fault = |fault| ProviderError {
-            name: self.name.clone(),
-            fault,
-        };
-        if !is_name(&self.name) {
-            return Err(fault(Fault::Name));
-        }
-        let url = self.base_url.as_deref().map(|url| match &self.account {
-            Some(id) if is_account(id) => Ok(url.replace(ACCOUNT, id)),
-            None if !url.contains(ACCOUNT) => Ok(url.to_owned()),
-            _ => Err(fault(Fault::Account)),
-        });
-        let base = url.transpose()?.as_deref().map(BaseUrl::parse);
-        let base = base.transpose().map_err(|e| fault(Fault::BaseUrl(e)))?;
-        let at = base.as_ref().and_then(KnownProvider::at);
-        let known = at
-            .or(self.known)
-            .or_else(|| KnownProvider::named(&self.name));
-        let auth = known.map(|known| known.auth).unwrap_or_default();
-        let key = self.key.as_deref().map(|key| Key::new(key, auth));
-        let key = key.transpose().map_err(fault)?;
-        if key.is_some() && base.is_none() {
-            return Err(fault(Fault::KeyWithoutBase));
-        }
-        if let Some((name, _)) = self.headers.iter().find(|(name, _)| is_reserved(name)) {
-            return Err(fault(Fault::Header(name.clone())));
-        }
-        let free = match (self.free, known) {
-            (Some(rule), _) => rule,
-            (None, Some(known)) if known.free == FreeRule::Plan => {
-                return Err(fault(Fault::PlanUnsaid));
-            }
-            (None, Some(known)) => known.free,
-            (None, None) => FreeRule::default(),
-        };
-        // A weaker rule would turn a price list into a pool: the one mistake that costs money at once.
-        if at.is_some_and(|at| !at.free.allows(free)) {
-            return Err(fault(Fault::Rule(free)));
-        }
-        // Without a base URL the caller's own key is sent.
-        if free == FreeRule::Keyless && (key.is_some() || base.is_none()) {
-            return Err(fault(Fault::KeyCosts));
-        }
-        let known_day = known.map(|known| known.day).unwrap_or_default();
-        let known_dialect = known.map(|known| known.dialect.clone()).unwrap_or_default();
-        let mut dialect = self.dialect.unwrap_or_else(|| known_dialect.clone());
-        // What guards against costs is no matter of taste. By OpenRouter's rule something stands in for OpenRouter.
-        let by_rule = match free {
-            FreeRule::OpenRouter => table::openrouter().dialect.known.clone(),
-            _ => None,
-        };
-        dialect.known = dialect.known.or(known_dialect.known).or(by_rule);
-        Ok(Provider(Arc::new(Inner {
-            name: self.name.into(),
-            known,
-            base,
-            key,
-            headers: self.headers.into_iter().map(sensitive).collect(),
-            free,
-            // A listing at a place of its own is the known service's, and no business of whoever stands in for it.
-            listing: known
-                .map(|known| known.listing)
-                .filter(|listing| !is_whole(listing) || at.is_some())
-                .unwrap_or(DEFAULT_LISTING),
-            // They are free by the known rule, and by no other.
-            unlisted: known
-                .filter(|known| known.free == free)
-                .map(|known| known.unlisted)
-                .unwrap_or_default(),
-            day: self.day.unwrap_or(known_day),
-            image_queue: (dialect.images == ImageApi::Sdapi).then(Queue::new),
-            dialect,
-        })))
-    }
-}
-
-/// Nobody knows what an operator puts into a header of their own, so none of them is for logs.
-fn sensitive((name, mut value): (HeaderName, HeaderValue)) -> (HeaderName, HeaderValue) {
-    value.set_sensitive(true);
-    (name, value)
-}
-
 /// Whether the name of a header says that its value is a credential.
 fn is_secret(name: &HeaderName) -> bool {
     ["key", "token", "auth", "secret", "cookie"]
         .iter()
         .any(|word| name.as_str().contains(word))
-}
-
-impl fmt::Debug for ProviderBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not even the base URL: before it is parsed it may hold a password.
-        f.debug_struct("ProviderBuilder")
-            .field("name", &self.name)
-            .field("has_key", &self.key.is_some())
-            .field(
-                "headers",
-                &names(self.headers.iter().map(|(name, value)| (name, value))),
-            )
-            .field("free", &self.free)
-            .field("day", &self.day)
-            .finish_non_exhaustive()
-    }
 }
 
 /// The names of headers without their values, which may be credentials.
@@ -531,38 +327,49 @@ fn names<'a>(headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)
 }
 
 impl Key {
-    fn new(key: &str, auth: Auth) -> Result<Self, Fault> {
+    fn new(key: &str, auth: &Auth) -> Result<Self, Fault> {
         // The line end that a key brings along from a file is not part of it.
         let secret = key.trim();
         if secret.is_empty() {
             return Err(Fault::EmptyKey);
         }
         let fits = match auth {
-            Auth::Bearer => secret.bytes().all(|byte| byte.is_ascii_graphic()),
             // A password may hold anything but control characters (RFC 7617, section 2).
             Auth::Basic => !secret.contains(char::is_control),
+            Auth::Bearer | Auth::Header { .. } => {
+                secret.bytes().all(|byte| byte.is_ascii_graphic())
+            }
         };
         if !fits {
             return Err(Fault::Key);
         }
-        let credential = match auth {
-            Auth::Bearer => format!("Bearer {secret}"),
-            Auth::Basic => format!("Basic {}", BASE64.encode(secret)),
+        let (header, credential) = match auth {
+            Auth::Bearer => (AUTHORIZATION, format!("Bearer {secret}")),
+            Auth::Basic => (AUTHORIZATION, format!("Basic {}", BASE64.encode(secret))),
+            Auth::Header { name, prefix } => (name.clone(), format!("{prefix}{secret}")),
         };
-        let mut authorization = HeaderValue::try_from(credential).map_err(|_| Fault::Key)?;
-        authorization.set_sensitive(true);
+        let mut credential = HeaderValue::try_from(credential).map_err(|_| Fault::Key)?;
+        credential.set_sensitive(true);
+        let is_authorization = header == AUTHORIZATION;
+        let (authorization, other_header) = match is_authorization {
+            true => (Some(credential), None),
+            false => (None, Some((header, credential))),
+        };
         Ok(Self {
             secret: secret.to_owned(),
             authorization,
+            other_header,
         })
     }
 
     /// The key, and the credential made of it where that is something else: Base64 is no disguise, and a server that
     /// decodes it may echo the user or the password alone (RFC 7617, section 2).
     fn secrets(&self) -> impl Iterator<Item = &str> {
-        let sent = self.authorization.to_str().unwrap_or_default();
-        let (_, sent) = sent.split_once(' ').unwrap_or_default();
-        let basic = Some(sent).filter(|sent| *sent != self.secret);
+        let sent = self
+            .authorization
+            .as_ref()
+            .and_then(|sent| sent.to_str().ok());
+        let basic = sent.and_then(|sent| sent.strip_prefix("Basic "));
         let halves = basic.and_then(|_| self.secret.split_once(':'));
         let halves = halves
             .into_iter()
@@ -571,323 +378,5 @@ impl Key {
             .into_iter()
             .chain(basic)
             .chain(halves)
-    }
-}
-
-/// Whether a listing's place is a URL of its own.
-fn is_whole(listing: &str) -> bool {
-    listing.starts_with("http")
-}
-
-/// Whether a name can stand in `provider/model=outcome, …` and be told from what surrounds it.
-fn is_name(name: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b',' | b'=');
-    (1..=64).contains(&name.len()) && name.bytes().all(is_part)
-}
-
-/// What stands for the account's id in a base URL.
-const ACCOUNT: &str = "{account_id}";
-
-/// Whether an id can be one segment of a path.
-fn is_account(id: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (1..=128).contains(&id.len()) && id.bytes().all(is_part)
-}
-
-/// What only the layers and the key may set.
-fn is_reserved(name: &HeaderName) -> bool {
-    [
-        AUTHORIZATION,
-        CONNECTION,
-        CONTENT_LENGTH,
-        CONTENT_TYPE,
-        HOST,
-        TRANSFER_ENCODING,
-    ]
-    .contains(name)
-}
-
-/// Why a provider cannot be built. It never holds the key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProviderError {
-    name: String,
-    fault: Fault,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Fault {
-    Name,
-    BaseUrl(BaseUrlError),
-    Account,
-    EmptyKey,
-    Key,
-    KeyWithoutBase,
-    KeyCosts,
-    Header(HeaderName),
-    Rule(FreeRule),
-    PlanUnsaid,
-}
-
-impl ProviderError {
-    /// Whether nothing is missing but the word that the account cannot be billed: [`FreeRule::Plan`].
-    #[must_use]
-    pub fn is_plan_unsaid(&self) -> bool {
-        self.fault == Fault::PlanUnsaid
-    }
-}
-
-impl fmt::Display for ProviderError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "provider {:?}: ", self.name)?;
-        match &self.fault {
-            Fault::Name => f.write_str(
-                "a name is 1 to 64 visible ASCII characters other than `/`, `,` and `=`",
-            ),
-            Fault::BaseUrl(error) => error.fmt(f),
-            Fault::Account => f.write_str(
-                "the base URL has a place for the account's id: letters, digits, `-` and `_`",
-            ),
-            Fault::EmptyKey => f.write_str("the key is empty"),
-            Fault::Key => f.write_str("the key holds a character that no header can carry"),
-            Fault::KeyWithoutBase => f.write_str("a key needs a base URL to be sent to"),
-            Fault::KeyCosts => {
-                f.write_str("it is free without a key only, and bills whoever sends one")
-            }
-            Fault::Header(name) => write!(f, "the header {name} is not one to be added"),
-            Fault::Rule(rule) => write!(
-                f,
-                "the rule {rule:?} would take paid models of this host for free"
-            ),
-            Fault::PlanUnsaid => f.write_str(
-                "its free tier is a plan, and an account that has a payment method is billed: say \
-                 `FreeRule::Plan` if this account cannot be billed",
-            ),
-        }
-    }
-}
-
-impl Error for ProviderError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fault(builder: ProviderBuilder) -> Fault {
-        builder.build().expect_err("a fault").fault
-    }
-
-    #[test]
-    fn debug_shows_no_key_and_no_header_value() {
-        let builder = Provider::openrouter().key("sk-secret").header(
-            HeaderName::from_static("x-api-key"),
-            HeaderValue::from_static("hidden"),
-        );
-        let shown = format!("{builder:?}");
-        let provider = builder.build().expect("a provider");
-        let shown = format!("{shown} {provider:?} {:?}", provider.authorization());
-        assert!(
-            !shown.contains("secret") && !shown.contains("hidden"),
-            "{shown}"
-        );
-        assert_eq!(provider.secrets().next(), Some("sk-secret"));
-        assert!(
-            provider
-                .authorization()
-                .is_some_and(HeaderValue::is_sensitive)
-        );
-        assert!(provider.headers().contains_key("x-api-key"));
-    }
-
-    #[test]
-    fn an_error_shows_no_key() {
-        for builder in [
-            Provider::openrouter().key("sk secret"),
-            Provider::openrouter().key("sk-secret\u{7f}"),
-            Provider::new("p").key("sk-secret"),
-            Provider::new("p")
-                .key("secret")
-                .base_url("http://u:secret@h/"),
-        ] {
-            let error = builder.build().expect_err("a fault");
-            assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_key_is_trimmed_and_never_empty() {
-        let provider = Provider::openrouter()
-            .key("sk-1\n")
-            .build()
-            .expect("a provider");
-        assert_eq!(provider.secrets().collect::<Vec<_>>(), ["sk-1"]);
-        assert_eq!(fault(Provider::openrouter().key(" \n")), Fault::EmptyKey);
-    }
-
-    #[test]
-    fn a_key_goes_to_a_base_url_only() {
-        assert_eq!(fault(Provider::new("p").key("k")), Fault::KeyWithoutBase);
-    }
-
-    #[test]
-    fn a_name_can_stand_in_a_trail() {
-        for name in ["openrouter", "openrouter#2", "a.b-c_d:e"] {
-            assert!(Provider::new(name).build().is_ok(), "{name}");
-        }
-        let long = "x".repeat(65);
-        for name in ["", "a/b", "a,b", "a=b", "a b", "ä", "a\n", long.as_str()] {
-            assert_eq!(fault(Provider::new(name)), Fault::Name, "{name}");
-        }
-    }
-
-    #[test]
-    fn no_weaker_rule_is_accepted_for_openrouter() {
-        let url = "https://openrouter.ai/api/v1";
-        for rule in [FreeRule::All, FreeRule::Priced] {
-            let builder = Provider::new("mine").base_url(url).free(rule);
-            assert_eq!(fault(builder), Fault::Rule(rule));
-        }
-        let provider = Provider::new("mine")
-            .base_url(url)
-            .build()
-            .expect("a provider");
-        assert_eq!(provider.free_rule(), FreeRule::OpenRouter);
-        assert_eq!(provider.day(), Day::Utc);
-    }
-
-    #[test]
-    fn a_known_name_brings_its_rule_to_another_base() {
-        let provider = Provider::new("openrouter")
-            .base_url("http://127.0.0.1:1/v1")
-            .build();
-        assert_eq!(
-            provider.expect("a provider").free_rule(),
-            FreeRule::OpenRouter
-        );
-        let provider = Provider::new("local").build().expect("a provider");
-        assert_eq!(provider.free_rule(), FreeRule::Priced);
-    }
-
-    #[test]
-    fn what_is_known_of_a_service_stays_under_any_name() {
-        let known = |name| Provider::known(name).expect("a known provider");
-        let studio = known("sdnext").name("studio").key("user:password");
-        let studio = studio.build().expect("a provider");
-        assert_eq!(studio.listing_format(), ListingFormat::Checkpoints);
-        assert_eq!(studio.dialect().images, ImageApi::Sdapi);
-        assert_eq!(studio.serves(Endpoint::ChatCompletions), Some(false));
-        let credential = studio.authorization().expect("a credential");
-        assert_eq!(credential, "Basic dXNlcjpwYXNzd29yZA==");
-        let home = known("ollama").name("home").build().expect("a provider");
-        let target = home.target(Model::new("unheard-of")).expect("a target");
-        assert_eq!(target.model().context_length(), Some(4_096));
-    }
-
-    #[test]
-    fn what_the_layers_set_cannot_be_added() {
-        let builder = Provider::new("p").header(AUTHORIZATION, HeaderValue::from_static("x"));
-        assert_eq!(fault(builder), Fault::Header(AUTHORIZATION));
-    }
-
-    #[test]
-    fn the_listing_is_under_the_base() {
-        let uri = |builder: ProviderBuilder| builder.build().expect("a provider").listing_uri();
-        let there = uri(Provider::openrouter()).expect("a listing");
-        assert_eq!(there, "https://openrouter.ai/api/v1/models");
-        assert_eq!(uri(Provider::new("p")), None);
-    }
-
-    #[test]
-    fn a_listing_can_stand_beside_the_base() {
-        let cloudflare = Provider::known("cloudflare").expect("a known provider");
-        let cloudflare = cloudflare.free(FreeRule::Plan);
-        let provider = cloudflare.account("0123").build().expect("a provider");
-        assert_eq!(
-            provider.listing_uri().expect("a listing"),
-            "https://api.cloudflare.com/client/v4/accounts/0123/ai/models/search?per_page=1000"
-        );
-        let studio = Provider::known("lm-studio").expect("a known provider");
-        let provider = studio.build().expect("a provider");
-        assert_eq!(
-            provider.listing_uri().expect("a listing"),
-            "http://127.0.0.1:1234/api/v0/models"
-        );
-    }
-
-    #[test]
-    fn a_listing_elsewhere_is_asked_by_the_known_host_only() {
-        let cohere = || {
-            let cohere = Provider::known("cohere").expect("a known provider");
-            cohere.free(FreeRule::Plan)
-        };
-        let uri = |builder: ProviderBuilder| builder.build().expect("a provider").listing_uri();
-        assert_eq!(
-            uri(cohere()).expect("a listing"),
-            "https://api.cohere.com/v1/models?page_size=1000"
-        );
-        assert_eq!(
-            uri(cohere().base_url("http://127.0.0.1:1/v1")).expect("a listing"),
-            "http://127.0.0.1:1/v1/models"
-        );
-    }
-
-    #[test]
-    fn a_basic_credential_is_the_base64_of_user_and_password() {
-        // The example of RFC 7617, section 2.
-        let sdnext = Provider::known("sdnext").expect("a known provider");
-        let provider = sdnext.key("Aladdin:open sesame").build();
-        let provider = provider.expect("a provider");
-        let authorization = provider.authorization().expect("a credential");
-        assert_eq!(authorization, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-        assert!(authorization.is_sensitive());
-        // An upstream may echo either form.
-        assert_eq!(
-            provider.secrets().collect::<Vec<_>>(),
-            [
-                "Aladdin:open sesame",
-                "QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
-                "Aladdin",
-                "open sesame"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_provider_whose_free_tier_is_a_plan_is_not_built_before_that_is_said_of_its_account() {
-        let on_a_plan = KnownProvider::all()
-            .iter()
-            .filter(|known| known.free == FreeRule::Plan);
-        for known in on_a_plan {
-            let account = |builder: ProviderBuilder| match known.account_env {
-                Some(_) => builder.account("0123"),
-                None => builder,
-            };
-            let url = known.base_url;
-            for builder in [
-                known.builder().key("k"),
-                known.builder().name("mine").key("k"),
-                Provider::new(known.name).base_url(url).key("k"),
-                Provider::new("mine").base_url(url).key("k"),
-                Provider::new(known.name),
-            ] {
-                let builder = match builder.base_url {
-                    Some(_) => account(builder),
-                    None => builder,
-                };
-                let error = builder.clone().build().expect_err(known.name);
-                assert!(error.is_plan_unsaid(), "{error}");
-                let provider = builder.free(FreeRule::Plan).build().expect(known.name);
-                assert_eq!(provider.free_rule(), FreeRule::Plan);
-            }
-        }
-    }
-
-    #[test]
-    fn a_key_that_would_be_billed_is_refused() {
-        let ovh = || Provider::known("ovh").expect("a known provider");
-        assert!(ovh().build().is_ok());
-        assert_eq!(fault(ovh().key("k")), Fault::KeyCosts);
-        assert_eq!(fault(Provider::new("ovh")), Fault::KeyCosts);
-        let vouched = ovh().key("k").free(FreeRule::All);
-        assert_eq!(fault(vouched), Fault::Rule(FreeRule::All));
     }
 }

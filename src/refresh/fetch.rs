@@ -20,22 +20,22 @@ use crate::{
 
 /// How long an answer may take, and how large it may be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) timeout: Duration,
+pub(super) struct Bounds {
+    pub(super) timeout: Duration,
     /// In bytes.
-    pub(crate) size: usize,
+    pub(super) size: usize,
 }
 
 /// An answer. Its body is read where the status says success, and empty elsewhere.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
 }
 
 /// Sends a request, and reads its answer. A redirect is an answer like any other.
-pub(crate) async fn get<S, B>(
+pub(super) async fn get<S, B>(
     client: S,
     request: Request<Body>,
     bounds: Bounds,

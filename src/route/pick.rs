@@ -231,11 +231,10 @@ fn lacks(target: &Target, named: bool, needs: &Needs) -> CapabilitySet {
     // llama.cpp's server lists every model as one for text, also one that it embeds with. Vectors are asked for by name
     // only, so no request gets them from a model that was not meant.
     lacks = lacks.difference(CapabilitySet::EMPTY.with(Capability::Embeddings));
-    // Where a service reads files for a model that cannot and bills that, neither unknown nor assumed is good enough.
-    let stated = capabilities.yes.difference(target.model().assumed());
+    // Where a service reads files for a model that cannot and bills that, unknown is not good enough.
     if target.provider().bills_files()
         && needs.hard.contains(Capability::FileInput)
-        && !stated.contains(Capability::FileInput)
+        && !capabilities.yes.contains(Capability::FileInput)
     {
         lacks.insert(Capability::FileInput);
     }
@@ -304,7 +303,7 @@ fn fit(target: &Target, standing: &Standing, needs: &Needs, memory: &Memory) -> 
     });
     let output_too_small = needs
         .output_tokens
-        .zip(model.likely_output())
+        .zip(model.max_output())
         .is_some_and(|(asked, most)| asked > most);
     if too_small || output_too_small || !standing.lacks.intersection(needs.hard).is_empty() {
         return Tier::Doubtful;

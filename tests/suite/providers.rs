@@ -218,7 +218,7 @@ impl Entry {
 
     /// The credential, as the upstream has to get it.
     fn credential(&self) -> String {
-        match self.known.auth {
+        match &self.known.auth {
             Auth::Bearer => format!("Bearer {KEY}"),
             Auth::Basic => format!("Basic {}", BASE64.encode(KEY)),
             other => panic!("{}: how is {other:?} sent?", self.known.name),
@@ -356,15 +356,13 @@ fn names(set: CapabilitySet) -> BTreeSet<String> {
         .collect()
 }
 
-/// What is stated of a model: what is only assumed is left out.
+/// What is stated of a model.
 fn stated(model: &Model) -> Facts {
     let capabilities = model.capabilities();
     Facts {
-        context_length: model
-            .context_length()
-            .filter(|_| !model.context_is_assumed()),
+        context_length: model.context_length(),
         max_output: model.max_output(),
-        yes: &names(capabilities.yes) - &names(model.assumed()),
+        yes: names(capabilities.yes),
         no: names(capabilities.no),
     }
 }

@@ -2,7 +2,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    capability::CapabilitySet,
     listing::Listing,
     provider::{FreeRule, Provider},
 };
@@ -26,14 +25,12 @@ fn only_reason(listing: &Listing) -> SkipReason {
     listing.skipped()[0].reason()
 }
 
-/// What is stated, and not assumed.
-fn stated(model: &Model) -> CapabilitySet {
-    model.capabilities().yes.difference(model.assumed())
-}
-
 fn has(model: &Model, yes: &[Capability], no: &[Capability]) {
     for &capability in yes {
-        assert!(stated(model).contains(capability), "{capability}");
+        assert!(
+            model.capabilities().yes.contains(capability),
+            "{capability}"
+        );
     }
     for &capability in no {
         assert!(model.capabilities().no.contains(capability), "{capability}");

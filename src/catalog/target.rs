@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     capability::Capability,
-    catalog::{belief::Belief, model::Model, snapshot::means_any},
+    catalog::{belief::Belief, model::Model},
     headers::percent_decoded,
     provider::{FreeRule, ImageApi, Provider},
 };
@@ -31,6 +31,28 @@ struct Inner {
     model: Model,
     id: TargetId,
     row: u64,
+}
+
+impl Provider {
+    /// A target for a model that the operator wrote down, and vouches for by writing it.
+    ///
+    /// # Errors
+    ///
+    /// If the provider's rule says that the id cannot be free, as on OpenRouter without `:free` at its end, or under
+    /// [`FreeRule::Plan`] if the service is [known](Plan) to leave it out of its free plan; or if the id is empty, longer
+    /// than 256 bytes, or holds control characters.
+    ///
+    /// ```
+    /// use tower_free_models::{Model, Provider};
+    ///
+    /// let openrouter = Provider::openrouter().build()?;
+    /// assert!(openrouter.target(Model::new("acme/chat:free")).is_ok());
+    /// assert!(openrouter.target(Model::new("acme/chat")).is_err());
+    /// # Ok::<(), tower_free_models::ProviderError>(())
+    /// ```
+    pub fn target(&self, model: impl Into<Model>) -> Result<Target, NotFree> {
+        Target::written(self, model.into())
+    }
 }
 
 impl Target {
@@ -85,7 +107,7 @@ impl Target {
     }
 
     /// A target that the operator wrote down.
-    pub(crate) fn written(provider: &Provider, model: Model) -> Result<Self, NotFree> {
+    fn written(provider: &Provider, model: Model) -> Result<Self, NotFree> {
         let id = model.id().to_owned();
         let refused = |reason| NotFree {
             provider: provider.shared_name(),
@@ -143,6 +165,19 @@ impl fmt::Debug for Target {
             .field("model", &self.inner.model)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether this `model` of a request means any model.
+///
+/// ```
+/// use tower_free_models::means_any;
+///
+/// assert!(means_any("free") && means_any("openrouter/free") && means_any(""));
+/// assert!(!means_any("acme/chat:free"));
+/// ```
+#[must_use]
+pub fn means_any(model: &str) -> bool {
+    matches!(model, "" | "free" | "auto" | "openrouter/free")
 }
 
 /// The name of a target, a cheap key: `provider/model`.

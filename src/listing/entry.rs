@@ -7,14 +7,13 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     object::{Object, count, flag, strings},
-    price::Prices,
     result::SkipReason,
     vocabulary::{self, ABILITIES, CHATS, INPUT, KIND, LAST_DAY, LONGEST_ANSWER, OUTPUT, WINDOW},
 };
 use crate::{
     capability::Capability,
     catalog::{Model, assumed_output},
-    provider::ListingFormat,
+    provider::{ListingFormat, Prices},
 };
 
 /// The modalities of answers that an endpoint has.

@@ -5,10 +5,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{object::Object, result::ListingError};
-
-/// A listing with more rows than this is refused. The largest known has about 650.
-pub(super) const MOST_ROWS: usize = 20_000;
+use super::{
+    object::Object,
+    result::{ListingError, MOST_ROWS},
+};
 
 /// The rows of a listing, whatever else it holds.
 pub(super) struct Envelope<'a> {

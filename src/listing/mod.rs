@@ -12,5 +12,4 @@ mod read;
 mod result;
 mod vocabulary;
 
-pub(crate) use self::price::Prices;
 pub use self::result::{Listing, ListingError, SkipReason, Skipped};

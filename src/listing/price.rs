@@ -8,17 +8,7 @@ use super::{
     object::{Object, flag},
     vocabulary::IS_FREE,
 };
-
-/// What the `pricing` of one entry comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Prices {
-    /// The entry does not price both the prompt and the completion.
-    Unstated,
-    /// Prompt and completion are priced, and every stated price is exactly zero.
-    Zero,
-    /// Some price is not zero, or is not a number that could be.
-    NotZero,
-}
+use crate::provider::Prices;
 
 impl Prices {
     /// What a row costs: what it says itself, or else what all servers of its model say. Hugging Face's router may

@@ -11,12 +11,11 @@ use tokio::time::Instant;
 use super::{
     entry::Entry,
     envelope::Envelope,
-    price::Prices,
     result::{Listing, ListingError, SkipReason},
 };
 use crate::{
     catalog::{BadId, Model, Target},
-    provider::Provider,
+    provider::{Prices, Provider},
 };
 
 impl Provider {
@@ -120,7 +119,7 @@ fn fingerprint(model: &Model, prices: Prices) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::envelope::MOST_ROWS, *};
+    use super::{super::result::MOST_ROWS, *};
     use crate::provider::{FreeRule, KnownProvider};
 
     fn row(body: &str) -> u64 {

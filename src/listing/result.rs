@@ -2,8 +2,10 @@
 
 use std::{error::Error, fmt};
 
-use super::envelope::MOST_ROWS;
 use crate::catalog::Target;
+
+/// A listing with more rows than this is refused. The largest known has about 650.
+pub(super) const MOST_ROWS: usize = 20_000;
 
 /// What a provider's listing came to.
 #[derive(Clone, Debug, Default)]

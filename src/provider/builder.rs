@@ -12,18 +12,46 @@ use http::{
 };
 
 use super::{
-    Inner, Key, Provider,
+    account::{Inner, Key, Provider, is_whole, names},
     base_url::BaseUrl,
     dialect::{Dialect, ImageApi},
     error::{Fault, ProviderError},
     free_rule::FreeRule,
     image_queue::Queue,
     known::{Auth, DEFAULT_LISTING, KnownProvider, ListingFormat},
-    names,
     quota_day::Day,
     table,
 };
 use crate::endpoint::Endpoint;
+
+impl Provider {
+    /// A provider of this name, about which nothing else is known yet.
+    ///
+    /// A name is part of headers, so it is visible ASCII without `/`, `,` and `=`.
+    #[expect(clippy::new_ret_no_self, reason = "a provider begins as its builder")]
+    pub fn new(name: impl Into<String>) -> ProviderBuilder {
+        ProviderBuilder::new(name.into())
+    }
+
+    /// OpenRouter.
+    pub fn openrouter() -> ProviderBuilder {
+        table::openrouter().builder()
+    }
+
+    /// The provider that is known under this name, if one is.
+    #[must_use]
+    pub fn known(name: &str) -> Option<ProviderBuilder> {
+        KnownProvider::named(name).map(KnownProvider::builder)
+    }
+}
+
+impl KnownProvider {
+    /// A builder that is filled in but for the key. Where [`free`](Self::free) is [`FreeRule::Plan`], the rule is left
+    /// open too: see [`ProviderBuilder::free`].
+    pub fn builder(&self) -> ProviderBuilder {
+        ProviderBuilder::known(self)
+    }
+}
 
 /// Builds a [`Provider`].
 #[derive(Clone)]
@@ -290,11 +318,6 @@ impl fmt::Debug for ProviderBuilder {
 fn sensitive((name, mut value): (HeaderName, HeaderValue)) -> (HeaderName, HeaderValue) {
     value.set_sensitive(true);
     (name, value)
-}
-
-/// Whether a listing's place is a URL of its own.
-pub(super) fn is_whole(place: &str) -> bool {
-    place.starts_with("http://") || place.starts_with("https://")
 }
 
 /// Whether a listing can be there.

@@ -1,6 +1,7 @@
 //! One GET, bounded in bytes and in time.
 
 use std::{
+    error::Error,
     future::poll_fn,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
@@ -14,8 +15,8 @@ use tower_service::Service;
 
 use crate::{
     body::{Body, BoxError},
+    listing::ListingError,
     poll_budget::PollBudget,
-    refresh::report::Fault,
 };
 
 /// How long an answer may take, and how large it may be.
@@ -32,6 +33,33 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+}
+
+/// Why there is no listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    NoAddress,
+    /// With the client's own words.
+    Unreachable(String),
+    TooSlow(Duration),
+    TooLarge(usize),
+    Status(StatusCode),
+    Listing(ListingError),
+    NoEntry,
+    Unreadable,
+}
+
+impl Fault {
+    pub(super) fn unreachable(error: &(dyn Error + 'static)) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        Self::Unreachable(text)
+    }
 }
 
 /// Sends a request, and reads its answer. A redirect is an answer like any other.

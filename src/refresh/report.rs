@@ -4,16 +4,16 @@ use std::{
     error::Error,
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use http::StatusCode;
 
 use crate::{
     catalog::Swap,
-    listing::{ListingError, Skipped},
+    listing::Skipped,
     provider::{Provider, redact_text},
-    refresh::account::AccountStatus,
+    refresh::{account::AccountStatus, fetch::Fault},
 };
 
 /// What asking one provider for its models came to.
@@ -114,32 +114,6 @@ impl Reports {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshError {
     fault: Fault,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    NoAddress,
-    /// With the client's own words.
-    Unreachable(String),
-    TooSlow(Duration),
-    TooLarge(usize),
-    Status(StatusCode),
-    Listing(ListingError),
-    NoEntry,
-    Unreadable,
-}
-
-impl Fault {
-    pub(super) fn unreachable(error: &(dyn Error + 'static)) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        Self::Unreachable(text)
-    }
 }
 
 impl RefreshError {

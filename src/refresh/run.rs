@@ -9,8 +9,8 @@ use tower_service::Service;
 
 use super::{
     account,
-    fetch::{Answer, Bounds, get},
-    report::{Fault, Report},
+    fetch::{Answer, Bounds, Fault, get},
+    report::Report,
     settings::{Refresh, Source},
 };
 use crate::{

@@ -128,7 +128,6 @@ mod tests {
         let pace = Pace {
             interval: SHORTEST,
             jitter: 0.5,
-            ..PACE
         };
         let mut schedule = Schedule::due_at(now);
         schedule.succeeded(pace, now, 0.0);

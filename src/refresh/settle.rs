@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::{
     account::AccountStatus,
-    fetch::Answer,
-    report::{Fault, RefreshError, Report},
+    fetch::{Answer, Fault},
+    report::{RefreshError, Report},
     run::Answered,
     settings::{Refresh, Source},
 };

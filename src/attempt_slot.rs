@@ -13,8 +13,8 @@ use crate::{
     health::{Attempt, Place},
     outcome::OutcomeKind,
     refusal::Refusal,
-    request::Envelope,
-    upstream::Classify,
+    request::{Envelope, Parsed},
+    upstream::{Classify, DefaultClassify},
 };
 
 /// Where a router leaves the [`Attempt`] it has begun, for the [`Fallback`](crate::Fallback) around it to finish.
@@ -37,8 +37,9 @@ pub struct AttemptSlot {
     session: Arc<Session>,
 }
 
+/// What a router has left in a slot.
 #[derive(Default)]
-enum Taken {
+pub(crate) enum Taken {
     #[default]
     Nothing,
     Attempt(Attempt),
@@ -113,6 +114,11 @@ impl AttemptSlot {
         drop(taken);
     }
 
+    /// What is here.
+    pub(crate) fn take(&self) -> Taken {
+        std::mem::take(&mut *self.lock())
+    }
+
     pub(crate) fn take_attempt(&self) -> Option<Attempt> {
         let mut taken = self.lock();
         match std::mem::take(&mut *taken) {
@@ -124,14 +130,10 @@ impl AttemptSlot {
         }
     }
 
-    pub(crate) fn take_no_target(&self) -> Option<NoTarget> {
-        let mut taken = self.lock();
-        match std::mem::take(&mut *taken) {
-            Taken::NoTarget(no_target) => Some(no_target),
-            other => {
-                *taken = other;
-                None
-            }
+    /// The attempt that is here has to wait for its turn at the server.
+    pub(crate) fn waits_in_line(&self) {
+        if let Taken::Attempt(attempt) = &mut *self.lock() {
+            attempt.waits_in_line();
         }
     }
 
@@ -180,6 +182,10 @@ pub(crate) struct Memory {
     pub(crate) terms: Option<Terms>,
     /// Calls that the router has made as further attempts, with their outcomes: the fallback adds them to the trail.
     pub(crate) earlier: Vec<(TargetId, OutcomeKind)>,
+    /// The request as the fallback has read it.
+    pub(crate) parsed: Option<Arc<Parsed>>,
+    /// How failures are told apart: as the fallback is set, else as the router is.
+    pub(crate) classify: Option<Arc<dyn Classify>>,
     /// The scan of the body, and the very bytes that were scanned.
     scanned: Option<(Bytes, Arc<Envelope>)>,
 }
@@ -193,7 +199,6 @@ pub(crate) struct Terms {
     pub(crate) answer_by: Instant,
     /// The same where other targets could have been tried.
     pub(crate) answer_by_with_choice: Instant,
-    pub(crate) classify: Arc<dyn Classify>,
 }
 
 /// What a request does where a guess is all that holds targets back.
@@ -243,6 +248,12 @@ impl Session {
         let session = Self::default();
         session.lock().wait = WaitState::Over;
         session
+    }
+
+    /// What tells the failures of this request apart.
+    pub(crate) fn classify(&self) -> Arc<dyn Classify> {
+        let classify = self.lock().classify.clone();
+        classify.unwrap_or_else(|| Arc::new(DefaultClassify))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Memory> {
@@ -336,11 +347,5 @@ impl Memory {
     /// Keeps the bytes as well, so that no other body can come to stand at their address.
     pub(crate) fn keep_scan(&mut self, body: &Bytes, envelope: &Arc<Envelope>) {
         self.scanned = Some((body.clone(), Arc::clone(envelope)));
-    }
-
-    pub(crate) fn streams(&self) -> Option<bool> {
-        self.scanned
-            .as_ref()
-            .map(|(_, envelope)| envelope.needs.stream)
     }
 }

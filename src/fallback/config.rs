@@ -2,16 +2,14 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{
-    request::Intake,
-    upstream::{Classify, DefaultClassify},
-};
+use crate::{request::Bounds, upstream::Classify};
 
 /// The settings of [`FallbackLayer`](super::FallbackLayer), which documents them.
 #[derive(Clone)]
 pub(crate) struct Config {
-    pub(crate) intake: Intake,
-    pub(crate) classify: Arc<dyn Classify>,
+    pub(crate) bounds: Bounds,
+    /// The router's where this is not set.
+    pub(crate) classify: Option<Arc<dyn Classify>>,
     pub(crate) max_attempts: usize,
     pub(crate) deadline: Duration,
     pub(crate) header_timeout: Duration,
@@ -25,8 +23,8 @@ pub(crate) struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            intake: Intake::default(),
-            classify: Arc::new(DefaultClassify),
+            bounds: Bounds::default(),
+            classify: None,
             max_attempts: 6,
             deadline: Duration::from_secs(300),
             header_timeout: Duration::from_secs(30),

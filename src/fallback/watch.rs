@@ -2,35 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use crate::{
     endpoint::Endpoint,
-    fallback::gate::Gate,
+    fallback::stream_buffer::StreamBuffer,
     health::Attempt,
-    outcome::{Lack, Outcome, OutcomeKind},
-    upstream::{Classify, Evidence},
+    outcome::Outcome,
+    upstream::{Classify, Evidence, UpstreamError},
 };
-
-/// What a failure means, whether it came before or after its answer had begun.
-pub(crate) fn outcome_of(
-    classify: &dyn Classify,
-    attempt: &Attempt,
-    endpoint: Endpoint,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Outcome {
-    let now = attempt.map().wall();
-    let outcome = classify.classify(&Evidence::new(status, headers, body, now).at(Some(endpoint)));
-    let output = endpoint.output();
-    if outcome.kind == OutcomeKind::Gone && !attempt.target().model().is_for(output) {
-        // It was asked by its name for what it is not made for, and may be there for all else.
-        Outcome::unfit(Lack::Capability(output))
-    } else {
-        outcome
-    }
-}
 
 /// What watches over an answer that has begun: it ends the attempt.
 pub(crate) struct Watch {
@@ -66,14 +47,14 @@ impl Watch {
     }
 
     /// What was seen to cost money is quarantined at once, and not only at the end of its answer.
-    pub(crate) fn note_bill(&self, gate: &Gate) {
+    pub(crate) fn note_bill(&self, gate: &StreamBuffer) {
         if gate.seen.billed {
             self.billed();
         }
     }
 
     /// An error event must not tell the caller the pool's credential.
-    pub(crate) fn redact(&self, gate: &mut Gate) {
+    pub(crate) fn redact(&self, gate: &mut StreamBuffer) {
         if let Some(attempt) = &self.attempt {
             gate.redact(attempt.target().provider());
         }
@@ -92,18 +73,14 @@ impl Watch {
     }
 
     /// An error event has been passed on: what it says counts, with the head of its response.
-    pub(crate) fn fail_as_said(&mut self, error: &[u8]) {
+    pub(crate) fn fail_as_said(&mut self, error: &Bytes) {
         let Some(attempt) = &self.attempt else {
             return;
         };
-        let outcome = outcome_of(
-            &*self.classify,
-            attempt,
-            self.endpoint,
-            StatusCode::OK,
-            &self.headers,
-            error,
-        );
+        let error = UpstreamError::read(StatusCode::OK, &self.headers, error.clone());
+        let (target, now) = (attempt.target(), attempt.map().wall());
+        let evidence = Evidence::new(target, self.endpoint, &self.headers, &error, now);
+        let outcome = self.classify.classify(&evidence);
         self.fail(&outcome);
     }
 

@@ -27,6 +27,6 @@ pub use self::{
 };
 pub(crate) use self::{
     free_rule::Prices,
-    image_queue::{Turn, Waiting},
+    image_queue::{Queue, Turn},
     redact::{Redactor, redact, redact_headers, redact_text},
 };

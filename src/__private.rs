@@ -9,7 +9,7 @@ use crate::{
     json::JsonError,
     provider::Dialect,
     request::{Recipient, ScanError, scan, scan_form},
-    upstream::{EventReader, answer},
+    upstream::{EventReader, Irregular, answer},
 };
 
 /// Why a body was refused.
@@ -61,9 +61,12 @@ pub fn answer(body: &[u8]) -> bool {
 /// Makes an answer such that strict clients can read it; what was made of it, if anything.
 #[must_use]
 pub fn normal(body: &[u8]) -> Option<Bytes> {
-    let endpoint = Endpoint::ChatCompletions;
-    let normal = crate::normalise::normalise(endpoint, body, "model", SystemTime::UNIX_EPOCH)?;
-    Some(normal.body)
+    let answer = Irregular {
+        endpoint: Endpoint::ChatCompletions,
+        model: "model".to_owned(),
+        now: SystemTime::UNIX_EPOCH,
+    };
+    Some(crate::normalise::normalise(&answer, body)?.body)
 }
 
 /// Scans a chat request and rewrites it once, for a model whose answers have this limit.
@@ -92,6 +95,7 @@ pub fn rewrite(
 #[must_use]
 pub fn rewrite_form(body: &Bytes, content_type: &str, model: &str) -> Option<Vec<Bytes>> {
     let scanned = scan_form(body, Endpoint::ImageEdits, content_type.as_bytes());
-    let recipient = Recipient::new(model, &Dialect::OPENAI);
+    let dialect = Dialect::OPENAI;
+    let recipient = Recipient::new(model, &dialect);
     Some(scanned.ok()?.rewrite(body, &recipient).body.collect())
 }

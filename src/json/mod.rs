@@ -7,7 +7,7 @@ mod text;
 mod walk;
 
 pub(crate) use self::{
-    lenient::{Extent, Reads, extent, into, is_json, read, skip, value},
+    lenient::{Reads, into, is_json, read, skip, value, without_lone_surrogates},
     reader::{Event, JsonError, Kind, MAX_DEPTH, Reader, Token},
     splice::{Segments, Splice},
     text::{Piece, Text, unescape_percent},

@@ -335,7 +335,7 @@ mod tests {
     use super::*;
     use crate::{
         capability::Capability,
-        provider::Dialect,
+        provider::{Dialect, dialect::names},
         request::{Envelope, scan_form},
     };
 
@@ -351,7 +351,8 @@ mod tests {
     }
 
     fn rewrite(body: &Bytes, envelope: &Envelope) -> Vec<Bytes> {
-        let to = Recipient::new("new/model", &Dialect::OPENAI);
+        let dialect = Dialect::OPENAI;
+        let to = Recipient::new("new/model", &dialect);
         envelope.rewrite(body, &to).body.collect()
     }
 
@@ -466,7 +467,7 @@ mod tests {
     #[test]
     fn a_service_that_chooses_by_itself_gets_known_parts_only() {
         let dialect = Dialect {
-            known: Some(&["url"]),
+            known: Some(names(&["url"])),
             ..Dialect::OPENAI
         };
         let to = Recipient::new("new/model", &dialect);

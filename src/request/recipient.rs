@@ -22,8 +22,8 @@ pub(crate) struct Recipient<'a> {
 impl<'a> Recipient<'a> {
     /// Whether a field may be sent at all: not every service may be sent what it could be told other things by.
     pub(crate) fn knows(&self, endpoint: Endpoint, name: &str) -> bool {
-        let own = self.dialect.known;
-        own.is_none_or(|own| own.contains(&name) || is_of_openai(endpoint, name))
+        let known = self.dialect.known.as_ref();
+        known.is_none_or(|own| own.iter().any(|own| own == name) || is_of_openai(endpoint, name))
     }
 
     /// A model of which nothing more is known.

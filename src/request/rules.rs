@@ -29,7 +29,7 @@ impl Given<'_> {
 
 /// What becomes of a field.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Fate<'a> {
     Gone {
         /// It was told before the recipient was known.
         is_told: bool,
@@ -38,7 +38,7 @@ pub(crate) enum Fate {
     Model,
     Stays {
         /// The name that it goes by now.
-        name: Option<&'static str>,
+        name: Option<&'a str>,
         /// Its new value, as JSON.
         value: Option<String>,
     },
@@ -50,14 +50,14 @@ pub(crate) struct Rules<'a> {
     needs: &'a Needs,
     to: &'a Recipient<'a>,
     /// The rules for single fields, but for those that would undo what must be done to every request.
-    fields: Vec<(&'static str, Rule)>,
-    only: &'static [&'static str],
+    fields: Vec<(&'a str, &'a Rule)>,
+    only: &'a [String],
     given: &'a [Given<'a>],
 }
 
 impl<'a> Rules<'a> {
     pub(crate) fn new(needs: &'a Needs, to: &'a Recipient<'a>, given: &'a [Given<'a>]) -> Self {
-        let may = |&&(name, rule): &&(&'static str, Rule)| {
+        let may = |&(name, rule): &(&str, &Rule)| {
             let new = match rule {
                 Rule::Rename(new) => new,
                 _ => name,
@@ -67,7 +67,7 @@ impl<'a> Rules<'a> {
         // Elsewhere than in chats the same names may stand for other things.
         let mut elsewhere = to.dialect.elsewhere.iter();
         let (fields, only) = match needs.endpoint {
-            Endpoint::ChatCompletions => (to.dialect.fields, to.dialect.only),
+            Endpoint::ChatCompletions => (&to.dialect.fields[..], &to.dialect.only[..]),
             endpoint => (
                 elsewhere
                     .find(|(other, _)| *other == endpoint)
@@ -78,14 +78,18 @@ impl<'a> Rules<'a> {
         Self {
             needs,
             to,
-            fields: fields.iter().filter(may).copied().collect(),
+            fields: fields
+                .iter()
+                .map(|(name, rule)| (name.as_str(), rule))
+                .filter(may)
+                .collect(),
             only,
             given,
         }
     }
 
     /// What becomes of one of the fields that are given.
-    pub(crate) fn fate(&self, field: &Given<'_>) -> Fate {
+    pub(crate) fn fate(&self, field: &Given<'_>) -> Fate<'a> {
         if field.field.goes {
             return Fate::Gone { is_told: true };
         }
@@ -98,7 +102,7 @@ impl<'a> Rules<'a> {
                     || field.is_null() && self.gives(|other| self.renamed(other) == Some(name))
             }
         };
-        if goes || self.of(name).any(|rule| rule == Rule::Drop) {
+        if goes || self.of(name).any(|rule| *rule == Rule::Drop) {
             return Fate::Gone { is_told: false };
         }
         if let Name::Model { .. } = field.field.name {
@@ -120,8 +124,8 @@ impl<'a> Rules<'a> {
     }
 
     /// The fields to put in, where the request has none of these names when it is sent.
-    pub(crate) fn defaults(&self) -> Vec<(&'static str, String)> {
-        let mut defaults: Vec<(&'static str, String)> = Vec::new();
+    pub(crate) fn defaults(&self) -> Vec<(&'a str, String)> {
+        let mut defaults: Vec<(&str, String)> = Vec::new();
         for &(name, rule) in &self.fields {
             let new = self.renamed(name).unwrap_or(name);
             let puts_in = matches!(rule, Rule::Default(_) | Rule::DefaultLimit { .. });
@@ -133,15 +137,15 @@ impl<'a> Rules<'a> {
     }
 
     /// The rules for this name.
-    fn of(&self, name: &str) -> impl Iterator<Item = Rule> {
+    fn of(&self, name: &str) -> impl Iterator<Item = &'a Rule> {
         let rules = self.fields.iter().filter(move |(own, _)| *own == name);
         rules.map(|&(_, rule)| rule)
     }
 
     /// What this name becomes.
-    fn renamed(&self, name: &str) -> Option<&'static str> {
+    fn renamed(&self, name: &str) -> Option<&'a str> {
         self.of(name).find_map(|rule| match rule {
-            Rule::Rename(new) => Some(new),
+            Rule::Rename(new) => Some(new.as_str()),
             _ => None,
         })
     }
@@ -154,10 +158,10 @@ impl<'a> Rules<'a> {
 
     /// Whether only other fields are let through.
     fn is_unknown(&self, name: &str) -> bool {
-        let speaks_of = |&(own, rule): &(&str, Rule)| {
+        let speaks_of = |&(own, rule): &(&str, &Rule)| {
             own == name || matches!(rule, Rule::Rename(new) if new == name)
         };
-        let is_unlisted = !self.only.is_empty() && !self.only.contains(&name);
+        let is_unlisted = !self.only.is_empty() && self.only.iter().all(|only| only != name);
         (is_unlisted || !self.to.knows(self.needs.endpoint, name))
             && !ESSENTIAL.contains(&name)
             && !self.fields.iter().any(speaks_of)
@@ -167,11 +171,11 @@ impl<'a> Rules<'a> {
     fn default(&self, sent: &str) -> Option<String> {
         let json = self.fields.iter().find_map(|&(name, rule)| {
             let json = match rule {
-                Rule::Default(json) => json.to_owned(),
+                Rule::Default(json) => json.clone(),
                 Rule::DefaultLimit {
                     answer,
                     with_thoughts,
-                } => self.limit(answer, with_thoughts).to_string(),
+                } => self.limit(*answer, *with_thoughts).to_string(),
                 _ => return None,
             };
             (self.renamed(name).unwrap_or(name) == sent).then_some(json)
@@ -196,9 +200,9 @@ impl<'a> Rules<'a> {
     }
 
     /// What a value becomes that is refused.
-    fn replaced(&self, name: &str, value: &[u8]) -> Option<&'static str> {
+    fn replaced(&self, name: &str, value: &[u8]) -> Option<&'a str> {
         self.of(name).find_map(|rule| match rule {
-            Rule::Replace(old, new) if old.as_bytes() == value => Some(new),
+            Rule::Replace(old, new) if old.as_bytes() == value => Some(new.as_str()),
             _ => None,
         })
     }
@@ -206,7 +210,7 @@ impl<'a> Rules<'a> {
     /// The most that a field may be that comes by the one name and goes by the other, if its value is above that.
     fn lowered(&self, name: &str, new: &str, value: &[u8]) -> Option<String> {
         let bounds = self.fields.iter().filter_map(|&(own, rule)| match rule {
-            Rule::AtMost(most) if own == name || own == new => Some(most),
+            Rule::AtMost(most) if own == name || own == new => Some(*most),
             _ => None,
         });
         let limits_output = [name, new].iter().any(|name| OUTPUT_LIMITS.contains(name));

@@ -39,7 +39,7 @@ impl Place {
 /// The members of schemas in `tools`, the value of that field, that have one of these names, and their spans.
 pub(crate) fn members<'k>(
     tools: &str,
-    keywords: &[&'k str],
+    keywords: &'k [String],
 ) -> Result<Vec<(&'k str, Range<usize>)>, JsonError> {
     let mut found = Vec::new();
     let mut reader = Reader::new(tools);
@@ -55,7 +55,7 @@ pub(crate) fn members<'k>(
                     if let Some(value) = reader.next()? {
                         reader.skip(&value)?;
                     }
-                    found.push((*keyword, token.start..reader.at()));
+                    found.push((keyword.as_str(), token.start..reader.at()));
                 }
                 member = place.member(&key);
             }
@@ -83,13 +83,13 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::json::Splice;
+    use crate::{json::Splice, provider::dialect::names};
 
     const KEYWORDS: [&str; 2] = ["additionalProperties", "$schema"];
 
     fn without(tools: &str) -> String {
         let mut splice = Splice::default();
-        for (_, span) in members(tools, &KEYWORDS).unwrap() {
+        for (_, span) in members(tools, &names(&KEYWORDS)).unwrap() {
             splice.cut_item(span);
         }
         let left = splice.apply(&Bytes::copy_from_slice(tools.as_bytes()));

@@ -251,7 +251,8 @@ mod tests {
     /// The body as it is sent, and what is told to be left out.
     fn sent(body: &str) -> (String, String) {
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let to = Recipient::new("m", &Dialect::OPENAI);
+        let dialect = Dialect::OPENAI;
+        let to = Recipient::new("m", &dialect);
         let scanned = scan(&body, Endpoint::ChatCompletions).unwrap();
         let rewritten = scanned.rewrite(&body, &to);
         let sent: Vec<u8> = rewritten.body.flatten().collect();

@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
@@ -13,7 +12,7 @@ use crate::{
     health::{Attempt, Place},
     outcome::OutcomeKind,
     refusal::Refusal,
-    request::{Envelope, Parsed},
+    request::Parsed,
     upstream::Classify,
 };
 
@@ -48,6 +47,10 @@ pub(crate) enum Taken {
     Closed,
 }
 
+/// Marks a request that a router has sent on without a fallback around that router.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RoutedWithoutFallback;
+
 /// Why a router found no target for a request now, although the catalog has some that could serve it.
 pub(crate) struct NoTarget {
     /// What to answer if the request does not wait.
@@ -76,6 +79,13 @@ impl AttemptSlot {
             taken: Arc::default(),
             session,
         }
+    }
+
+    /// For a router without a fallback around it, where no request can wait.
+    pub(crate) fn of_no_fallback() -> Self {
+        let slot = Self::new(Arc::default());
+        slot.session.lock().wait = WaitState::Over;
+        slot
     }
 
     /// Leaves the attempt here. One that was here before is dropped, and so counts as abandoned; and so is this one
@@ -184,8 +194,6 @@ pub(crate) struct Memory {
     pub(crate) earlier: Vec<(TargetId, OutcomeKind)>,
     /// The request as the fallback has read it.
     pub(crate) parsed: Option<Arc<Parsed>>,
-    /// The scan of the body, and the very bytes that were scanned.
-    scanned: Option<(Bytes, Arc<Envelope>)>,
 }
 
 /// What a fallback grants a router that answers one request by several calls of the inner service.
@@ -242,13 +250,6 @@ pub(crate) struct Avoided {
 }
 
 impl Session {
-    /// For a router without a fallback around it, where no request can wait.
-    pub(crate) fn of_no_fallback() -> Self {
-        let session = Self::default();
-        session.lock().wait = WaitState::Over;
-        session
-    }
-
     pub(crate) fn lock(&self) -> MutexGuard<'_, Memory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -329,16 +330,5 @@ impl Memory {
             SecondTry::At(at) => at <= now,
         });
         self.avoided.retain(|avoided| !avoided.limited);
-    }
-
-    /// The scan, if it was made of these very bytes.
-    pub(crate) fn scan_of(&self, body: &Bytes) -> Option<Arc<Envelope>> {
-        let (bytes, envelope) = self.scanned.as_ref()?;
-        (bytes.as_ptr() == body.as_ptr() && bytes.len() == body.len()).then(|| Arc::clone(envelope))
-    }
-
-    /// Keeps the bytes as well, so that no other body can come to stand at their address.
-    pub(crate) fn keep_scan(&mut self, body: &Bytes, envelope: &Arc<Envelope>) {
-        self.scanned = Some((body.clone(), Arc::clone(envelope)));
     }
 }

@@ -52,6 +52,14 @@ impl Body {
         })
     }
 
+    /// The bytes of a body that is whole and in one piece.
+    pub(crate) fn as_whole(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Kind::Whole { segments, .. } => segments.as_one(),
+            Kind::Stream(_) => None,
+        }
+    }
+
     /// A body that passes through. One that is a [`Body`] already is not wrapped again.
     pub(crate) fn stream<B>(body: B) -> Self
     where

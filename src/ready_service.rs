@@ -3,7 +3,6 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    task::{Context, Poll, ready},
 };
 
 use tower_service::Service;
@@ -34,63 +33,4 @@ pub(crate) async fn held_while_ready<S, F: Future>(
     })
     .await;
     (output, service)
-}
-
-/// A service, and whether this very instance has been polled ready.
-///
-/// Readiness may be a place that others wait for, so it is not held while anything but readiness is waited for.
-pub(crate) struct ReadyService<S> {
-    service: Option<S>,
-    ready: bool,
-}
-
-impl<S> ReadyService<S> {
-    /// An instance that was polled ready.
-    pub(crate) const fn ready(service: S) -> Self {
-        Self {
-            service: Some(service),
-            ready: true,
-        }
-    }
-
-    /// An instance that was not.
-    pub(crate) const fn unready(service: S) -> Self {
-        Self {
-            service: Some(service),
-            ready: false,
-        }
-    }
-
-    /// Gives readiness back, if it is there: to a service, that is its instance being dropped.
-    pub(crate) fn let_go(&mut self)
-    where
-        S: Clone,
-    {
-        if std::mem::take(&mut self.ready) {
-            self.service = self.service.clone();
-        }
-    }
-
-    /// An instance for later; `None` if the service has been taken.
-    pub(crate) fn spare(&self) -> Option<S>
-    where
-        S: Clone,
-    {
-        self.service.clone()
-    }
-
-    /// The service, once it is ready for a call. After that, pending for ever.
-    pub(crate) fn poll_take<R>(&mut self, cx: &mut Context<'_>) -> Poll<Result<S, S::Error>>
-    where
-        S: Service<R>,
-    {
-        if !self.ready {
-            if let Some(service) = &mut self.service {
-                ready!(service.poll_ready(cx))?;
-            }
-        }
-        self.service
-            .take()
-            .map_or(Poll::Pending, |service| Poll::Ready(Ok(service)))
-    }
 }

@@ -101,7 +101,12 @@ where
     B::Error: Into<BoxError>,
 {
     let (bytes, held) = config.bounds.collect(body).await?;
-    Ok((Parsed::read(parts, &admitted, bytes)?, held))
+    let parsed = Parsed {
+        envelope: admitted.read(&bytes)?,
+        parts,
+        bytes,
+    };
+    Ok((parsed, held))
 }
 
 /// What came of one call of the inner service.

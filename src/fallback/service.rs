@@ -10,11 +10,11 @@ use tower_service::Service;
 
 use crate::{
     accessors::accessors,
+    attempt_slot::RoutedWithoutFallback,
     body::{Body, BoxError},
     fallback::{attempts, body::ResponseBody, config::Config, future::ResponseFuture},
     refusal::Refusal,
     request::admit,
-    route::RoutedWithoutFallback,
 };
 
 /// Sends a request again, to another target, until one answers; and finishes each attempt with what it came to.

@@ -17,7 +17,6 @@ pub(crate) mod edits;
 pub(crate) mod error;
 pub(crate) mod form;
 pub(crate) mod guarded;
-pub(crate) mod intake;
 pub(crate) mod known_fields;
 pub(crate) mod members;
 pub(crate) mod needs;
@@ -43,7 +42,6 @@ pub(crate) use self::{
     collect::Bounds,
     error::ScanError,
     form::scan_form,
-    intake::{Collect, Intake},
     needs::{LONGEST_ID, State},
     parsed::Parsed,
     rewrite::{Recipient, Rewritten, note},

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use http::HeaderValue;
 use tower_layer::Layer;
@@ -6,7 +6,7 @@ use tower_layer::Layer;
 use crate::{
     catalog::Catalog,
     health::HealthMap,
-    request::Intake,
+    request::Bounds,
     rng::{Rng, identity},
     route::{response_owners::Responses, router::Router, service::FreeModelRoute},
     select::{Random, Select},
@@ -38,8 +38,8 @@ impl FreeModelRouteLayer {
                 health,
                 select: Arc::new(Random),
                 rng: Rng::unpredictable(),
-                intake: Intake::default(),
-                inner_intake: Intake::unbounded(),
+                bounds: Bounds::default(),
+                inner_bounds: Bounds::unbounded(),
                 image_layer: false,
                 prefer_requested: true,
                 embedding_model: None,
@@ -81,26 +81,6 @@ impl FreeModelRouteLayer {
         self.with(|router| router.embedding_model = Some(model))
     }
 
-    /// The largest request body, in bytes; a larger one is answered with 413. Default: 64 MB.
-    #[must_use]
-    pub fn max_body(self, bytes: u64) -> Self {
-        self.with(|router| router.intake.max_body = bytes)
-    }
-
-    /// How long the upload of a body may take; a slower one is answered with 408. Default: 30 s.
-    #[must_use]
-    pub fn body_timeout(self, limit: Duration) -> Self {
-        self.with(|router| router.intake.body_timeout = limit)
-    }
-
-    /// The most bytes of request bodies held at a time, over all requests; beyond that requests are answered
-    /// with 503. Unless it is alone, a body may hold no more than it leaves free, and the last eighth is for bodies of at
-    /// most a 512th, so that a few large ones do not shut out the small. Default: 512 MB.
-    #[must_use]
-    pub fn max_bodies_in_flight(self, bytes: u64) -> Self {
-        self.with(|router| router.intake = router.intake.clone().max_in_flight(bytes))
-    }
-
     /// Whether an [`ImageLayer`](crate::ImageLayer) is inside, so that `/images/generations` may also go to targets whose
     /// provider has [another API](crate::ImageApi) for images than OpenAI's. Where it is said to be inside and is not, such
     /// a request is answered with 500. Default: no; [`stack()`](crate::stack()) has that layer in and says so.
@@ -109,7 +89,7 @@ impl FreeModelRouteLayer {
         self.with(|router| router.image_layer = is_inside)
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Router)) -> Self {
+    pub(super) fn with(mut self, change: impl FnOnce(&mut Router)) -> Self {
         change(Arc::make_mut(&mut self.router));
         self
     }

@@ -15,9 +15,11 @@ pub(crate) mod pick;
 pub(crate) mod refusals;
 pub(crate) mod response_owners;
 pub(crate) mod router;
+mod routing;
 pub(crate) mod service;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use self::router::RoutedWithoutFallback;
 pub use self::{
     body::ResponseBody, future::ResponseFuture, layer::FreeModelRouteLayer, service::FreeModelRoute,
 };

@@ -1304,12 +1304,44 @@ async fn no_credential_shows_anywhere() {
 
 // ---- 11: bad input.
 
+/// One request through both layers with another layer between them, and what the upstream got.
+async fn through(
+    between: impl Fn(Request<Body>) -> Request<Body> + Clone + Send + 'static,
+) -> Seen {
+    let catalog = Catalog::from_targets(targets(&["a"], &["m", "n"]));
+    let upstream = healthy();
+    let service = FallbackLayer::new().layer(
+        FreeModelRouteLayer::new(catalog, HealthMap::seeded(7))
+            .layer(upstream.clone())
+            .map_request(between),
+    );
+    let response = service.oneshot(asks_for("m")).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let seen = upstream.seen.lock().unwrap().pop();
+    seen.expect("a call")
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_layer_between_the_two_has_changed_is_read_again() {
+    assert_eq!(through(|request| request).await.model(), "m");
+    let other = through(|request| request.map(|_| Body::from(r#"{"model": "n", "messages": []}"#)));
+    let other = other.await;
+    assert_eq!(
+        (other.model(), &other.json()["messages"]),
+        ("n".into(), &json!([]))
+    );
+    // The same bytes, which mean something else there.
+    let moved = through(|mut request| {
+        *request.uri_mut() = "/v1/completions".parse().unwrap();
+        request
+    });
+    assert_eq!(moved.await.parts.uri.path(), "/v1/completions");
+}
+
 #[tokio::test(start_paused = true)]
 async fn bad_input_gets_an_openai_error_and_reaches_no_upstream() {
     let (stack, health) = seeded(targets(&["a"], &["m"]));
-    let stack = stack
-        .fallback(|f| f.max_body(2000))
-        .route(|r| r.max_body(2000));
+    let stack = stack.fallback(|f| f.max_body(2000));
     let with = |name: &'static str, value: &'static str| {
         let mut request = chat();
         request.headers_mut().insert(name, value.parse().unwrap());

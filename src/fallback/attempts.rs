@@ -10,9 +10,10 @@ use tower_service::Service;
 use super::{
     body::ResponseBody,
     config::Config,
+    deadlines::Wait,
     frames::Frames,
     inspect::{Answer, DRAIN_TIME, Incoming, drain, look},
-    judge::{Judge, Next, Wait},
+    judge::{Judge, Next},
     watch::Watch,
 };
 use crate::{
@@ -55,7 +56,7 @@ where
     loop {
         let service = match readied.take() {
             Some(service) => Some(service),
-            None => within(ready(spare.clone()), || judge.deadline)
+            None => within(ready(spare.clone()), || judge.deadlines.end)
                 .await
                 .transpose()?,
         };
@@ -189,7 +190,7 @@ where
         body,
     };
     if !incoming.head.status.is_success() {
-        let end = judge.until(Instant::now(), DRAIN_TIME);
+        let end = judge.deadlines.until(Instant::now(), DRAIN_TIME);
         let text = drain(incoming.body.as_mut(), end).await;
         let Incoming { attempt, head, .. } = incoming;
         return Err(judge.failure(attempt, head, text));

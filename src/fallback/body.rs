@@ -48,23 +48,23 @@ pin_project! {
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) const fn passing(body: B) -> Self {
+    pub(super) const fn passing(body: B) -> Self {
         Self {
             kind: Kind::Passing { body },
         }
     }
 
-    pub(crate) fn whole(frames: Frames, trailers: Option<HeaderMap>) -> Self {
+    pub(super) fn whole(frames: Frames, trailers: Option<HeaderMap>) -> Self {
         Self {
             kind: Kind::Whole { frames, trailers },
         }
     }
 
-    pub(crate) fn bytes(bytes: Bytes) -> Self {
+    pub(super) fn bytes(bytes: Bytes) -> Self {
         Self::whole(Frames::from_iter([bytes]), None)
     }
 
-    pub(crate) fn events(
+    pub(super) fn events(
         body: Pin<Box<Inflated<B>>>,
         mut gate: Box<StreamBuffer>,
         watch: Watch,
@@ -83,7 +83,7 @@ impl<B> ResponseBody<B> {
     }
 
     /// The rest of an answer. What was read of it is JSON; where nothing was, nothing is known of its form.
-    pub(crate) fn rest(
+    pub(super) fn rest(
         frames: Frames,
         body: Pin<Box<Inflated<B>>>,
         watch: Watch,
@@ -124,10 +124,6 @@ where
         let mut kind = self.project().kind;
         let mut budget = PollBudget::default();
         loop {
-            if budget.is_over() {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
             match kind.as_mut().project() {
                 KindProj::Passing { body } => {
                     return body
@@ -153,11 +149,7 @@ where
                         watch.finished = gate.seen.finished && gate.seen.error.is_none();
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
-                    let frame = body.as_mut().poll_frame(cx);
-                    if let Poll::Ready(frame) = &frame {
-                        budget.saw(frame.as_ref());
-                    }
-                    let end = match frame {
+                    let end = match budget.poll_frame(body.as_mut(), cx) {
                         Poll::Ready(Some(Ok(frame))) => {
                             match frame.into_data() {
                                 Ok(chunk) if chunk.is_empty() => continue,

@@ -9,17 +9,17 @@ use crate::{
 
 /// The settings of [`FallbackLayer`](super::FallbackLayer), which documents them.
 #[derive(Clone)]
-pub(crate) struct Config {
-    pub(crate) bounds: Bounds,
-    pub(crate) classify: Arc<dyn Classify>,
-    pub(crate) max_attempts: usize,
-    pub(crate) deadline: Duration,
-    pub(crate) header_timeout: Duration,
-    pub(crate) first_token_timeout: Duration,
-    pub(crate) answer_timeout: Duration,
-    pub(crate) idle_timeout: Duration,
-    pub(crate) max_wait: Duration,
-    pub(crate) peek_limit: usize,
+pub(super) struct Config {
+    pub(super) bounds: Bounds,
+    pub(super) classify: Arc<dyn Classify>,
+    pub(super) max_attempts: usize,
+    pub(super) deadline: Duration,
+    pub(super) header_timeout: Duration,
+    pub(super) first_token_timeout: Duration,
+    pub(super) answer_timeout: Duration,
+    pub(super) idle_timeout: Duration,
+    pub(super) max_wait: Duration,
+    pub(super) peek_limit: usize,
 }
 
 impl Default for Config {

@@ -42,8 +42,8 @@ use crate::{
 /// See the [crate docs](crate) for a complete example.
 #[derive(Clone)]
 pub struct Fallback<S> {
-    pub(crate) inner: S,
-    pub(crate) config: Arc<Config>,
+    pub(super) inner: S,
+    pub(super) config: Arc<Config>,
 }
 
 impl<S> Fallback<S> {

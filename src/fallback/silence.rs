@@ -13,7 +13,7 @@ use crate::clock::later;
 
 /// How long an upstream has been silent. It is counted only while somebody waits for it: a caller who
 /// reads slowly is no fault of the upstream's.
-pub(crate) struct Silence {
+pub(super) struct Silence {
     limit: Duration,
     listening: bool,
     /// On the heap, so that the body is `Unpin`, and only from the first silence on.
@@ -21,7 +21,7 @@ pub(crate) struct Silence {
 }
 
 impl Silence {
-    pub(crate) const fn new(limit: Duration) -> Self {
+    pub(super) const fn new(limit: Duration) -> Self {
         Self {
             limit,
             listening: false,
@@ -29,11 +29,11 @@ impl Silence {
         }
     }
 
-    pub(crate) const fn broken(&mut self) {
+    pub(super) const fn broken(&mut self) {
         self.listening = false;
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let end = || later(Instant::now(), self.limit);
         let timer = self
             .timer

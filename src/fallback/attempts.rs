@@ -19,11 +19,11 @@ use super::{
 use crate::{
     attempt_slot::{AttemptSlot, NoTarget, Taken},
     body::{Body, BoxError},
+    byte_budget::Held,
     deadline::within,
     endpoint::Endpoint,
     headers::NORMALISED,
     health::Attempt,
-    memory::Held,
     normalise,
     ready_service::{held_while_ready, ready},
     refusal::Refusal,

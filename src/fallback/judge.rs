@@ -17,15 +17,16 @@ use super::{
 use crate::{
     attempt_slot::{AttemptSlot, NoTarget, SecondTry, Session, Terms, WaitState},
     body::Body,
+    byte_budget::Held,
     catalog::{Target, TargetId},
     endpoint::Endpoint,
     health::{Attempt, Place},
-    memory::Held,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     provider::{redact, redact_text},
     refusal::Refusal,
-    request::{Parsed, Segments},
+    request::Parsed,
     routed::{Routed, mark_trail},
+    segments::Segments,
     upstream::{ErrorBody, error},
 };
 

@@ -20,8 +20,8 @@ use crate::{
         needs_reader::NeedsReader,
         rewrite::{Recipient, note},
         scan::{Edits, Envelope},
-        segments::Segments,
     },
+    segments::Segments,
 };
 
 /// How many parts a form may have. An honest one has twenty at most, of them 16 images; each one costs memory.

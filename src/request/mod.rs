@@ -30,13 +30,12 @@ pub(crate) mod rewrite;
 pub(crate) mod rules;
 pub(crate) mod scan;
 pub(crate) mod schema;
-pub(crate) mod segments;
+
 pub(crate) mod tokens;
 pub(crate) mod tools;
 
 pub use self::needs::Needs;
 pub(crate) use self::scan::{Envelope, scan};
-pub(crate) use self::segments::Segments;
 pub(crate) use self::{
     admit::{Admitted, admit},
     collect::Bounds,

@@ -15,8 +15,8 @@ use crate::{
         rules::{Fate, Given, Rules},
         scan::{Edits, Envelope},
         schema,
-        segments::Segments,
     },
+    segments::Segments,
 };
 
 /// Who gets a request.

@@ -88,8 +88,8 @@ impl AttemptSlot {
         slot
     }
 
-    /// Leaves the attempt here. One that was here before is dropped, and so counts as abandoned; and so is this one
-    /// if the caller has gone away since.
+    /// Leaves the attempt here. An attempt that was here before is dropped, which counts as abandoned; and so is this one
+    /// if the client has gone away since.
     pub fn fill(&self, attempt: Attempt) {
         self.put(Taken::Attempt(attempt));
     }
@@ -108,7 +108,7 @@ impl AttemptSlot {
         self.put(Taken::NoTarget(no_target));
     }
 
-    /// Ends what is here, and whatever may still come: clones of the slot can outlive its request.
+    /// Drops what is here, and whatever is left here later: clones of the slot can outlive its request.
     pub(crate) fn close(&self) {
         self.put(Taken::Closed);
     }
@@ -184,7 +184,7 @@ pub(crate) struct Memory {
     pub(crate) too_small: Option<u64>,
     /// Whether the request waits where a guess is all that holds targets back.
     pub(crate) wait: WaitState,
-    /// Its place in the line, if it has waited and looks again now.
+    /// Its place among the requests that wait, if it has waited and looks again now.
     pub(crate) place: Option<Place>,
     /// Other targets than the one that was picked last could have been tried.
     pub(crate) had_choice: bool,
@@ -241,7 +241,7 @@ pub(crate) enum SecondTry {
     At(Instant),
 }
 
-/// A provider that a request has no use for any more.
+/// A provider that cannot serve this request.
 #[derive(Clone, Debug)]
 pub(crate) struct Avoided {
     pub(crate) provider: Arc<str>,
@@ -276,7 +276,7 @@ impl Memory {
                 }
             }
             None => {
-                // There was another target after all: only the one and only is asked twice without a wait.
+                // There was another target after all: a target is asked twice without a wait only where it is the only one.
                 let asked = self.tried.iter_mut();
                 let without_a_wait = asked.filter(|tried| tried.second_try == SecondTry::Never);
                 without_a_wait.for_each(|tried| tried.again = false);

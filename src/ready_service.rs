@@ -1,4 +1,4 @@
-//! A service on its way to a call.
+//! Readiness of the inner service.
 
 use std::{
     future::{Future, poll_fn},

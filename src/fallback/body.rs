@@ -36,13 +36,13 @@ pin_project! {
 pin_project! {
     #[project = KindProj]
     enum Kind<B> {
-        // What is not ours to watch.
+        // Not routed, or answered by a layer inside: it is not watched.
         Passing { #[pin] body: B },
         // All of it is here.
         Whole { frames: Frames, trailers: Option<HeaderMap> },
         // An event stream that has begun to answer.
         Events { body: Pin<Box<Inflated<B>>>, gate: Box<StreamBuffer>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
-        // An answer that is too large, or of too strange a kind, to be held; JSON is followed as it passes.
+        // An answer that is too large to be held, or of a kind that is not read. JSON is followed as it passes.
         Rest { frames: Frames, body: Pin<Box<Inflated<B>>>, document: Option<Follow>, watch: Watch, silence: Silence },
     }
 }
@@ -277,7 +277,7 @@ fn follow(document: &mut Option<Follow>, watch: &Watch, bytes: &[u8]) {
     }
 }
 
-/// Whether nothing is known to be missing.
+/// Whether nothing of the document is known to be missing.
 fn is_whole(document: Option<&Follow>) -> bool {
     document.is_none_or(|document| !document.is_cut())
 }

@@ -1,4 +1,4 @@
-//! What a fallback goes by.
+//! The settings of a fallback.
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Bytes that are held back, in the pieces in which they came.
+//! A queue of bytes that are held back.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 /// A piece smaller than this is copied to its neighbours: each piece costs some dozens of bytes of its own,
 /// and an upstream that sends byte by byte must not make that the larger part.
 const SMALL: usize = 256;
-/// So much is gathered of small pieces.
+/// So many bytes of small pieces are gathered into one.
 const GATHERED: usize = 4096;
 
 /// A queue of bytes. Large pieces are kept as they came, without a copy.

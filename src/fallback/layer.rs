@@ -18,7 +18,7 @@ pub struct FallbackLayer {
 }
 
 impl FallbackLayer {
-    /// With the defaults that each setter names.
+    /// A fallback with the defaults that each setter names.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -33,7 +33,7 @@ impl FallbackLayer {
     }
 
     /// The most attempts for one request, the first one included; 0 counts as 1. Default: 6. Each may use up
-    /// quota, and providers suspend accounts that hammer them. Of `n` images that a chat model makes, each is an attempt.
+    /// quota, and providers suspend accounts that send too many requests. Of `n` images that a chat model makes, each is an attempt.
     #[must_use]
     pub fn max_attempts(self, attempts: usize) -> Self {
         self.with(|config| config.max_attempts = attempts.max(1))

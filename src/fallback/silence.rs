@@ -1,4 +1,4 @@
-//! Deadlines within an answer that has begun.
+//! The idle timeout of an answer that has begun.
 
 use std::{
     future::Future,
@@ -11,12 +11,12 @@ use tokio::time::{Instant, Sleep};
 
 use crate::clock::later;
 
-/// How long an upstream has been silent. It is counted only while somebody waits for it: a caller who
-/// reads slowly is no fault of the upstream's.
+/// How long an upstream has been silent. Only the time is counted in which the client waits for it: a client that reads
+/// slowly is no fault of the upstream.
 pub(super) struct Silence {
     limit: Duration,
     listening: bool,
-    /// On the heap, so that the body is `Unpin`, and only from the first silence on.
+    /// On the heap, so that the body is `Unpin`; made when the first wait begins.
     timer: Option<Pin<Box<Sleep>>>,
 }
 

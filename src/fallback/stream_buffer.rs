@@ -1,7 +1,7 @@
-//! The stream gate: holds events back until they may be passed on.
+//! Holds events of a stream back until they may be passed on.
 //!
-//! Before commit that is everything. After it, that is the part of an event whose end has not come: a stream
-//! that is cut can then be ended with an error at an event boundary, and no client sees half an event.
+//! Before commit, all of them are held. After it, only the part of an event whose end has not come: a stream that is cut
+//! can then be ended with an error at an event boundary, and no client gets half an event.
 
 use bytes::Bytes;
 
@@ -26,9 +26,9 @@ pub(super) struct Seen {
     ended: Indexes,
     /// The first error event.
     pub(super) error: Option<Bytes>,
-    /// That came before any content.
+    /// The error event came before any content.
     pub(super) failed_first: bool,
-    /// It cost money.
+    /// An event reports a cost.
     pub(super) billed: bool,
 }
 
@@ -122,7 +122,7 @@ impl StreamBuffer {
         std::mem::take(&mut self.ready)
     }
 
-    /// So much has come without content that it is not worth holding any longer.
+    /// So many bytes have come without content that they are not held any longer.
     pub(super) const fn is_full(&self) -> bool {
         self.total >= self.limit
     }

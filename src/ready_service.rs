@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
 };
 
 use tower_service::Service;
@@ -16,21 +16,19 @@ where
     Ok(service)
 }
 
-/// Waits for `future` with an instance that was polled ready, and drops the instance as soon as that takes time.
+/// Waits for `future`, and drops an instance that was polled ready as soon as that takes time.
 ///
 /// Readiness may be a place that other requests wait for, so it is not held while anything else is waited for.
-pub(crate) async fn held_while_ready<S, F: Future>(
-    service: S,
-    future: F,
-) -> (F::Output, Option<S>) {
-    let (mut service, mut future) = (Some(service), pin!(future));
-    let output = poll_fn(|cx| {
+pub(crate) async fn holding<S, F: Future>(
+    readied: &mut Option<S>,
+    mut future: Pin<&mut F>,
+) -> F::Output {
+    poll_fn(|cx| {
         let polled = future.as_mut().poll(cx);
         if polled.is_pending() {
-            service = None;
+            *readied = None;
         }
         polled
     })
-    .await;
-    (output, service)
+    .await
 }

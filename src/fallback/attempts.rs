@@ -1,6 +1,6 @@
 //! The way of a routed request: attempt after attempt, until one answers or there is nothing left to try.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{pin::pin, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header, request};
@@ -25,7 +25,7 @@ use crate::{
     headers::NORMALISED,
     health::Attempt,
     normalise,
-    ready_service::{held_while_ready, ready},
+    ready_service::{holding, ready},
     refusal::Refusal,
     request::{Admitted, Parsed},
     upstream::{Inflated, relabel, resets},
@@ -47,8 +47,11 @@ where
 {
     // This one is never called: each later attempt gets a clone of it.
     let spare = readied.clone();
-    let receive = receive(&config, admitted, parts, body);
-    let (received, mut readied) = held_while_ready(readied, receive).await;
+    let mut readied = Some(readied);
+    let received = {
+        let receive = pin!(receive(&config, admitted, parts, body));
+        holding(&mut readied, receive).await
+    };
     let mut judge = match received {
         Ok((parsed, held)) => Judge::new(config, parsed, held),
         Err(refusal) => return Ok(refusal.into_response().map(ResponseBody::bytes)),
@@ -56,9 +59,10 @@ where
     loop {
         let service = match readied.take() {
             Some(service) => Some(service),
-            None => within(ready(spare.clone()), || judge.deadlines.end)
-                .await
-                .transpose()?,
+            None => {
+                let ready = pin!(ready(spare.clone()));
+                within(ready, || judge.deadlines.end).await.transpose()?
+            }
         };
         let next = match service {
             None => judge.out_of_time(),
@@ -130,7 +134,7 @@ where
     let began = Instant::now();
     let (request, slot) = judge.request();
     let slot = OpenSlot(slot);
-    let future = service.call(request);
+    let future = pin!(service.call(request));
     drop(service);
     // Not before the first poll: whether other targets could have been tried is known when the router has picked one.
     let deadline = move || judge.head_deadline(began);

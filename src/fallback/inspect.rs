@@ -1,6 +1,9 @@
 //! Reading a response before anything of it goes to the client.
 
-use std::{pin::Pin, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, header, response};
@@ -150,7 +153,7 @@ where
             }
         }
     };
-    let read = within(read, || limits.first_token).await;
+    let read = within(pin!(read), || limits.first_token).await;
     if buffer.seen.billed {
         incoming.attempt.billed();
     }
@@ -182,7 +185,8 @@ where
         }
         Ok(true)
     };
-    match within(read, || limits.answer).await {
+    let read = within(pin!(read), || limits.answer).await;
+    match read {
         Some(Ok(true)) => {}
         Some(Ok(false)) => return Ok(Answer::Part(held)),
         Some(Err(kind)) => return Err(Failure::Outcome(kind)),
@@ -227,7 +231,7 @@ where
         }
         false
     };
-    let cut = within(read, || end).await.unwrap_or(true);
+    let cut = within(pin!(read), || end).await.unwrap_or(true);
     ErrorText {
         bytes: held.joined(),
         cut,

@@ -98,7 +98,7 @@ impl Bounds {
                 }
             }
         };
-        let read = within(read, || later(Instant::now(), self.body_timeout)).await;
+        let read = within(pin!(read), || later(Instant::now(), self.body_timeout)).await;
         match (read, collecting.refused) {
             (Some(Err(broken)), _) => Err(broken),
             (_, Some(refusal)) => Err(refusal),

@@ -1,6 +1,7 @@
 use std::{
     any::Any,
     fmt, mem,
+    pin::pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -14,7 +15,7 @@ use crate::{
     accessors::accessors,
     attempt_slot::AttemptSlot,
     body::{Body, BoxError},
-    ready_service::{held_while_ready, ready},
+    ready_service::{holding, ready},
     refusal::Refusal,
     request::{Admitted, Parsed, admit},
 };
@@ -118,8 +119,11 @@ where
 {
     let refuse = |refusal: Refusal| Ok(refusal.into_response().map(ResponseBody::whole));
     let spare = readied.clone();
-    let collect = router.bounds_for(&parts).collect(body);
-    let (collected, readied) = held_while_ready(readied, collect).await;
+    let mut readied = Some(readied);
+    let collected = {
+        let collect = pin!(router.bounds_for(&parts).collect(body));
+        holding(&mut readied, collect).await
+    };
     let (bytes, held) = match collected {
         Ok(collected) => collected,
         Err(refusal) => return refuse(refusal),

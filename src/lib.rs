@@ -221,7 +221,7 @@ pub use crate::{
     },
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     request::Needs,
-    upstream::{DefaultClassify, Evidence},
+    upstream::{DefaultClassify, Evidence, UpstreamError},
 };
 
 /// The examples of the README, compiled and run.

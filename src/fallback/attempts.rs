@@ -195,9 +195,9 @@ where
     };
     if !incoming.head.status.is_success() {
         let end = judge.deadlines.until(Instant::now(), DRAIN_TIME);
-        let text = drain(incoming.body.as_mut(), end).await;
+        let body = drain(incoming.body.as_mut(), end).await;
         let Incoming { attempt, head, .. } = incoming;
-        return Err(judge.failure(attempt, head, text));
+        return Err(judge.failure(attempt, head, &body));
     }
     let attempt = &incoming.attempt;
     attempt.responded();
@@ -229,8 +229,7 @@ where
     let id = attempt.target().id().clone();
     let (endpoint, config) = (judge.endpoint(), &judge.config);
     let idle = config.idle_timeout;
-    let watch =
-        |attempt, headers| Watch::new(attempt, Arc::clone(&config.classify), endpoint, headers);
+    let watch = |attempt, headers| Watch::new(attempt, judge.classify(), endpoint, headers);
     let body = match answer {
         Answer::Stream(buffer) => {
             // An error may have to be appended; and one that comes later is classified with the head of the response.

@@ -65,13 +65,6 @@ pub(super) enum Failure {
     Error(Bytes),
 }
 
-/// The body of a failure.
-pub(super) struct ErrorText {
-    pub(super) bytes: Bytes,
-    /// It is not all there.
-    pub(super) cut: bool,
-}
-
 /// What a success seems to be, by its head.
 enum Kind {
     /// Server-sent events.
@@ -209,31 +202,25 @@ where
 }
 
 /// Reads what a failure says of itself, as far as the limits allow.
-pub(super) async fn drain<R>(mut body: Pin<&mut Inflated<R>>, end: Instant) -> ErrorText
+pub(super) async fn drain<R>(mut body: Pin<&mut Inflated<R>>, end: Instant) -> Bytes
 where
     R: http_body::Body<Data = Bytes>,
 {
     let mut held = Frames::default();
     let read = async {
         let mut budget = PollBudget::default();
-        while let Some(frame) = budget.next_frame(body.as_mut()).await {
-            let Ok(frame) = frame else {
-                return true;
-            };
+        while let Some(Ok(frame)) = budget.next_frame(body.as_mut()).await {
             let mut data = frame.into_data().unwrap_or_default();
             let room = DRAIN_LIMIT - held.len();
-            let is_cut = data.len() > room;
+            let is_too_much = data.len() > room;
             data.truncate(room);
             held.push(data);
-            if is_cut {
-                return true;
+            if is_too_much {
+                return;
             }
         }
-        false
     };
-    let cut = within(pin!(read), || end).await.unwrap_or(true);
-    ErrorText {
-        bytes: held.joined(),
-        cut,
-    }
+    // What came until the deadline is evidence, too.
+    let _ = within(pin!(read), || end).await;
+    held.joined()
 }

@@ -26,6 +26,7 @@ use crate::{
         routing::Routing,
     },
     select::Select,
+    upstream::Classify,
 };
 
 /// What a router goes by.
@@ -34,6 +35,7 @@ pub(crate) struct Router {
     pub(crate) catalog: Catalog,
     pub(crate) health: HealthMap,
     pub(crate) select: Arc<dyn Select>,
+    pub(crate) classify: Arc<dyn Classify>,
     pub(crate) rng: Rng,
     /// Where the router stands alone.
     pub(super) bounds: Bounds,
@@ -74,6 +76,10 @@ impl Router {
         let slot = parts.extensions.remove::<AttemptSlot>();
         let alone = slot.is_none();
         let slot = slot.unwrap_or_else(AttemptSlot::of_no_fallback);
+        slot.session()
+            .lock()
+            .classify
+            .get_or_insert_with(|| Arc::clone(&self.classify));
         let attempt = self.pick(envelope, &parts.headers, &slot)?;
         let (target, endpoint) = (attempt.target().clone(), envelope.needs.endpoint);
         slot.fill(attempt);

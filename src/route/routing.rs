@@ -1,5 +1,6 @@
 //! What becomes of the response to a request that was routed.
 
+use bytes::Bytes;
 use http::{Response, header::CONTENT_TYPE};
 
 use super::{body::ResponseBody, incoming, refusals::no_image_layer, response_owners::Learner};
@@ -13,7 +14,7 @@ use crate::{
     provider::Redactor,
     request::note,
     routed::Routed,
-    upstream::{Classify, DefaultClassify, Evidence, is_event_stream},
+    upstream::{Classify, Evidence, UpstreamError, is_event_stream},
 };
 
 /// What is known of a request that has been routed.
@@ -66,7 +67,8 @@ impl Routing {
         let learner = self.learner.take();
         let learner = learner.filter(|_| response.status().is_success());
         if let Some(attempt) = self.own_attempt() {
-            end_by_head(attempt, self.endpoint, &response);
+            let classify = self.slot.session().classify();
+            end_by_head(attempt, self.endpoint, &*classify, &response);
         }
         incoming::clean(response.headers_mut(), self.target.provider());
         let mut response = response.map(|body| ResponseBody::read(body, learner, redactor));
@@ -96,7 +98,12 @@ impl Routing {
 }
 
 /// Ends an attempt by the head of its response: without a fallback, that is all that is known of it.
-fn end_by_head<B>(attempt: Attempt, endpoint: Endpoint, response: &Response<B>) {
+fn end_by_head<B>(
+    attempt: Attempt,
+    endpoint: Endpoint,
+    classify: &dyn Classify,
+    response: &Response<B>,
+) {
     let clients_own = attempt.target().provider().takes_callers_credential()
         && matches!(response.status().as_u16(), 401..=403);
     if response.status().is_success() {
@@ -105,8 +112,11 @@ fn end_by_head<B>(attempt: Attempt, endpoint: Endpoint, response: &Response<B>) 
         // What the client's own credential is refused says nothing about the target to other clients.
         attempt.fail(&Outcome::of(OutcomeKind::Refused));
     } else {
-        let now = attempt.map().wall();
-        let evidence = Evidence::new(response.status(), response.headers(), &[], now);
-        attempt.fail(&DefaultClassify.classify(&evidence.at(Some(endpoint))));
+        let headers = response.headers();
+        let error = UpstreamError::read(response.status(), headers, Bytes::new());
+        let (target, now) = (attempt.target(), attempt.map().wall());
+        let evidence = Evidence::new(target, endpoint, headers, &error, now);
+        let outcome = classify.classify(&evidence);
+        attempt.fail(&outcome);
     }
 }

@@ -169,7 +169,7 @@ mod health;
 pub mod images;
 mod json;
 mod listing;
-mod normalise;
+pub mod normalise;
 mod outcome;
 mod poll_budget;
 mod provider;
@@ -181,7 +181,7 @@ mod rng;
 pub mod route;
 mod routed;
 mod segments;
-mod select;
+pub mod select;
 mod stack;
 mod upstream;
 
@@ -194,7 +194,7 @@ pub use crate::{
     images::{ImageLayer, Images},
     route::FreeModelRouteLayer,
     routed::Routed,
-    select::{Candidate, Chance, Random, Select},
+    select::Select,
     stack::{Stack, stack},
 };
 pub use crate::{
@@ -216,9 +216,10 @@ pub use crate::{
     endpoint::Endpoint,
     fallback::{Fallback, FallbackLayer},
     health::{
-        Attempt, Cooling, HealthMap, HealthSnapshot, ProviderHealth, Tally, TargetHealth,
-        TargetState,
+        Attempt, Cooling, EndedAttempt, HealthMap, HealthSnapshot, ProviderHealth, Tally,
+        TargetHealth, TargetState,
     },
+    normalise::{layer::NormaliseLayer, service::Normalise},
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     request::Needs,
     upstream::{DefaultClassify, Evidence, UpstreamError},

@@ -1,9 +1,9 @@
 //! The way of a routed request: attempt after attempt, until one answers or there is nothing left to try.
 
-use std::{pin::pin, sync::Arc, time::SystemTime};
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header, request};
+use http::{HeaderMap, Request, Response, header, request};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tower_service::Service;
 
@@ -11,7 +11,6 @@ use super::{
     body::ResponseBody,
     config::Config,
     deadlines::Wait,
-    frames::Frames,
     inspect::{Answer, DRAIN_TIME, Incoming, drain, look},
     judge::{Judge, Next},
     watch::Watch,
@@ -21,14 +20,11 @@ use crate::{
     body::{Body, BoxError},
     byte_budget::Held,
     deadline::within,
-    endpoint::Endpoint,
-    headers::NORMALISED,
     health::Attempt,
-    normalise,
     ready_service::{holding, ready},
     refusal::Refusal,
     request::{Admitted, Parsed},
-    upstream::{Inflated, relabel, resets},
+    upstream::{Inflated, Irregular, resets},
 };
 
 /// Answers a routed request, with an instance of the inner service that was polled ready.
@@ -237,14 +233,18 @@ where
             let watch = watch(attempt, head.headers.clone());
             ResponseBody::events(body, buffer, watch, idle)
         }
-        Answer::Whole(mut frames, trailers) => {
-            normalise(
-                endpoint,
-                &mut head.headers,
-                &mut frames,
-                id.model(),
-                attempt.map().wall(),
-            );
+        Answer::Whole {
+            frames,
+            trailers,
+            is_irregular,
+        } => {
+            if is_irregular {
+                head.extensions.insert(Irregular {
+                    endpoint,
+                    model: id.model().to_owned(),
+                    now: attempt.map().wall(),
+                });
+            }
             if trailers.is_some() {
                 // HTTP/1 has trailers only where the length is not said.
                 head.headers.remove(header::CONTENT_LENGTH);
@@ -263,22 +263,4 @@ where
     let mut response = Response::from_parts(head, body);
     judge.succeeded(&id, &mut response);
     response
-}
-
-/// Makes a whole answer such that strict clients can read it, and its head fit it and say so.
-fn normalise(
-    endpoint: Endpoint,
-    headers: &mut HeaderMap,
-    frames: &mut Frames,
-    model: &str,
-    now: SystemTime,
-) {
-    let Some(normal) = normalise::normalise(endpoint, &frames.joined(), model, now) else {
-        return;
-    };
-    relabel(headers, normal.body.len());
-    if let Ok(changed) = HeaderValue::from_str(&normal.changed.join(", ")) {
-        headers.insert(NORMALISED, changed);
-    }
-    *frames = Frames::from_iter([normal.body]);
 }

@@ -20,10 +20,11 @@ use crate::{
     rng::Rng,
     route::{
         outgoing,
-        pick::{Pool, Wish},
-        refusals::{Nobody, foreign_state, no_embedding_model, response_not_found, routing_loop},
+        pick::{NoPick, Pool},
+        refusals::{foreign_state, no_embedding_model, response_not_found, routing_loop},
         response_owners::Responses,
         routing::Routing,
+        wish::Wish,
     },
     select::Select,
     upstream::Classify,
@@ -156,6 +157,7 @@ impl Router {
         };
         let mut wish = Wish {
             needs: &envelope.needs,
+            headers,
             requested: envelope.requested.as_deref(),
             pinned: headers
                 .get(PIN)
@@ -174,9 +176,9 @@ impl Router {
         }
         let mut memory = slot.session().lock();
         pool.pick(&wish, &mut memory)
-            .map_err(|nobody| match nobody {
-                Nobody::Refused(refusal) => *refusal,
-                Nobody::NotNow(no_target) => {
+            .map_err(|no_pick| match no_pick {
+                NoPick::Refused(refusal) => *refusal,
+                NoPick::NotNow(no_target) => {
                     let refusal = no_target.refusal.clone();
                     slot.nobody(*no_target);
                     refusal

@@ -182,6 +182,7 @@ pub mod route;
 mod routed;
 mod segments;
 pub mod select;
+mod session;
 mod stack;
 mod upstream;
 

@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::config::Config;
-use crate::{
-    attempt_slot::{NoTarget, WaitState},
-    clock::later,
-};
+use crate::{attempt_slot::NoTarget, clock::later, session::WaitState};
 
 pub(super) struct Deadlines {
     config: Arc<Config>,

@@ -14,7 +14,7 @@ use super::{
     inspect::{self, Limits},
 };
 use crate::{
-    attempt_slot::{AttemptSlot, NoTarget, SecondTry, Session, Terms, WaitState},
+    attempt_slot::{AttemptSlot, NoTarget},
     body::Body,
     byte_budget::Held,
     catalog::{Target, TargetId},
@@ -26,6 +26,7 @@ use crate::{
     request::Parsed,
     routed::{Routed, mark_trail},
     segments::Segments,
+    session::{SecondTry, Session, Terms, WaitState},
     upstream::{Classify, Evidence, UpstreamError},
 };
 

@@ -180,7 +180,7 @@ impl Router {
                 NoPick::Refused(refusal) => *refusal,
                 NoPick::NotNow(no_target) => {
                     let refusal = no_target.refusal.clone();
-                    slot.nobody(*no_target);
+                    slot.no_target(*no_target);
                     refusal
                 }
             })

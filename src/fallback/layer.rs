@@ -11,6 +11,20 @@ use crate::{
 ///
 /// Clones, and the services they make, share the bound on the memory of bodies in flight.
 ///
+/// ```
+/// use std::time::Duration;
+/// use tower::ServiceBuilder;
+/// use tower_free_models::{Body, Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap};
+///
+/// # fn fallback(client: impl Clone) {
+/// let route = FreeModelRouteLayer::new(Catalog::new(), HealthMap::new());
+/// let service = ServiceBuilder::new()
+///     .layer(FallbackLayer::new().max_attempts(3).deadline(Duration::from_secs(60)))
+///     .layer(route)
+///     .service(client);
+/// # }
+/// ```
+///
 /// See the [crate docs](crate) for a complete example.
 #[derive(Clone)]
 pub struct FallbackLayer {

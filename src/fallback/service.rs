@@ -47,6 +47,15 @@ pub struct Fallback<S> {
 }
 
 impl<S> Fallback<S> {
+    /// A fallback with the defaults of [`FallbackLayer`](crate::FallbackLayer), which has the settings.
+    #[must_use]
+    pub fn new(inner: S) -> Self {
+        Self {
+            inner,
+            config: Arc::default(),
+        }
+    }
+
     accessors!();
 }
 

@@ -1,4 +1,4 @@
-//! What a router goes by, and how it turns a whole request into what is sent.
+//! The router: picks a target for a request, and makes of the request what is sent there.
 
 use std::{fmt, sync::Arc};
 
@@ -17,7 +17,7 @@ use crate::{
     images::{Api, Handover},
     refusal::Refusal,
     request::{Bounds, Envelope, Recipient, Rewritten, State},
-    rng::Rng,
+    rng::{Rng, identity},
     route::{
         outgoing,
         pick::{NoPick, Pool},
@@ -26,32 +26,51 @@ use crate::{
         routing::Routing,
         wish::Wish,
     },
-    select::Select,
-    upstream::Classify,
+    select::{Random, Select},
+    upstream::{Classify, DefaultClassify},
 };
 
-/// What a router goes by.
+/// The settings of a router, and what its clones share.
 #[derive(Clone)]
-pub(crate) struct Router {
-    pub(crate) catalog: Catalog,
-    pub(crate) health: HealthMap,
-    pub(crate) select: Arc<dyn Select>,
-    pub(crate) classify: Arc<dyn Classify>,
-    pub(crate) rng: Rng,
+pub(super) struct Router {
+    pub(super) catalog: Catalog,
+    pub(super) health: HealthMap,
+    pub(super) select: Arc<dyn Select>,
+    pub(super) classify: Arc<dyn Classify>,
+    pub(super) rng: Rng,
     /// Where the router stands alone.
     pub(super) bounds: Bounds,
     /// For what comes from a fallback, which has its own bounds, and was changed on its way.
     pub(super) inner_bounds: Bounds,
     /// An [`ImageLayer`](crate::ImageLayer) is inside.
-    pub(crate) image_layer: bool,
-    pub(crate) prefer_requested: bool,
+    pub(super) image_layer: bool,
+    pub(super) prefer_requested: bool,
     /// The model of embedding requests that name none.
-    pub(crate) embedding_model: Option<String>,
-    pub(crate) responses: Responses,
-    pub(crate) identity: HeaderValue,
+    pub(super) embedding_model: Option<String>,
+    pub(super) responses: Responses,
+    pub(super) identity: HeaderValue,
 }
 
 impl Router {
+    pub(super) fn new(catalog: Catalog, health: HealthMap) -> Self {
+        let identity = format!("{:016x}", identity());
+        Self {
+            catalog,
+            health,
+            select: Arc::new(Random),
+            classify: Arc::new(DefaultClassify),
+            rng: Rng::unpredictable(),
+            bounds: Bounds::default(),
+            inner_bounds: Bounds::unbounded(),
+            image_layer: false,
+            prefer_requested: true,
+            embedding_model: None,
+            responses: Responses::default(),
+            // Hexadecimal digits are always fit for a header.
+            identity: HeaderValue::from_str(&identity).unwrap_or(HeaderValue::from_static("0")),
+        }
+    }
+
     /// The bounds within which the body of a request is collected here.
     pub(super) fn bounds_for(&self, parts: &Parts) -> &Bounds {
         match parts.extensions.get::<AttemptSlot>() {
@@ -188,7 +207,7 @@ impl Router {
 }
 
 impl Router {
-    pub(crate) fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub(super) fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(name)
             .field("catalog", &self.catalog)
             .field("health", &self.health)

@@ -15,6 +15,8 @@ use crate::{
     accessors::accessors,
     attempt_slot::AttemptSlot,
     body::{Body, BoxError},
+    catalog::Catalog,
+    health::HealthMap,
     ready_service::{holding, ready},
     refusal::Refusal,
     request::{Admitted, Parsed, admit},
@@ -43,11 +45,20 @@ use crate::{
 /// See the [crate docs](crate) for a complete example.
 #[derive(Clone)]
 pub struct FreeModelRoute<S> {
-    pub(crate) inner: S,
-    pub(crate) router: Arc<Router>,
+    pub(super) inner: S,
+    pub(super) router: Arc<Router>,
 }
 
 impl<S> FreeModelRoute<S> {
+    /// A router with the defaults of [`FreeModelRouteLayer`](crate::FreeModelRouteLayer), which has the settings.
+    #[must_use]
+    pub fn new(inner: S, catalog: Catalog, health: HealthMap) -> Self {
+        Self {
+            inner,
+            router: Arc::new(Router::new(catalog, health)),
+        }
+    }
+
     accessors!();
 }
 

@@ -75,9 +75,9 @@ where
                 Came::NoTarget(no_target) => wait(&mut judge, no_target).await,
                 Came::Unrouted(response) => {
                     let mut response = response?.map(ResponseBody::passing);
-                    match judge.passes(&mut response) {
-                        Ok(()) => return Ok(response),
-                        Err(next) => next,
+                    match judge.instead_of(&mut response) {
+                        None => return Ok(response),
+                        Some(next) => next,
                     }
                 }
             },

@@ -11,10 +11,10 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use serde_json::json;
 
+use super::{frames::Frames, silence::Silence, stream_buffer::StreamBuffer, watch::Watch};
 use crate::{
     body::BoxError,
     endpoint::Endpoint,
-    fallback::{frames::Frames, silence::Silence, stream_buffer::StreamBuffer, watch::Watch},
     outcome::{Outcome, OutcomeKind},
     poll_budget::PollBudget,
     upstream::{Follow, Inflated},

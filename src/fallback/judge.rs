@@ -321,16 +321,17 @@ impl<E> Judge<E> {
         self.end(OutOf::Targets(refusal))
     }
 
-    /// A layer inside has answered by itself: that goes back, unless an upstream has refused the request before.
-    pub(super) fn passes<B>(&mut self, response: &mut Response<B>) -> Result<(), Next<E>> {
+    /// A layer inside has answered by itself: that goes back, unless an upstream has refused the request before. Then it
+    /// is that refusal.
+    pub(super) fn instead_of<B>(&mut self, response: &mut Response<B>) -> Option<Next<E>> {
         if self.is_refused() {
-            return Err(self.end(OutOf::Budget));
+            return Some(self.end(OutOf::Budget));
         }
         self.note_earlier();
         if !self.trail.is_empty() {
             self.mark_trail(response);
         }
-        Ok(())
+        None
     }
 
     // ===== the end =====

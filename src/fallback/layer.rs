@@ -2,10 +2,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tower_layer::Layer;
 
-use crate::{
-    fallback::{config::Config, service::Fallback},
-    upstream::Classify,
-};
+use super::{config::Config, service::Fallback};
+use crate::upstream::Classify;
 
 /// Applies [`Fallback`] to a service.
 ///

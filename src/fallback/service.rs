@@ -8,11 +8,11 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tower_service::Service;
 
+use super::{attempts, body::ResponseBody, config::Config, future::ResponseFuture};
 use crate::{
     accessors::accessors,
     attempt_slot::RoutedWithoutFallback,
     body::{Body, BoxError},
-    fallback::{attempts, body::ResponseBody, config::Config, future::ResponseFuture},
     refusal::Refusal,
     request::admit,
 };

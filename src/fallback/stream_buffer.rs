@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 
+use super::frames::Frames;
 use crate::{
-    fallback::frames::Frames,
     provider::{Provider, redact},
     upstream::{EventReader, Indexes, Meaning},
 };

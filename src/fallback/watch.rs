@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use super::stream_buffer::StreamBuffer;
 use crate::{
     endpoint::Endpoint,
-    fallback::stream_buffer::StreamBuffer,
     health::Attempt,
     outcome::Outcome,
     upstream::{Classify, Evidence, UpstreamError},

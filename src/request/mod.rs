@@ -14,7 +14,6 @@ mod collect;
 mod error;
 mod fields;
 mod form;
-pub(crate) mod intake;
 mod messages;
 mod needs;
 mod needs_reader;
@@ -36,10 +35,8 @@ pub(crate) use self::{
     admit::{Admitted, admit},
     collect::Bounds,
     error::ScanError,
-    intake::{Collect, Intake},
     needs::{LONGEST_ID, State},
     parsed::Parsed,
     recipient::{Recipient, Rewritten, note},
     scan::{Envelope, scan, scan_form},
 };
-pub(crate) use crate::json::Segments;

@@ -5,13 +5,13 @@ use std::cmp::Reverse;
 use tokio::time::Instant;
 
 use crate::{
-    attempt_slot::{Memory, WaitState},
     capability::{Capabilities, Capability},
     catalog::{Target, TargetId},
     health::{Phase, Standing},
     outcome::OutcomeKind,
     request::Needs,
     route::{eligible::Eligible, wish::Wish},
+    session::{Memory, WaitState},
 };
 
 /// An eligible target, and its rank if it may be tried now.
@@ -200,12 +200,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        attempt_slot::SecondTry,
         capability::CapabilitySet,
         catalog::{Model, ModelBuilder},
         endpoint::Endpoint,
         provider::{FreeRule, Provider},
         request::scan,
+        session::SecondTry,
     };
 
     fn target(model: ModelBuilder) -> Target {

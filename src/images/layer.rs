@@ -29,7 +29,8 @@ const MAX_IMAGES_IN_FLIGHT: u64 = 512_000_000;
 ///     .free(FreeRule::All)
 ///     .dialect(dialect)
 ///     .build()?;
-/// let catalog = Catalog::from_targets([acme.target(Model::new("painter"))?]);
+/// let painter = Model::new("painter").output(["text", "image"]);
+/// let catalog = Catalog::from_targets([acme.target(painter)?]);
 ///
 /// let client = service_fn(async |request: Request<Body>| {
 ///     assert_eq!(request.uri(), "https://acme.example/v1/chat/completions");

@@ -51,7 +51,7 @@ async fn infer(Json(request): Json<Value>) -> Json<Value> {
     Json(json!({ "choices": [choice] }))
 }
 
-/// Passes the answer on as it comes, with the headers that say who gave it.
+/// Passes the answer on as it comes, with the headers that say which model gave it.
 async fn ask(State(models): State<Models>, question: String) -> Result<Response, StatusCode> {
     let body = json!({ "messages": [{ "role": "user", "content": question }] }).to_string();
     let request = Request::post("/v1/chat/completions").body(Body::from(body));

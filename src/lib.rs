@@ -159,6 +159,8 @@ mod body;
 mod capability;
 mod catalog;
 mod clock;
+mod content_type;
+mod deadline;
 mod endpoint;
 pub mod fallback;
 mod headers;

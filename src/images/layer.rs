@@ -1,6 +1,7 @@
 use tower_layer::Layer;
 
-use crate::{images::Images, memory::Memory};
+use super::service::Images;
+use crate::memory::Memory;
 
 /// With ten images of a megabyte each and the answer made of them, some twenty requests at a time.
 const MAX_IMAGES_IN_FLIGHT: u64 = 512_000_000;

@@ -7,12 +7,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tower_service::Service;
 
-use crate::{
-    accessors::accessors,
-    body::Body,
-    images::{Handover, ResponseBody, ResponseFuture, exchange::translate},
-    memory::Memory,
-};
+use super::{body::ResponseBody, exchange::translate, future::ResponseFuture, handover::Handover};
+use crate::{accessors::accessors, body::Body, memory::Memory};
 
 /// Translates requests for images that the router has sent to a provider with another API for them, and passes all other
 /// requests on untouched. Made by [`ImageLayer`](crate::ImageLayer).

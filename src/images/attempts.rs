@@ -12,11 +12,10 @@ use tokio::time::Instant;
 
 use super::{failure::Failure, handover::Handover};
 use crate::{
-    attempt_slot::Terms,
     endpoint::Endpoint,
     health::Attempt,
     outcome::{Outcome, OutcomeKind},
-    upstream::{Classify, DefaultClassify, Evidence, resets},
+    upstream::{Evidence, UpstreamError, resets},
 };
 
 /// So long before the end of the fallback's wait no further call is waited for, so that the answer comes in time.
@@ -51,7 +50,8 @@ impl<'a> Attempts<'a> {
     ///
     /// Why no further call may be made.
     pub(super) fn next(&mut self, headers: &HeaderMap) -> Result<(), &'static str> {
-        if self.terms().is_some_and(|terms| self.calls >= terms.calls) {
+        let terms = self.request.slot.session().lock().terms.clone();
+        if terms.is_some_and(|terms| self.calls >= terms.calls) {
             return Err("max_attempts");
         }
         if self.until().is_some_and(|until| until <= Instant::now()) {
@@ -110,23 +110,16 @@ impl<'a> Attempts<'a> {
 
     /// What a response without an image means, in the words of the fallback's classifier.
     fn classify(&self, response: &Response<Bytes>) -> Outcome {
-        let now = self.request.health.wall();
-        let (status, headers) = (response.status(), response.headers());
-        let evidence = Evidence::new(status, headers, response.body(), now);
-        let evidence = evidence.at(Some(Endpoint::ImageGenerations));
-        match self.terms() {
-            Some(terms) => terms.classify.classify(&evidence),
-            None => DefaultClassify.classify(&evidence),
-        }
+        let headers = response.headers();
+        let error = UpstreamError::read(response.status(), headers, response.body().clone());
+        let (endpoint, now) = (Endpoint::ImageGenerations, self.request.health.wall());
+        let evidence = Evidence::new(&self.request.target, endpoint, headers, &error, now);
+        self.request.slot.session().classify().classify(&evidence)
     }
 
     /// Adds an attempt to those that the fallback puts into the trail before its own.
     fn note(&self, kind: OutcomeKind) {
         let attempt = (self.request.target.id().clone(), kind);
         self.request.slot.session().lock().earlier.push(attempt);
-    }
-
-    fn terms(&self) -> Option<Terms> {
-        self.request.slot.session().lock().terms.clone()
     }
 }

@@ -1,10 +1,7 @@
 use tower_layer::Layer;
 
-use super::service::Images;
+use super::service::{Images, MAX_IMAGES_IN_FLIGHT};
 use crate::memory::Memory;
-
-/// With ten images of a megabyte each and the answer made of them, some twenty requests at a time.
-const MAX_IMAGES_IN_FLIGHT: u64 = 512_000_000;
 
 /// Applies [`Images`] to a service: asks for images where a provider has another API for them than OpenAI's.
 ///

@@ -73,7 +73,10 @@ pub(crate) enum Peek {
         frames: Frames,
         trailers: Option<HeaderMap>,
         limit: usize,
+        endpoint: Endpoint,
         billed: bool,
+        /// It is whole, and strict clients may fail at it.
+        irregular: bool,
     },
 }
 
@@ -97,12 +100,14 @@ impl Peek {
         Self::Events(Box::new(Gate::new(limit)))
     }
 
-    pub(crate) fn answer(limit: usize) -> Self {
+    pub(crate) fn answer(limit: usize, endpoint: Endpoint) -> Self {
         Self::Answer {
             frames: Frames::default(),
             trailers: None,
             limit,
+            endpoint,
             billed: false,
+            irregular: false,
         }
     }
 
@@ -137,11 +142,14 @@ impl Peek {
                 frames,
                 trailers,
                 limit,
+                endpoint,
                 billed,
+                irregular,
             } => {
                 let Some(frame) = frame else {
                     let body = frames.joined();
-                    let answer = answer::read(&body);
+                    let answer;
+                    (answer, *irregular) = answer::read_for(*endpoint, &body);
                     *billed = answer.billed;
                     return Some(match answer.verdict {
                         Verdict::Content => Peeked::Whole,

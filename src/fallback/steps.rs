@@ -26,7 +26,7 @@ use crate::{
     health::Place,
     outcome::OutcomeKind,
     ready_service::ReadyService,
-    upstream::{Inflated, Irregular, answer, resets},
+    upstream::{Inflated, Irregular, resets},
 };
 
 /// The steps between the stages.
@@ -169,16 +169,19 @@ where
             response.attempt.exhausted(reset);
         }
         let (began, limit) = (response.attempt.began(), job.config.peek_limit);
+        let endpoint = job.endpoint;
         let (peek, end) = match Kind::of(&response.head.headers, job.endpoint) {
             Kind::Events => (
                 Peek::events(limit),
                 job.within(began, job.config.first_token_timeout),
             ),
-            Kind::Answer => (Peek::answer(limit), job.answer_deadline(began)),
+            Kind::Answer => (Peek::answer(limit, endpoint), job.answer_deadline(began)),
             Kind::Unreadable => {
                 return self.then(|job| job.no_answer(response.attempt, OutcomeKind::Unavailable));
             }
-            Kind::Opaque => return self.commit(response, Peek::answer(limit), Peeked::Begun),
+            Kind::Opaque => {
+                return self.commit(response, Peek::answer(limit, endpoint), Peeked::Begun);
+            }
         };
         self.set_timer(end);
         Next::Stage(Stage::Peeking {
@@ -248,11 +251,14 @@ where
             }
             (
                 Peek::Answer {
-                    frames, trailers, ..
+                    frames,
+                    trailers,
+                    irregular,
+                    ..
                 },
                 Peeked::Whole,
             ) => {
-                if answer::is_irregular(endpoint) {
+                if irregular {
                     head.extensions.insert(Irregular {
                         endpoint,
                         model: id.model().to_owned(),

@@ -118,15 +118,6 @@ pub(crate) fn into<'de, A: MapAccess<'de>, T: Reads>(
     map.next_value_seed(Seed(reader))
 }
 
-/// Takes the value of a field into a new reader.
-pub(crate) fn value<'de, A: MapAccess<'de>, T: Reads + Default>(
-    map: &mut A,
-) -> Result<T, A::Error> {
-    let mut reader = T::default();
-    into(map, &mut reader)?;
-    Ok(reader)
-}
-
 /// Takes the value of a field and drops it.
 pub(crate) fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
     map.next_value::<IgnoredAny>().map(drop)

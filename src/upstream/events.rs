@@ -232,7 +232,7 @@ impl Pending {
             data, overflown, ..
         } = self;
         overflown.get_or_insert_with(|| {
-            let mut follow = Box::<Follow>::default();
+            let mut follow = Box::new(Follow::event());
             follow.push(&std::mem::take(data));
             follow
         })

@@ -3,6 +3,7 @@ pub(crate) mod arguments;
 pub(crate) mod classify;
 pub(crate) mod envelope;
 pub(crate) mod error;
+pub(crate) mod event_kind;
 pub(crate) mod events;
 pub(crate) mod follow;
 pub(crate) mod inflate;
@@ -12,6 +13,7 @@ pub(crate) mod prose;
 pub(crate) mod relabel;
 pub(crate) mod resets;
 pub(crate) mod shape;
+pub(crate) mod strict;
 
 pub use self::classify::{Classify, DefaultClassify, Evidence};
 pub(crate) use self::{

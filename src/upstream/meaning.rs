@@ -1,5 +1,7 @@
 //! What one event of a stream says, in the dialects that are spoken over `text/event-stream`.
 
+use std::borrow::Cow;
+
 use crate::{
     json::is_json,
     upstream::{
@@ -60,7 +62,11 @@ impl Meaning {
                 ..Self::default()
             };
         }
-        let text = String::from_utf8_lossy(data);
+        // The check is faster than the conversion, which is needed for invalid text alone.
+        let text = match std::str::from_utf8(data) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(data),
+        };
         let mut shape = Shape::event();
         if !shape.read(&text) {
             let mut follow = Follow::event();

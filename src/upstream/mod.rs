@@ -9,6 +9,7 @@ pub(crate) mod follow;
 pub(crate) mod inflate;
 pub(crate) mod meaning;
 pub(crate) mod patterns;
+pub(crate) mod place;
 pub(crate) mod prose;
 pub(crate) mod relabel;
 pub(crate) mod resets;

@@ -13,7 +13,7 @@ use crate::{
     health::{Attempt, Place},
     outcome::OutcomeKind,
     refusal::Refusal,
-    request::Envelope,
+    request::{Envelope, Parsed},
     upstream::Classify,
 };
 
@@ -37,8 +37,9 @@ pub struct AttemptSlot {
     session: Arc<Session>,
 }
 
+/// What a router has left in a slot.
 #[derive(Default)]
-enum Taken {
+pub(crate) enum Taken {
     #[default]
     Nothing,
     Attempt(Attempt),
@@ -113,6 +114,11 @@ impl AttemptSlot {
         drop(taken);
     }
 
+    /// What is here.
+    pub(crate) fn take(&self) -> Taken {
+        std::mem::take(&mut *self.lock())
+    }
+
     pub(crate) fn take_attempt(&self) -> Option<Attempt> {
         let mut taken = self.lock();
         match std::mem::take(&mut *taken) {
@@ -124,14 +130,10 @@ impl AttemptSlot {
         }
     }
 
-    pub(crate) fn take_no_target(&self) -> Option<NoTarget> {
-        let mut taken = self.lock();
-        match std::mem::take(&mut *taken) {
-            Taken::NoTarget(no_target) => Some(no_target),
-            other => {
-                *taken = other;
-                None
-            }
+    /// The attempt that is here has to wait for its turn at the server.
+    pub(crate) fn waits_in_line(&self) {
+        if let Taken::Attempt(attempt) = &mut *self.lock() {
+            attempt.waits_in_line();
         }
     }
 
@@ -180,6 +182,8 @@ pub(crate) struct Memory {
     pub(crate) terms: Option<Terms>,
     /// Calls that the router has made as further attempts, with their outcomes: the fallback adds them to the trail.
     pub(crate) earlier: Vec<(TargetId, OutcomeKind)>,
+    /// The request as the fallback has read it.
+    pub(crate) parsed: Option<Arc<Parsed>>,
     /// The scan of the body, and the very bytes that were scanned.
     scanned: Option<(Bytes, Arc<Envelope>)>,
 }
@@ -336,11 +340,5 @@ impl Memory {
     /// Keeps the bytes as well, so that no other body can come to stand at their address.
     pub(crate) fn keep_scan(&mut self, body: &Bytes, envelope: &Arc<Envelope>) {
         self.scanned = Some((body.clone(), Arc::clone(envelope)));
-    }
-
-    pub(crate) fn streams(&self) -> Option<bool> {
-        self.scanned
-            .as_ref()
-            .map(|(_, envelope)| envelope.needs.stream)
     }
 }

@@ -1,4 +1,4 @@
-//! The layers in the right order.
+//! All layers, in the right order.
 
 use tower_layer::Layer;
 
@@ -6,26 +6,29 @@ use crate::{
     catalog::Catalog,
     fallback::{Fallback, FallbackLayer},
     health::HealthMap,
+    images::{ImageLayer, Images},
     normalise::{layer::NormaliseLayer, service::Normalise},
     route::{FreeModelRoute, FreeModelRouteLayer},
 };
 
-/// [`NormaliseLayer`] around [`FallbackLayer`] around [`FreeModelRouteLayer`], each with its defaults.
+/// [`NormaliseLayer`] around [`FallbackLayer`] around [`FreeModelRouteLayer`] around [`ImageLayer`], each with its defaults.
 ///
 /// See the [crate docs](crate) for a complete example.
 #[must_use]
 pub fn stack(catalog: Catalog, health: HealthMap) -> Stack {
     Stack {
         fallback: FallbackLayer::new(),
-        route: FreeModelRouteLayer::new(catalog, health),
+        route: FreeModelRouteLayer::new(catalog, health).image_layer(true),
+        images: ImageLayer::new(),
     }
 }
 
-/// The layers, in the right order. Made by [`stack()`].
+/// All layers, in the right order. Made by [`stack()`].
 #[derive(Clone, Debug)]
 pub struct Stack {
     fallback: FallbackLayer,
     route: FreeModelRouteLayer,
+    images: ImageLayer,
 }
 
 impl Stack {
@@ -38,7 +41,7 @@ impl Stack {
         }
     }
 
-    /// Changes the settings of the router.
+    /// Changes the settings of the layer that picks a model.
     #[must_use]
     pub fn route(self, change: impl FnOnce(FreeModelRouteLayer) -> FreeModelRouteLayer) -> Self {
         Self {
@@ -46,12 +49,22 @@ impl Stack {
             ..self
         }
     }
+
+    /// Changes the settings of the layer that translates requests for images.
+    #[must_use]
+    pub fn images(self, change: impl FnOnce(ImageLayer) -> ImageLayer) -> Self {
+        Self {
+            images: change(self.images),
+            ..self
+        }
+    }
 }
 
 impl<S> Layer<S> for Stack {
-    type Service = Normalise<Fallback<FreeModelRoute<S>>>;
+    type Service = Normalise<Fallback<FreeModelRoute<Images<S>>>>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        NormaliseLayer::new().layer(self.fallback.layer(self.route.layer(inner)))
+        let images = self.images.layer(inner);
+        NormaliseLayer::new().layer(self.fallback.layer(self.route.layer(images)))
     }
 }

@@ -3,14 +3,14 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    request::Intake,
+    request::Bounds,
     upstream::{Classify, DefaultClassify},
 };
 
 /// The settings of [`FallbackLayer`](super::FallbackLayer), which documents them.
 #[derive(Clone)]
 pub(crate) struct Config {
-    pub(crate) intake: Intake,
+    pub(crate) bounds: Bounds,
     pub(crate) classify: Arc<dyn Classify>,
     pub(crate) max_attempts: usize,
     pub(crate) deadline: Duration,
@@ -25,7 +25,7 @@ pub(crate) struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            intake: Intake::default(),
+            bounds: Bounds::default(),
             classify: Arc::new(DefaultClassify),
             max_attempts: 6,
             deadline: Duration::from_secs(300),

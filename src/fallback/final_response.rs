@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     catalog::{Target, TargetId},
-    fallback::peek::is_encoded,
+    fallback::inspect::is_encoded,
     outcome::OutcomeKind,
     refusal::{Refusal, in_words},
     upstream::{Sent, openai_error, relabel},

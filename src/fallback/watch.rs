@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     endpoint::Endpoint,
-    fallback::gate::Gate,
+    fallback::stream_buffer::StreamBuffer,
     health::Attempt,
     outcome::{Lack, Outcome, OutcomeKind},
     upstream::{Classify, Evidence},
@@ -66,14 +66,14 @@ impl Watch {
     }
 
     /// What was seen to cost money is quarantined at once, and not only at the end of its answer.
-    pub(crate) fn note_bill(&self, gate: &Gate) {
+    pub(crate) fn note_bill(&self, gate: &StreamBuffer) {
         if gate.seen.billed {
             self.billed();
         }
     }
 
     /// An error event must not tell the caller the pool's credential.
-    pub(crate) fn redact(&self, gate: &mut Gate) {
+    pub(crate) fn redact(&self, gate: &mut StreamBuffer) {
         if let Some(attempt) = &self.attempt {
             gate.redact(attempt.target().provider());
         }

@@ -1,13 +1,6 @@
 //! One call of the inner service, for one target.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use tokio::time::Instant;
 
@@ -33,7 +26,7 @@ pub struct Attempt {
     pub(crate) committed: Option<Instant>,
     pub(crate) ended: bool,
     /// Whether it had to wait for a turn at its server, where there are turns.
-    pub(crate) in_line: Option<Arc<AtomicBool>>,
+    pub(crate) in_line: bool,
 }
 
 impl Attempt {
@@ -57,15 +50,14 @@ impl Attempt {
         &self.map
     }
 
-    /// For whoever sends it in turn: set once it has to wait for that.
-    pub(crate) fn line(&mut self) -> Arc<AtomicBool> {
-        Arc::clone(self.in_line.get_or_insert_default())
+    /// The request has to wait for its turn at the server.
+    pub(crate) const fn waits_in_line(&mut self) {
+        self.in_line = true;
     }
 
-    /// Whether others were before it at its server, and took of its time.
-    pub(crate) fn was_in_line(&self) -> bool {
-        let in_line = self.in_line.as_ref();
-        in_line.is_some_and(|in_line| in_line.load(Ordering::Relaxed))
+    /// Whether other requests were before this one at its server, and took of its time.
+    pub(crate) const fn was_in_line(&self) -> bool {
+        self.in_line
     }
 
     /// The head of a success has come: gives the probe lease back, so that the next probe may go. Whether it holds an

@@ -113,7 +113,7 @@ impl HealthMap {
             began: now,
             committed: None,
             ended: false,
-            in_line: None,
+            in_line: false,
         })
     }
 

@@ -18,7 +18,7 @@ pub use self::{
     quota_day::Day,
 };
 pub(crate) use self::{
-    image_queue::{Turn, Waiting},
+    image_queue::{Queue, Turn},
     redact::{Redactor, redact, redact_headers, redact_text},
 };
 
@@ -38,7 +38,7 @@ use crate::{
     catalog::{Model, NotFree, Target},
     endpoint::Endpoint,
     listing::Prices,
-    provider::{image_queue::Queue, known::DEFAULT_LISTING},
+    provider::known::DEFAULT_LISTING,
 };
 
 /// One account at one OpenAI-compatible service: where it is, its credential, and what is free there.

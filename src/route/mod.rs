@@ -3,7 +3,8 @@
 //! `router` turns a whole request into the one to send, `pick` chooses the target, and `refusals` says why there is none.
 //! `forward` addresses the request to the target, `incoming` says which headers of the response are passed on, and
 //! `routed` marks the response with the target that answered. `responses` remembers which provider holds what a later
-//! request may build upon. Where a provider wants images asked for in another way, `exchange` makes the calls.
+//! request may build upon. A request that an [`ImageLayer`](crate::ImageLayer) inside has to translate is sent on with an
+//! extension that says so.
 
 pub(crate) mod body;
 pub(crate) mod future;
@@ -16,7 +17,7 @@ pub(crate) mod response_owners;
 pub(crate) mod router;
 pub(crate) mod service;
 
-pub(crate) use self::router::{Info, RoutedWithoutFallback};
+pub(crate) use self::router::RoutedWithoutFallback;
 pub use self::{
     body::ResponseBody, future::ResponseFuture, layer::FreeModelRouteLayer, service::FreeModelRoute,
 };

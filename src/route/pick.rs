@@ -11,7 +11,6 @@ use crate::{
     endpoint::Endpoint,
     health::{Attempt, HealthMap, Phase, Standing},
     images,
-    provider::ImageApi,
     refusal::Refusal,
     request::Needs,
     rng::Rng,
@@ -31,6 +30,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) pinned: bool,
     /// A model that is named is tried first.
     pub(crate) prefer_requested: bool,
+    /// Images can be asked for where a provider has another API for them than OpenAI's.
+    pub(crate) image_layer: bool,
     /// No other provider has what the request builds upon.
     pub(crate) provider: Option<&'a str>,
 }
@@ -135,7 +136,7 @@ fn capable(snapshot: &Snapshot, wish: &Wish<'_>) -> Result<Vec<(usize, bool)>, R
     let capable: Vec<_> = pool
         .iter()
         .filter(|&&(_, target, named)| {
-            if serves(target, endpoint) == Some(false) {
+            if serves(target, endpoint, wish.image_layer) == Some(false) {
                 return false;
             }
             served = true;
@@ -205,12 +206,9 @@ fn pool<'a>(
 }
 
 /// Whether a target answers on an endpoint, as far as that is known.
-fn serves(target: &Target, endpoint: Endpoint) -> Option<bool> {
-    if endpoint == Endpoint::ImageGenerations {
-        match images::api_of(target) {
-            Some(ImageApi::OpenAi) => {}
-            another_way => return Some(another_way.is_some()),
-        }
+fn serves(target: &Target, endpoint: Endpoint, image_layer: bool) -> Option<bool> {
+    if endpoint == Endpoint::ImageGenerations && images::Api::of(target).is_some() {
+        return Some(image_layer);
     }
     match (target.provider().serves(endpoint), endpoint) {
         // Who speaks OpenAI's API at all chats.
@@ -314,7 +312,8 @@ fn fit(target: &Target, standing: &Standing, needs: &Needs, memory: &Memory) -> 
         yes: model.capabilities().yes.with(Capability::TextOutput),
         no: model.capabilities().no,
     };
-    let known = serves(target, needs.endpoint) == Some(true)
+    // Where there is no image layer, no target that needs it comes so far.
+    let known = serves(target, needs.endpoint, true) == Some(true)
         && stated.certain(needs.hard)
         && model.capabilities().missing(needs.soft).is_empty()
         && (window.is_some() || needs.window() <= SMALLEST_WINDOW);

@@ -134,6 +134,16 @@ pub(crate) fn response_elsewhere(name: &str) -> Refusal {
     .param("previous_response_id")
 }
 
+/// A target whose provider has another API for images was picked, and there is no layer that speaks it.
+pub(crate) fn no_image_layer() -> Refusal {
+    Refusal::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "image_layer_missing",
+        "FreeModelRouteLayer has `image_layer(true)`, but no ImageLayer is inside it to ask for images. Put one there: use \
+         `stack`, or add ImageLayer to the ServiceBuilder after FreeModelRouteLayer.",
+    )
+}
+
 /// The request builds upon something that lives at one provider and was not made through this router.
 pub(crate) fn foreign_state(field: &'static str) -> Refusal {
     let why = match field {

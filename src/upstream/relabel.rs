@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::request::is_json;
+use crate::content_type::is_json;
 
 /// Headers that describe the body that was replaced.
 const DESCRIBING: &[&str] = &[

@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn value(&mut self) -> Result<Token<'a>, ScanError> {
         let start = self.at;
         let event = match self.peek() {
@@ -164,6 +164,7 @@ impl<'a> Reader<'a> {
         Ok(self.token(event, start))
     }
 
+    #[inline(always)]
     fn key(&mut self) -> Result<Token<'a>, ScanError> {
         let start = self.at;
         if self.peek() != Some(b'"') {
@@ -244,6 +245,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline(always)]
     fn string(&mut self) -> Result<Text<'a>, ScanError> {
         self.at += 1;
         let start = self.at;

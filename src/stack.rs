@@ -1,4 +1,4 @@
-//! All layers, in the right order.
+//! The layers in the right order.
 
 use tower_layer::Layer;
 
@@ -11,7 +11,8 @@ use crate::{
     route::{FreeModelRoute, FreeModelRouteLayer},
 };
 
-/// [`NormaliseLayer`] around [`FallbackLayer`] around [`FreeModelRouteLayer`] around [`ImageLayer`], each with its defaults.
+/// [`NormaliseLayer`] around [`FallbackLayer`] around [`FreeModelRouteLayer`] around [`ImageLayer`], each with its
+/// defaults.
 ///
 /// See the [crate docs](crate) for a complete example.
 #[must_use]
@@ -23,7 +24,7 @@ pub fn stack(catalog: Catalog, health: HealthMap) -> Stack {
     }
 }
 
-/// All layers, in the right order. Made by [`stack()`].
+/// The layers, in the right order. Made by [`stack()`].
 #[derive(Clone, Debug)]
 pub struct Stack {
     fallback: FallbackLayer,
@@ -41,7 +42,7 @@ impl Stack {
         }
     }
 
-    /// Changes the settings of the layer that picks a model.
+    /// Changes the settings of the router.
     #[must_use]
     pub fn route(self, change: impl FnOnce(FreeModelRouteLayer) -> FreeModelRouteLayer) -> Self {
         Self {
@@ -64,7 +65,7 @@ impl<S> Layer<S> for Stack {
     type Service = Normalise<Fallback<FreeModelRoute<Images<S>>>>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let images = self.images.layer(inner);
-        NormaliseLayer::new().layer(self.fallback.layer(self.route.layer(images)))
+        let routed = self.route.layer(self.images.layer(inner));
+        NormaliseLayer::new().layer(self.fallback.layer(routed))
     }
 }

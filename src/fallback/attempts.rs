@@ -23,7 +23,7 @@ use crate::{
     ready_service::{held_while_ready, ready},
     refusal::Refusal,
     request::{Admitted, Parsed},
-    upstream::{Inflated, resets},
+    upstream::{Inflated, Irregular, resets},
 };
 
 /// Answers a routed request, with an instance of the inner service that was polled ready.
@@ -181,9 +181,9 @@ where
     };
     if !incoming.head.status.is_success() {
         let end = judge.until(Instant::now(), DRAIN_TIME);
-        let text = drain(incoming.body.as_mut(), end).await;
+        let body = drain(incoming.body.as_mut(), end).await;
         let Incoming { attempt, head, .. } = incoming;
-        return Err(judge.failure(attempt, head, text));
+        return Err(judge.failure(attempt, head, &body));
     }
     let attempt = &incoming.attempt;
     attempt.responded();
@@ -215,8 +215,7 @@ where
     let id = attempt.target().id().clone();
     let (endpoint, config) = (judge.endpoint(), &judge.config);
     let idle = config.idle_timeout;
-    let watch =
-        |attempt, headers| Watch::new(attempt, Arc::clone(&config.classify), endpoint, headers);
+    let watch = |attempt, headers| Watch::new(attempt, judge.classify(), endpoint, headers);
     let body = match answer {
         Answer::Stream(buffer) => {
             // An error may have to be appended; and one that comes later is classified with the head of the response.
@@ -224,7 +223,18 @@ where
             let watch = watch(attempt, head.headers.clone());
             ResponseBody::events(body, buffer, watch, idle)
         }
-        Answer::Whole(frames, trailers) => {
+        Answer::Whole {
+            frames,
+            trailers,
+            is_irregular,
+        } => {
+            if is_irregular {
+                head.extensions.insert(Irregular {
+                    endpoint,
+                    model: id.model().to_owned(),
+                    now: attempt.map().wall(),
+                });
+            }
             if trailers.is_some() {
                 // HTTP/1 has trailers only where the length is not said.
                 head.headers.remove(header::CONTENT_LENGTH);

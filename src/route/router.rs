@@ -22,11 +22,13 @@ use crate::{
     rng::Rng,
     route::{
         outgoing,
-        pick::{Pool, Wish},
-        refusals::{Nobody, foreign_state, no_embedding_model, no_image_layer, response_not_found},
+        pick::{NoPick, Pool},
+        refusals::{foreign_state, no_embedding_model, no_image_layer, response_not_found},
         response_owners::{Learner, Responses},
+        wish::Wish,
     },
     select::Select,
+    upstream::Classify,
 };
 
 /// What a router goes by.
@@ -35,6 +37,7 @@ pub(crate) struct Router {
     pub(crate) catalog: Catalog,
     pub(crate) health: HealthMap,
     pub(crate) select: Arc<dyn Select>,
+    pub(crate) classify: Arc<dyn Classify>,
     pub(crate) rng: Rng,
     pub(crate) intake: Intake,
     /// For what comes from a fallback, which has its own bounds.
@@ -58,6 +61,7 @@ pub(crate) struct Info {
     pub(crate) attempt: Option<Attempt>,
     /// Whether the image layer translates the request.
     pub(crate) translation: Option<Translation>,
+    pub(crate) classify: Arc<dyn Classify>,
     /// Reads which response this is, where later requests may build upon it.
     pub(crate) learner: Option<Learner>,
 }
@@ -139,8 +143,14 @@ impl Router {
     ) -> Result<(Request<Body>, Info), Refusal> {
         // It goes no further: whoever keeps a request's extensions must not keep its attempt in flight.
         let slot = parts.extensions.remove::<AttemptSlot>();
-        let alone = Session::of_no_fallback();
-        let session = slot.as_ref().map_or(&alone, AttemptSlot::session);
+        let without_fallback = Arc::new(Session::of_no_fallback());
+        let session = slot
+            .as_ref()
+            .map_or(&*without_fallback, AttemptSlot::session);
+        session
+            .lock()
+            .classify
+            .get_or_insert_with(|| Arc::clone(&self.classify));
         let envelope = scan(session, bytes, endpoint, &parts.headers)?;
         let attempt = self.pick(&envelope, &parts.headers, session, slot.as_ref())?;
         let target = attempt.target().clone();
@@ -171,7 +181,7 @@ impl Router {
         let api = Api::of(&target).filter(|_| endpoint == Endpoint::ImageGenerations);
         let (attempt, translation) = match (slot, api) {
             (slot, Some(api)) => {
-                let slot = slot.unwrap_or_else(|| AttemptSlot::new(Arc::default()));
+                let slot = slot.unwrap_or_else(|| AttemptSlot::new(Arc::clone(&without_fallback)));
                 slot.fill(attempt);
                 parts.extensions.insert(Handover {
                     api,
@@ -198,6 +208,7 @@ impl Router {
             adjusted,
             attempt,
             translation,
+            classify: Arc::clone(&self.classify),
         };
         let request = Request::from_parts(parts, Body::whole(body, Some(held)));
         Ok((request, info))
@@ -227,6 +238,7 @@ impl Router {
         };
         let mut wish = Wish {
             needs: &envelope.needs,
+            headers,
             requested: envelope.requested.as_deref(),
             pinned: headers
                 .get(PIN)
@@ -245,9 +257,9 @@ impl Router {
         }
         let mut memory = session.lock();
         pool.pick(&wish, &mut memory)
-            .map_err(|nobody| match nobody {
-                Nobody::Refused(refusal) => *refusal,
-                Nobody::NotNow(no_target) => {
+            .map_err(|no_pick| match no_pick {
+                NoPick::Refused(refusal) => *refusal,
+                NoPick::NotNow(no_target) => {
                     let refusal = no_target.refusal.clone();
                     if let Some(slot) = slot {
                         slot.nobody(*no_target);

@@ -1,31 +1,35 @@
+//! What providers answer: failures, whole answers and streams. Each is read once, here.
+
 pub(crate) mod answer;
-pub(crate) mod arguments;
-pub(crate) mod classify;
-pub(crate) mod envelope;
-pub(crate) mod error;
-pub(crate) mod event_kind;
-pub(crate) mod events;
-pub(crate) mod follow;
-pub(crate) mod inflate;
-pub(crate) mod meaning;
-pub(crate) mod patterns;
-pub(crate) mod place;
-pub(crate) mod prose;
-pub(crate) mod relabel;
+mod arguments;
+pub(crate) mod body_headers;
+mod classify;
+mod document;
+mod envelope;
+mod error;
+mod event_kind;
+mod events;
+mod follow;
+mod inflate;
+mod meaning;
+mod patterns;
+mod place;
+mod prose;
 pub(crate) mod resets;
-pub(crate) mod shape;
+mod shape;
 pub(crate) mod strict;
 
-pub use self::classify::{Classify, DefaultClassify, Evidence};
 pub(crate) use self::{
     answer::{Irregular, Verdict},
-    envelope::{Sent, openai_error},
-    error::ErrorBody,
+    body_headers::{encodings, relabel},
     events::{EventReader, is_event_stream},
     follow::Follow,
-    inflate::{Inflated, encodings},
+    inflate::Inflated,
     meaning::Meaning,
-    relabel::relabel,
-    resets::parse::parse_reset,
+    resets::parse_reset,
     shape::Indexes,
+};
+pub use self::{
+    classify::{Classify, DefaultClassify, Evidence},
+    error::UpstreamError,
 };

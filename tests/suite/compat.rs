@@ -79,8 +79,8 @@ mod auto_traits {
         shared::<Stack>();
         shared::<FreeModelRouteLayer>();
         shared::<FallbackLayer>();
-        shared::<NormaliseLayer>();
         shared::<ImageLayer>();
+        shared::<NormaliseLayer>();
         shared::<Catalog>();
         shared::<HealthMap>();
         shared::<Target>();

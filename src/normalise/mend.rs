@@ -12,11 +12,10 @@ use bytes::Bytes;
 
 use super::values::{integer, parts, quoted, reason};
 use crate::{
-    endpoint::Endpoint,
     json::{Event, Kind, Reader},
     upstream::{
         Irregular,
-        strict::{Field, Part, fields},
+        strict::{Field, Part, Seen},
     },
 };
 
@@ -44,9 +43,8 @@ pub(crate) fn normalise(answer: &Irregular, body: &[u8]) -> Option<Normal> {
         raw: text.trim_matches(blank),
         start: text.len() - text.trim_start_matches(blank).len(),
     };
-    let is_array = |value: Value<'_>| value.first() == Some(Event::Begin(Kind::Array));
-    let is_complete = root.each(|_, _| Some(())).is_some();
-    if !is_complete || !root.is_object() || !root.get("choices").is_some_and(is_array) {
+    let is_complete = root.each(&mut |_, _| Some(())).is_some();
+    if !is_complete || !root.is_object() || !root.get("choices")?.raw.starts_with('[') {
         return None;
     }
     let mut mender = Mender {
@@ -55,7 +53,7 @@ pub(crate) fn normalise(answer: &Irregular, body: &[u8]) -> Option<Normal> {
         edits: Vec::new(),
         changed: Vec::new(),
     };
-    mender.object(Part::Answer, root, At::default())?;
+    mender.object(Part::answer(answer.endpoint)?, root, At::default())?;
     mender.made(text)
 }
 
@@ -76,12 +74,12 @@ impl<'a> Value<'a> {
     }
 
     fn is_object(self) -> bool {
-        self.first() == Some(Event::Begin(Kind::Object))
+        self.raw.starts_with('{')
     }
 
     /// Calls `f` with the key and value of each member of an object, or with each element of an array and an empty key.
     /// `None` if `f` says so, or if the value is no valid JSON.
-    fn each(self, mut f: impl FnMut(&str, Self) -> Option<()>) -> Option<()> {
+    fn each(self, f: &mut dyn FnMut(&str, Self) -> Option<()>) -> Option<()> {
         let mut reader = Reader::new(self.raw);
         let (mut key, mut start) = (Cow::Borrowed(""), 0);
         while let Some(token) = reader.next().ok()? {
@@ -107,7 +105,7 @@ impl<'a> Value<'a> {
     /// The value of a member of an object; the last, if there are several of this name.
     fn get(self, name: &str) -> Option<Self> {
         let mut found = None;
-        self.each(|key, value| {
+        self.each(&mut |key, value| {
             if key == name {
                 found = Some(value);
             }
@@ -149,27 +147,23 @@ impl<'a> Mender<'a> {
         if part == Part::Choice {
             let calls = object.get("message").and_then(|m| m.get("tool_calls"));
             calls.map(|calls| {
-                calls.each(|_, call| {
+                calls.each(&mut |_, call| {
                     at.calls |= call.is_object();
                     Some(())
                 })
             });
         }
-        let fields = fields(self.answer.endpoint, part);
-        let (mut seen, mut is_empty) = (0_u8, true);
-        object.each(|key, value| {
+        let (mut seen, mut is_empty) = (Seen::default(), true);
+        object.each(&mut |key, value| {
             is_empty = false;
-            if let Some(nth) = fields.iter().position(|field| field.key == key) {
-                seen |= 1 << nth;
-                self.field(part, &fields[nth], value, object, at)?;
+            if let Some((this, field)) = Field::find(part, key) {
+                seen.add(this);
+                self.field(part, field, value, object, at)?;
             }
             self.below(part, key, value, at)
         })?;
-        for (nth, field) in fields.iter().enumerate() {
-            if field.required && seen & (1 << nth) == 0 {
-                let Some(value) = self.right(part, field.key, None, object, at) else {
-                    continue;
-                };
+        for field in seen.missing(part) {
+            if let Some(value) = self.right(part, field.key, None, object, at) {
                 self.add(field.key, &value, object, &mut is_empty, at)?;
             }
         }
@@ -205,8 +199,9 @@ impl<'a> Mender<'a> {
     /// Mends the objects in the value of a field.
     fn below(&mut self, part: Part, key: &str, value: Value<'a>, at: At) -> Option<()> {
         let (part, name) = match (part, key) {
-            (Part::Answer, "choices") => (Part::Choice, None),
-            (Part::Answer, "usage") => (Part::Usage, Some("usage")),
+            (Part::Chat, "choices") => (Part::Choice, None),
+            (Part::Completion, "choices") => (Part::TextChoice, None),
+            (Part::Chat | Part::Completion, "usage") => (Part::Usage, Some("usage")),
             (Part::Choice, "message") => (Part::Message, None),
             (Part::Message, "tool_calls") => (Part::Call, Some("tool_calls")),
             (Part::Message, "function_call") => (Part::Function, Some("function_call")),
@@ -215,12 +210,12 @@ impl<'a> Mender<'a> {
         };
         let at = At { name, ..at };
         match (part, value.first()?) {
-            (Part::Choice | Part::Call, Event::Begin(Kind::Array)) => {
+            (Part::Choice | Part::TextChoice | Part::Call, Event::Begin(Kind::Array)) => {
                 let mut nth = 0;
-                value.each(|_, element| {
+                value.each(&mut |_, element| {
                     let at = match part {
-                        Part::Choice => At { choice: nth, ..at },
-                        _ => At { call: nth, ..at },
+                        Part::Call => At { call: nth, ..at },
+                        _ => At { choice: nth, ..at },
                     };
                     nth += 1;
                     match element.is_object() {
@@ -233,7 +228,7 @@ impl<'a> Mender<'a> {
                 // No count is known, and zeros would be wrong.
                 self.edit("usage", value.span(), "null".to_owned())
             }
-            (Part::Choice | Part::Call, _) => Some(()),
+            (Part::Choice | Part::TextChoice | Part::Call, _) => Some(()),
             (_, Event::Begin(Kind::Object)) => self.object(part, value, at),
             _ => Some(()),
         }
@@ -251,18 +246,29 @@ impl<'a> Mender<'a> {
         let first = value.and_then(Value::first).unwrap_or(Event::Null);
         let integer = value.and_then(Value::integer);
         let raw = value.map_or("null", |value| value.raw);
-        let is_chat = self.answer.endpoint == Endpoint::ChatCompletions;
         Some(match (part, key) {
             (_, "id" | "model") if matches!(first, Event::Number(_)) => quoted(raw),
-            (Part::Call, "id") => quoted(&self.call_id(at)),
+            // Mistral takes back ids of nine letters or digits only.
+            (Part::Call, "id") => quoted(&format!(
+                "{:09}",
+                self.hash((at.choice, at.call)) % 1_000_000_000
+            )),
             (_, "id") => {
-                let prefix = if is_chat { "chatcmpl" } else { "cmpl" };
+                let prefix = if part == Part::Chat {
+                    "chatcmpl"
+                } else {
+                    "cmpl"
+                };
                 quoted(&format!("{prefix}-{:016x}", self.hash(())))
             }
             (_, "model") => quoted(&self.answer.model),
-            (_, "object") if is_chat => quoted("chat.completion"),
+            (Part::Chat, "object") => quoted("chat.completion"),
             (_, "object") => quoted("text_completion"),
-            (_, "created") => integer.unwrap_or_else(|| self.seconds()).to_string(),
+            (_, "created") => {
+                let since = self.answer.now.duration_since(UNIX_EPOCH);
+                let now = since.unwrap_or_default().as_secs();
+                integer.map_or_else(|| now.to_string(), |created| created.to_string())
+            }
             (_, "index") => integer
                 .unwrap_or_else(|| i64::try_from(at.choice).unwrap_or(i64::MAX))
                 .to_string(),
@@ -272,7 +278,7 @@ impl<'a> Mender<'a> {
                     Event::Text(text) => text.name(),
                     _ => Cow::Borrowed(""),
                 };
-                quoted(reason(&said, is_chat, at.calls))
+                quoted(reason(&said, part == Part::Choice, at.calls))
             }
             (_, "role") => quoted("assistant"),
             (_, "type") if object.get("custom").is_some() => quoted("custom"),
@@ -294,44 +300,25 @@ impl<'a> Mender<'a> {
     /// The thinking among the parts of a content becomes a field of its own, if the message has none. `reasoning_content`
     /// is the name that DeepSeek gave it and most clients know.
     fn reasoning(&mut self, message: Value<'a>, at: At) -> Option<()> {
-        let thinking = |content: Value<'_>| match content.first()? {
-            Event::Begin(Kind::Array) => Some(parts(content.raw)?.thinking),
-            _ => None,
-        };
-        let Some(thinking) = message.get("content").and_then(thinking) else {
+        let parts = message
+            .get("content")
+            .and_then(|content| parts(content.raw));
+        let thinking = parts.map(|parts| parts.thinking).unwrap_or_default();
+        let is_stated = |key| message.get(key).is_some_and(|value| value.raw != "null");
+        if thinking.is_empty() || is_stated("reasoning") || is_stated("reasoning_content") {
             return Some(());
-        };
-        let is_null = |value: Value<'_>| value.first() == Some(Event::Null);
-        match (message.get("reasoning_content"), message.get("reasoning")) {
-            _ if thinking.is_empty() => Some(()),
-            (_, Some(other)) if !is_null(other) => Some(()),
-            (Some(field), _) if is_null(field) => {
-                self.edit("content", field.span(), quoted(&thinking))
-            }
-            (Some(_), _) => Some(()),
-            (None, _) => {
-                let name = Some("content");
-                let key = "reasoning_content";
-                self.add(
-                    key,
-                    &quoted(&thinking),
-                    message,
-                    &mut false,
-                    At { name, ..at },
-                )
-            }
         }
-    }
-
-    /// An id for a call that has none: nine letters and digits, because Mistral takes back no others.
-    fn call_id(&self, at: At) -> String {
-        let mut hash = self.hash((at.choice, at.call));
-        let letter = |_| {
-            let digit = (hash % 36) as u32;
-            hash /= 36;
-            char::from_digit(digit, 36).unwrap_or('0')
-        };
-        (0..9).map(letter).collect()
+        let (name, key) = (Some("content"), "reasoning_content");
+        match message.get(key) {
+            Some(null) => self.edit("content", null.span(), quoted(&thinking)),
+            None => self.add(
+                key,
+                &quoted(&thinking),
+                message,
+                &mut false,
+                At { name, ..at },
+            ),
+        }
     }
 
     /// A number that no other answer has, and no other place in this one.
@@ -341,12 +328,6 @@ impl<'a> Mender<'a> {
         let mut hasher = DefaultHasher::new();
         (beginning, self.body.len(), self.answer.now, place).hash(&mut hasher);
         hasher.finish()
-    }
-
-    /// The time in seconds since 1970.
-    fn seconds(&self) -> i64 {
-        let since = self.answer.now.duration_since(UNIX_EPOCH);
-        i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
     }
 
     fn edit(&mut self, name: &'static str, span: Range<usize>, text: String) -> Option<()> {

@@ -54,12 +54,7 @@ pub(crate) fn read(body: &[u8]) -> Answer {
 /// Reads the whole body of a 2xx from this endpoint; also says whether it is irregular: whether it has fields that strict
 /// clients may fail at.
 pub(crate) fn read_for(endpoint: Endpoint, body: &[u8]) -> (Answer, bool) {
-    match endpoint {
-        Endpoint::ChatCompletions | Endpoint::Completions => {
-            read_into(Shape::checked_document(endpoint), body)
-        }
-        _ => (read(body), false),
-    }
+    read_into(Shape::checked_document(endpoint), body)
 }
 
 fn read_into(mut shape: Shape, body: &[u8]) -> (Answer, bool) {

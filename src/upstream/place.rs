@@ -189,7 +189,8 @@ impl Place {
     /// The object whose fields strict clients read, if there is one at this place.
     pub(super) const fn part(self) -> Option<Part> {
         Some(match self {
-            Self::Document => Part::Answer,
+            // Of a completion, the check puts the parts of one in the place of these.
+            Self::Document => Part::Chat,
             Self::Usage => Part::Usage,
             Self::Choice => Part::Choice,
             Self::Turn => Part::Message,

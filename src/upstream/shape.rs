@@ -110,10 +110,10 @@ impl Shape {
         }
     }
 
-    /// A reader of a whole answer that also looks for what strict clients fail at.
+    /// A reader of a whole answer that also looks for what strict clients fail at, where the endpoint is one of theirs.
     pub(super) fn checked_document(endpoint: Endpoint) -> Self {
         Self {
-            check: Some(Check::new(endpoint)),
+            check: Check::new(endpoint),
             ..Self::document()
         }
     }

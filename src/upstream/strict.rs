@@ -11,9 +11,13 @@ use crate::{
 /// An object of an answer whose fields strict clients read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    Answer,
+    Chat,
+    Completion,
     Usage,
+    /// A choice of a chat.
     Choice,
+    /// A choice of a completion.
+    TextChoice,
     Message,
     /// A tool call.
     Call,
@@ -21,142 +25,134 @@ pub(crate) enum Part {
     Function,
 }
 
+impl Part {
+    /// The answer to a request; `None` for endpoints other than chats and completions.
+    pub(crate) const fn answer(endpoint: Endpoint) -> Option<Self> {
+        match endpoint {
+            Endpoint::ChatCompletions => Some(Self::Chat),
+            Endpoint::Completions => Some(Self::Completion),
+            _ => None,
+        }
+    }
+}
+
 /// A field that strict clients read.
 #[derive(Debug)]
 pub(crate) struct Field {
+    part: Part,
     pub(crate) key: &'static str,
     form: Form,
-    nullable: bool,
-    pub(crate) required: bool,
 }
 
+/// The form in which they read it.
 #[derive(Debug)]
 enum Form {
     Text,
     /// A string that is not empty.
     Filled,
-    /// One of these strings.
-    Word(&'static [&'static str]),
+    TextOrNull,
     Integer,
     Object,
+    /// One of these strings.
+    Word(&'static [&'static str]),
+    /// Null and a missing field will do as well.
+    Optional(&'static Form),
+}
+
+const ANSWERED: &[&str] = &["chat.completion"];
+const COMPLETED: &[&str] = &["text_completion"];
+const ASSISTANT: &[&str] = &["assistant"];
+const CALLS: &[&str] = &["function", "custom"];
+/// `ServiceTier` of OpenAI's specification.
+const TIERS: &[&str] = &["auto", "default", "flex", "scale", "priority"];
+/// The finish reasons of a completion, and with the last two those of a chat.
+const REASONS: [&str; 5] = [
+    "stop",
+    "length",
+    "content_filter",
+    "tool_calls",
+    "function_call",
+];
+
+#[rustfmt::skip]
+const FIELDS: &[Field] = &[
+    field(Part::Chat, "id", Form::Text),
+    field(Part::Chat, "object", Form::Word(ANSWERED)),
+    field(Part::Chat, "created", Form::Integer),
+    field(Part::Chat, "model", Form::Text),
+    field(Part::Chat, "usage", Form::Optional(&Form::Object)),
+    field(Part::Chat, "service_tier", Form::Optional(&Form::Word(TIERS))),
+    field(Part::Completion, "id", Form::Text),
+    field(Part::Completion, "object", Form::Word(COMPLETED)),
+    field(Part::Completion, "created", Form::Integer),
+    field(Part::Completion, "model", Form::Text),
+    field(Part::Completion, "usage", Form::Optional(&Form::Object)),
+    field(Part::Completion, "service_tier", Form::Optional(&Form::Word(TIERS))),
+    field(Part::Usage, "prompt_tokens", Form::Integer),
+    field(Part::Usage, "completion_tokens", Form::Integer),
+    field(Part::Usage, "total_tokens", Form::Integer),
+    field(Part::Choice, "index", Form::Integer),
+    field(Part::Choice, "message", Form::Object),
+    field(Part::Choice, "finish_reason", Form::Word(&REASONS)),
+    field(Part::TextChoice, "index", Form::Integer),
+    field(Part::TextChoice, "text", Form::Text),
+    field(Part::TextChoice, "finish_reason", Form::Word(REASONS.split_at(3).0)),
+    field(Part::Message, "role", Form::Word(ASSISTANT)),
+    field(Part::Message, "content", Form::TextOrNull),
+    field(Part::Call, "id", Form::Filled),
+    field(Part::Call, "type", Form::Word(CALLS)),
+    field(Part::Function, "arguments", Form::Text),
+];
+
+const fn field(part: Part, key: &'static str, form: Form) -> Field {
+    Field { part, key, form }
 }
 
 impl Field {
-    const fn required(key: &'static str, form: Form) -> Self {
-        Self {
-            key,
-            form,
-            nullable: false,
-            required: true,
-        }
-    }
-
-    /// It may be null or missing.
-    const fn optional(key: &'static str, form: Form) -> Self {
-        Self {
-            key,
-            form,
-            nullable: true,
-            required: false,
-        }
-    }
-
     /// Whether strict clients accept a value of which this is the first token.
     pub(crate) fn accepts(&self, value: &Event<'_>) -> bool {
-        match (&self.form, value) {
-            (_, Event::Null) => self.nullable,
-            (Form::Text, Event::Text(_)) | (Form::Object, Event::Begin(Kind::Object)) => true,
-            (Form::Filled, Event::Text(text)) => !text.raw.is_empty(),
-            (Form::Word(words), Event::Text(text)) => words.contains(&&*text.name()),
-            (Form::Integer, Event::Number(number)) => !number.contains(['.', 'e', 'E']),
+        self.form.accepts(value)
+    }
+
+    /// This field of an object.
+    pub(crate) fn find(part: Part, key: &str) -> Option<(Seen, &'static Self)> {
+        let is_it = |field: &Self| field.part == part && field.key == key;
+        let nth = FIELDS.iter().position(is_it)?;
+        Some((Seen(1 << nth), &FIELDS[nth]))
+    }
+}
+
+impl Form {
+    fn accepts(&self, value: &Event<'_>) -> bool {
+        match (self, value) {
+            (Self::Optional(_) | Self::TextOrNull, Event::Null) => true,
+            (Self::Optional(form), value) => form.accepts(value),
+            (Self::Text | Self::TextOrNull, Event::Text(_))
+            | (Self::Object, Event::Begin(Kind::Object)) => true,
+            (Self::Filled, Event::Text(text)) => !text.raw.is_empty(),
+            (Self::Word(words), Event::Text(text)) => words.contains(&&*text.name()),
+            (Self::Integer, Event::Number(number)) => !number.contains(['.', 'e', 'E']),
             _ => false,
         }
     }
 }
 
-const CHAT: &[Field] = &[
-    Field::required("id", Form::Text),
-    Field::required("object", Form::Word(&["chat.completion"])),
-    Field::required("created", Form::Integer),
-    Field::required("model", Form::Text),
-    Field::optional("usage", Form::Object),
-    Field::optional("service_tier", TIER),
-];
+/// The fields of an object that have been seen, as bits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen(u32);
 
-const COMPLETION: &[Field] = &[
-    Field::required("id", Form::Text),
-    Field::required("object", Form::Word(&["text_completion"])),
-    Field::required("created", Form::Integer),
-    Field::required("model", Form::Text),
-    Field::optional("usage", Form::Object),
-    Field::optional("service_tier", TIER),
-];
-
-/// The tiers of OpenAI's specification (`ServiceTier`).
-const TIER: Form = Form::Word(&["auto", "default", "flex", "scale", "priority"]);
-
-const USAGE: &[Field] = &[
-    Field::required("prompt_tokens", Form::Integer),
-    Field::required("completion_tokens", Form::Integer),
-    Field::required("total_tokens", Form::Integer),
-];
-
-const CHAT_CHOICE: &[Field] = &[
-    Field::required("index", Form::Integer),
-    Field::required("message", Form::Object),
-    Field::required("finish_reason", CHAT_REASON),
-];
-
-const CHAT_REASON: Form = Form::Word(&[
-    "stop",
-    "length",
-    "tool_calls",
-    "content_filter",
-    "function_call",
-]);
-
-const COMPLETION_CHOICE: &[Field] = &[
-    Field::required("index", Form::Integer),
-    Field::required("text", Form::Text),
-    Field::required(
-        "finish_reason",
-        Form::Word(&["stop", "length", "content_filter"]),
-    ),
-];
-
-const MESSAGE: &[Field] = &[
-    Field::required("role", Form::Word(&["assistant"])),
-    Field {
-        key: "content",
-        form: Form::Text,
-        nullable: true,
-        required: true,
-    },
-];
-
-const CALL: &[Field] = &[
-    Field::required("id", Form::Filled),
-    Field::required("type", Form::Word(&["function", "custom"])),
-];
-
-const FUNCTION: &[Field] = &[Field::required("arguments", Form::Text)];
-
-/// The fields of an object in an answer to this endpoint; none for endpoints other than chats and completions.
-pub(crate) const fn fields(endpoint: Endpoint, part: Part) -> &'static [Field] {
-    let is_chat = matches!(endpoint, Endpoint::ChatCompletions);
-    if !is_chat && !matches!(endpoint, Endpoint::Completions) {
-        return &[];
+impl Seen {
+    pub(crate) const fn add(&mut self, other: Self) {
+        self.0 |= other.0;
     }
-    match part {
-        Part::Answer if is_chat => CHAT,
-        Part::Answer => COMPLETION,
-        Part::Usage => USAGE,
-        Part::Choice if is_chat => CHAT_CHOICE,
-        Part::Choice => COMPLETION_CHOICE,
-        Part::Message if is_chat => MESSAGE,
-        Part::Call if is_chat => CALL,
-        Part::Function if is_chat => FUNCTION,
-        _ => &[],
+
+    /// The fields that strict clients require in such an object and that have not been seen.
+    pub(crate) fn missing(self, part: Part) -> impl Iterator<Item = &'static Field> {
+        let fields = FIELDS.iter().enumerate();
+        fields.filter_map(move |(nth, field)| {
+            let is_required = field.part == part && !matches!(field.form, Form::Optional(_));
+            (is_required && self.0 & (1 << nth) == 0).then_some(field)
+        })
     }
 }
 
@@ -166,9 +162,9 @@ pub(crate) const fn fields(endpoint: Endpoint, part: Part) -> &'static [Field] {
 /// answer as a whole, and parts of content may be left as they are.
 #[derive(Debug)]
 pub(super) struct Check {
-    endpoint: Endpoint,
-    /// The required fields that have come, as bits, of each object that is open.
-    seen: Vec<(Part, u8)>,
+    answer: Part,
+    /// The objects that are open, with their fields that have been seen.
+    open: Vec<(Part, Seen)>,
     /// The field whose value comes next.
     field: Option<&'static Field>,
     has_choices: bool,
@@ -178,16 +174,17 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub(super) const fn new(endpoint: Endpoint) -> Self {
-        Self {
-            endpoint,
-            seen: Vec::new(),
+    /// `None` for endpoints that are not checked.
+    pub(super) fn new(endpoint: Endpoint) -> Option<Self> {
+        Some(Self {
+            answer: Part::answer(endpoint)?,
+            open: Vec::new(),
             field: None,
             has_choices: false,
             calls_tools: false,
             stops: false,
             misfit: false,
-        }
+        })
     }
 
     /// Whether a strict client may fail at this answer, if it is one to such an endpoint at all.
@@ -196,22 +193,25 @@ impl Check {
     }
 
     pub(super) fn open(&mut self, part: Part) {
+        let part = match (part, self.answer) {
+            (Part::Chat, answer) => answer,
+            (Part::Choice, Part::Completion) => Part::TextChoice,
+            (part, _) => part,
+        };
         self.calls_tools |= part == Part::Call;
-        self.seen.push((part, 0));
+        self.open.push((part, Seen::default()));
     }
 
     /// A key of the innermost open object.
     pub(super) fn key(&mut self, key: &str) {
-        let Some((part, seen)) = self.seen.last_mut() else {
+        let Some((part, seen)) = self.open.last_mut() else {
             return;
         };
-        self.has_choices |= *part == Part::Answer && key == "choices";
-        let fields = fields(self.endpoint, *part);
-        let nth = fields.iter().position(|field| field.key == key);
-        self.field = nth.map(|nth| {
-            *seen |= 1 << nth;
-            &fields[nth]
-        });
+        self.has_choices |= *part == self.answer && key == "choices";
+        if let Some((this, field)) = Field::find(*part, key) {
+            seen.add(this);
+            self.field = Some(field);
+        }
     }
 
     /// The first token of a value.
@@ -223,10 +223,8 @@ impl Check {
     }
 
     pub(super) fn close(&mut self) {
-        let Some((part, seen)) = self.seen.pop() else {
-            return;
-        };
-        let mut fields = fields(self.endpoint, part).iter().enumerate();
-        self.misfit |= fields.any(|(nth, field)| field.required && seen & (1 << nth) == 0);
+        if let Some((part, seen)) = self.open.pop() {
+            self.misfit |= seen.missing(part).next().is_some();
+        }
     }
 }

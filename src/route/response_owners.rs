@@ -38,12 +38,12 @@ struct Known {
 
 impl Responses {
     /// The name of the provider that made this response.
-    pub(crate) fn provider_of(&self, id: &str) -> Option<Arc<str>> {
+    pub(super) fn provider_of(&self, id: &str) -> Option<Arc<str>> {
         self.lock().providers.get(id).map(Arc::clone)
     }
 
     /// Reads the id of an answer of this provider.
-    pub(crate) fn learner(&self, provider: &str) -> Learner {
+    pub(super) fn learner(&self, provider: &str) -> Learner {
         Learner {
             responses: self.clone(),
             provider: provider.into(),
@@ -59,15 +59,12 @@ impl Responses {
         }
         let id: Arc<str> = id.into();
         let mut known = self.lock();
-        let known = &mut *known;
-        if known
+        let earlier = known
             .providers
-            .insert(Arc::clone(&id), Arc::clone(provider))
-            .is_some()
-        {
-            return;
+            .insert(Arc::clone(&id), Arc::clone(provider));
+        if earlier.is_none() {
+            known.order.push_back(id);
         }
-        known.order.push_back(id);
         if known.order.len() > MOST {
             if let Some(oldest) = known.order.pop_front() {
                 known.providers.remove(&oldest);
@@ -94,7 +91,7 @@ pub(crate) struct Learner {
 
 impl Learner {
     /// These bytes of the answer pass; they are its `last` ones or not.
-    pub(crate) fn pass(&mut self, bytes: &Bytes, last: bool) {
+    pub(super) fn pass(&mut self, bytes: &Bytes, last: bool) {
         if self.done {
             return;
         }
@@ -129,48 +126,51 @@ fn id_of(beginning: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(beginning);
     let text = text.trim_start_matches('\u{feff}').trim_start();
     if text.starts_with('{') {
-        let mut response = Response::default();
-        lenient::read(text, &mut response);
-        return response.0;
+        return ResponseId::read(text, Within::Response);
     }
-    text.lines().find_map(|line| {
-        let mut event = Event::default();
-        lenient::read(line.strip_prefix("data:")?, &mut event);
-        event.0.0
-    })
+    text.lines()
+        .find_map(|line| ResponseId::read(line.strip_prefix("data:")?, Within::Event))
 }
 
-/// The `id` of a response object.
-#[derive(Default)]
-struct Response(Option<String>);
+/// Reads the `id` of a response object, or of the `response` in an event.
+struct ResponseId {
+    within: Within,
+    id: Option<String>,
+}
 
-impl Reads for Response {
+/// What the value is that is being read.
+#[derive(Clone, Copy, PartialEq)]
+enum Within {
+    Event,
+    Response,
+    Id,
+}
+
+impl ResponseId {
+    fn read(json: &str, within: Within) -> Option<String> {
+        let mut reader = Self { within, id: None };
+        lenient::read(json, &mut reader);
+        reader.id
+    }
+}
+
+impl Reads for ResponseId {
     fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "id" if self.0.is_none() => into(map, &mut Id(&mut self.0)),
-            _ => skip(map),
-        }
+        let within = match (self.within, key) {
+            (Within::Event, "response") => Within::Response,
+            (Within::Response, "id") if self.id.is_none() => Within::Id,
+            _ => return skip(map),
+        };
+        let outer = std::mem::replace(&mut self.within, within);
+        let read = into(map, self);
+        self.within = outer;
+        read
     }
-}
 
-/// The `response` of an event.
-#[derive(Default)]
-struct Event(Response);
-
-impl Reads for Event {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "response" => into(map, &mut self.0),
-            _ => skip(map),
-        }
-    }
-}
-
-struct Id<'a>(&'a mut Option<String>);
-
-impl Reads for Id<'_> {
     fn text(&mut self, text: &str) {
-        *self.0 = Some(text.to_owned());
+        if self.within == Within::Id {
+            self.id = Some(text.to_owned());
+        }
     }
 }
 

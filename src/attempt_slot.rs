@@ -17,7 +17,7 @@ use crate::{
     outcome::OutcomeKind,
     refusal::Refusal,
     request::{Envelope, Parsed},
-    upstream::Classify,
+    upstream::{Classify, DefaultClassify},
 };
 
 /// Where a router leaves the [`Attempt`] it has begun, for the [`Fallback`](crate::Fallback) around it to finish.
@@ -227,6 +227,8 @@ pub(crate) struct Memory {
     pub(crate) earlier: Vec<(TargetId, OutcomeKind)>,
     /// The request as the fallback has read it.
     pub(crate) parsed: Option<Arc<Parsed>>,
+    /// How failures are told apart: as the fallback is set, else as the router is.
+    pub(crate) classify: Option<Arc<dyn Classify>>,
     /// The scan of the body, and the very bytes that were scanned.
     scanned: Option<(Bytes, Arc<Envelope>)>,
 }
@@ -240,7 +242,6 @@ pub(crate) struct Terms {
     pub(crate) answer_by: Instant,
     /// The same where other targets could have been tried.
     pub(crate) answer_by_with_choice: Instant,
-    pub(crate) classify: Arc<dyn Classify>,
 }
 
 /// What a request does where a guess is all that holds targets back.
@@ -290,6 +291,12 @@ impl Session {
         let session = Self::default();
         session.lock().wait = WaitState::Over;
         session
+    }
+
+    /// What tells the failures of this request apart.
+    pub(crate) fn classify(&self) -> Arc<dyn Classify> {
+        let classify = self.lock().classify.clone();
+        classify.unwrap_or_else(|| Arc::new(DefaultClassify))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Memory> {

@@ -169,7 +169,7 @@ pub mod images;
 mod json;
 mod listing;
 mod memory;
-mod normalise;
+pub mod normalise;
 mod outcome;
 mod poll_budget;
 mod provider;
@@ -218,9 +218,10 @@ pub use crate::{
         Attempt, Cooling, EndedAttempt, HealthMap, HealthSnapshot, ProviderHealth, Tally,
         TargetHealth, TargetState,
     },
+    normalise::{layer::NormaliseLayer, service::Normalise},
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     request::Needs,
-    upstream::{DefaultClassify, Evidence},
+    upstream::{DefaultClassify, Evidence, UpstreamError},
 };
 
 /// The examples of the README, compiled and run.

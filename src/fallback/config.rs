@@ -2,16 +2,14 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{
-    request::Bounds,
-    upstream::{Classify, DefaultClassify},
-};
+use crate::{request::Bounds, upstream::Classify};
 
 /// The settings of [`FallbackLayer`](super::FallbackLayer), which documents them.
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) bounds: Bounds,
-    pub(crate) classify: Arc<dyn Classify>,
+    /// The router's where this is not set.
+    pub(crate) classify: Option<Arc<dyn Classify>>,
     pub(crate) max_attempts: usize,
     pub(crate) deadline: Duration,
     pub(crate) header_timeout: Duration,
@@ -26,7 +24,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             bounds: Bounds::default(),
-            classify: Arc::new(DefaultClassify),
+            classify: None,
             max_attempts: 6,
             deadline: Duration::from_secs(300),
             header_timeout: Duration::from_secs(30),

@@ -9,10 +9,9 @@ use tokio::time::Instant;
 
 use crate::{
     catalog::{Target, TargetId},
-    fallback::inspect::is_encoded,
     outcome::OutcomeKind,
     refusal::{Refusal, in_words},
-    upstream::{Sent, openai_error, relabel},
+    upstream::{UpstreamError, relabel},
 };
 
 /// Why there is no further attempt.
@@ -28,21 +27,13 @@ pub(crate) enum OutOf {
 pub(crate) struct Failed {
     pub(crate) target: Target,
     pub(crate) head: response::Parts,
-    pub(crate) body: Bytes,
-    /// The body is not all there.
-    pub(crate) cut: bool,
+    pub(crate) error: UpstreamError,
 }
 
 impl Failed {
     /// As the upstream said it, if need be in OpenAI's envelope.
     pub(crate) fn into_response(mut self) -> Response<Bytes> {
-        let sent = match self.cut {
-            _ if is_encoded(&self.head.headers) => Sent::Encoded,
-            true => Sent::Cut(&self.body),
-            false => Sent::Whole(&self.body),
-        };
-        let error = openai_error(self.head.status, self.target.provider(), &sent);
-        let body = error.unwrap_or(self.body);
+        let body = self.error.into_openai(self.target.provider().name());
         relabel(&mut self.head.headers, body.len());
         // What comes after a failure's body is not read.
         self.head.headers.remove(header::TRAILER);

@@ -48,8 +48,13 @@ pub(super) struct Limits {
 pub(super) enum Answer {
     /// A stream of events that has begun to answer.
     Stream(Box<StreamBuffer>),
-    /// The whole answer, and its trailers.
-    Whole(Frames, Option<HeaderMap>),
+    /// The whole answer.
+    Whole {
+        frames: Frames,
+        trailers: Option<HeaderMap>,
+        /// A strict client may fail at it.
+        is_irregular: bool,
+    },
     /// The beginning of an answer that is not held until it is whole.
     Part(Frames),
 }
@@ -60,13 +65,6 @@ pub(super) enum Failure {
     Outcome(OutcomeKind),
     /// It holds an error, which stands in this JSON.
     Error(Bytes),
-}
-
-/// The body of a failure.
-pub(super) struct ErrorText {
-    pub(super) bytes: Bytes,
-    /// It is not all there.
-    pub(super) cut: bool,
 }
 
 /// What a success seems to be, by its head.
@@ -195,9 +193,15 @@ where
     }
     // An answer without content says that a recording holds no speech. An empty body says nothing.
     let is_silence = limits.endpoint.output() == Capability::Transcription && !body.is_empty();
+    let is_irregular = answer::is_irregular(limits.endpoint);
+    let whole = |frames| Answer::Whole {
+        frames,
+        trailers,
+        is_irregular,
+    };
     match answer.verdict {
-        Verdict::Content => Ok(Answer::Whole(held, trailers)),
-        Verdict::Empty if is_silence => Ok(Answer::Whole(held, trailers)),
+        Verdict::Content => Ok(whole(held)),
+        Verdict::Empty if is_silence => Ok(whole(held)),
         Verdict::Empty => Err(Failure::Outcome(OutcomeKind::Empty)),
         Verdict::Error => Err(Failure::Error(body)),
         Verdict::NotJson => Err(Failure::Outcome(OutcomeKind::Unavailable)),
@@ -205,31 +209,25 @@ where
 }
 
 /// Reads what a failure says of itself, as far as the limits allow.
-pub(super) async fn drain<R>(mut body: Pin<&mut Inflated<R>>, end: Instant) -> ErrorText
+pub(super) async fn drain<R>(mut body: Pin<&mut Inflated<R>>, end: Instant) -> Bytes
 where
     R: http_body::Body<Data = Bytes>,
 {
     let mut held = Frames::default();
     let read = async {
         let mut budget = PollBudget::default();
-        while let Some(frame) = budget.next_frame(body.as_mut()).await {
-            let Ok(frame) = frame else {
-                return true;
-            };
+        while let Some(Ok(frame)) = budget.next_frame(body.as_mut()).await {
             let mut data = frame.into_data().unwrap_or_default();
             let room = DRAIN_LIMIT - held.len();
-            let is_cut = data.len() > room;
+            let is_too_much = data.len() > room;
             data.truncate(room);
             held.push(data);
-            if is_cut {
-                return true;
+            if is_too_much {
+                return;
             }
         }
-        false
     };
-    let cut = within(read, || end).await.unwrap_or(true);
-    ErrorText {
-        bytes: held.joined(),
-        cut,
-    }
+    // What came until the deadline is evidence, too.
+    let _ = within(read, || end).await;
+    held.joined()
 }

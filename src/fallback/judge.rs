@@ -4,14 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, response};
+use http::{Request, Response, response};
 use tokio::time::Instant;
 
 use super::{
     config::Config,
     final_response::{Account, Failed, LastError, OutOf},
-    inspect::{self, ErrorText, Limits, is_encoded},
-    watch::outcome_of,
+    inspect::{self, Limits},
 };
 use crate::{
     attempt_slot::{AttemptSlot, NoTarget, SecondTry, Session, Terms, WaitState},
@@ -22,11 +21,11 @@ use crate::{
     health::{Attempt, Place},
     memory::Held,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
-    provider::{redact, redact_text},
+    provider::redact,
     refusal::Refusal,
     request::{Parsed, Segments},
     routed::{Routed, mark_trail},
-    upstream::{ErrorBody, error},
+    upstream::{Classify, Evidence, UpstreamError},
 };
 
 /// All that outlives one attempt.
@@ -95,6 +94,7 @@ impl<E> Judge<E> {
         let (parsed, session) = (Arc::new(parsed), Arc::<Session>::default());
         let mut memory = session.lock();
         memory.parsed = Some(Arc::clone(&parsed));
+        memory.classify.clone_from(&config.classify);
         if !config.max_wait.is_zero() {
             memory.wait = WaitState::Waits;
         }
@@ -122,12 +122,15 @@ impl<E> Judge<E> {
             calls: self.config.max_attempts.saturating_sub(self.trail.len()),
             answer_by: self.answer_end(now, false),
             answer_by_with_choice: self.answer_end(now, true),
-            classify: Arc::clone(&self.config.classify),
         });
         let mut parts = self.parsed.parts.clone();
         parts.extensions.insert(slot.clone());
         let body = Body::whole(Segments::from(self.parsed.bytes.clone()), None);
         (Request::from_parts(parts, body), slot)
+    }
+
+    pub(super) fn classify(&self) -> Arc<dyn Classify> {
+        self.session.classify()
     }
 
     pub(super) fn endpoint(&self) -> Endpoint {
@@ -207,7 +210,7 @@ impl<E> Judge<E> {
     pub(super) fn no_answer(
         &mut self,
         attempt: Attempt,
-        mut head: response::Parts,
+        head: response::Parts,
         failure: inspect::Failure,
     ) -> Next<E> {
         let body = match failure {
@@ -217,56 +220,30 @@ impl<E> Judge<E> {
             }
             inspect::Failure::Error(body) => body,
         };
-        let outcome = self.classify(&attempt, StatusCode::OK, &head, &body);
-        // If this goes back to the client, then as the failure that it is.
-        let status = ErrorBody::of(&body).status;
-        let status = status.and_then(|status| StatusCode::from_u16(status).ok());
-        head.status = status.unwrap_or(StatusCode::BAD_REQUEST);
-        let cut = false;
-        self.failed_with(attempt, &outcome, head, ErrorText { bytes: body, cut })
+        self.failure(attempt, head, &body)
     }
 
-    /// A response is no success.
+    /// Reads what an upstream's failure says, once: for health, for this request and for the client.
     pub(super) fn failure(
         &mut self,
         attempt: Attempt,
-        head: response::Parts,
-        text: ErrorText,
-    ) -> Next<E> {
-        let readable = match is_encoded(&head.headers) {
-            true => &[],
-            false => &text.bytes[..],
-        };
-        let outcome = self.classify(&attempt, head.status, &head, readable);
-        self.failed_with(attempt, &outcome, head, text)
-    }
-
-    fn failed_with(
-        &mut self,
-        attempt: Attempt,
-        outcome: &Outcome,
-        head: response::Parts,
-        text: ErrorText,
+        mut head: response::Parts,
+        body: &Bytes,
     ) -> Next<E> {
         let target = attempt.target().clone();
+        let body = redact(body, target.provider());
+        let error = UpstreamError::read(head.status, &head.headers, body);
+        let now = attempt.map().wall();
+        let evidence = Evidence::new(&target, self.endpoint(), &head.headers, &error, now);
+        let outcome = self.session.classify().classify(&evidence);
+        // An error in a 2xx goes back as the failure that it is.
+        head.status = error.answered_with();
         let failed = Failed {
-            body: redact(&text.bytes, target.provider()),
-            cut: text.cut,
             target,
             head,
+            error,
         };
-        self.failed(attempt, outcome, Some(failed))
-    }
-
-    fn classify(
-        &self,
-        attempt: &Attempt,
-        status: StatusCode,
-        head: &response::Parts,
-        body: &[u8],
-    ) -> Outcome {
-        let (classify, endpoint) = (&*self.config.classify, self.endpoint());
-        outcome_of(classify, attempt, endpoint, status, &head.headers, body)
+        self.failed(attempt, &outcome, Some(failed))
     }
 
     /// Records the outcome of an attempt, and decides.
@@ -296,9 +273,7 @@ impl<E> Judge<E> {
         self.last = Some(LastError {
             target: target.id().clone(),
             status: failed.as_ref().map(|failed| failed.head.status),
-            message: failed.as_ref().and_then(|failed| {
-                error::message(&failed.body, |text| redact_text(text, target.provider()))
-            }),
+            message: failed.as_ref().and_then(|failed| failed.error.summary()),
         });
         let goes_back = match outcome.kind {
             Kind::Refused if self.is_refused() => return self.end(OutOf::Budget),

@@ -26,10 +26,11 @@ impl FallbackLayer {
         }
     }
 
-    /// How failures are told apart. Default: [`DefaultClassify`](crate::DefaultClassify).
+    /// How failures are told apart. Default: as the router inside does, by
+    /// [`FreeModelRouteLayer::classify`](crate::FreeModelRouteLayer::classify).
     #[must_use]
     pub fn classify(self, classify: impl Classify + 'static) -> Self {
-        self.with(|config| config.classify = Arc::new(classify))
+        self.with(|config| config.classify = Some(Arc::new(classify)))
     }
 
     /// The most attempts for one request, the first one included; 0 counts as 1. Default: 6. Each may use up

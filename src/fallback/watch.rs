@@ -2,35 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use crate::{
     endpoint::Endpoint,
     fallback::stream_buffer::StreamBuffer,
     health::Attempt,
-    outcome::{Lack, Outcome, OutcomeKind},
-    upstream::{Classify, Evidence},
+    outcome::Outcome,
+    upstream::{Classify, Evidence, UpstreamError},
 };
-
-/// What a failure means, whether it came before or after its answer had begun.
-pub(crate) fn outcome_of(
-    classify: &dyn Classify,
-    attempt: &Attempt,
-    endpoint: Endpoint,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Outcome {
-    let now = attempt.map().wall();
-    let outcome = classify.classify(&Evidence::new(status, headers, body, now).at(Some(endpoint)));
-    let output = endpoint.output();
-    if outcome.kind == OutcomeKind::Gone && !attempt.target().model().is_for(output) {
-        // It was asked by its name for what it is not made for, and may be there for all else.
-        Outcome::unfit(Lack::Capability(output))
-    } else {
-        outcome
-    }
-}
 
 /// What watches over an answer that has begun: it ends the attempt.
 pub(crate) struct Watch {
@@ -92,18 +73,14 @@ impl Watch {
     }
 
     /// An error event has been passed on: what it says counts, with the head of its response.
-    pub(crate) fn fail_as_said(&mut self, error: &[u8]) {
+    pub(crate) fn fail_as_said(&mut self, error: &Bytes) {
         let Some(attempt) = &self.attempt else {
             return;
         };
-        let outcome = outcome_of(
-            &*self.classify,
-            attempt,
-            self.endpoint,
-            StatusCode::OK,
-            &self.headers,
-            error,
-        );
+        let error = UpstreamError::read(StatusCode::OK, &self.headers, error.clone());
+        let (target, now) = (attempt.target(), attempt.map().wall());
+        let evidence = Evidence::new(target, self.endpoint, &self.headers, &error, now);
+        let outcome = self.classify.classify(&evidence);
         self.fail(&outcome);
     }
 

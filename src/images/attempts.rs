@@ -17,7 +17,7 @@ use crate::{
     health::{Attempt, HealthMap},
     images::calls::Failure,
     outcome::{Outcome, OutcomeKind},
-    upstream::{Classify, DefaultClassify, Evidence, resets},
+    upstream::{Evidence, UpstreamError, resets},
 };
 
 /// So long before the end of the fallback's wait no further call is waited for, so that the answer comes in time.
@@ -121,14 +121,11 @@ impl Attempts {
 
     /// What a response without an image means, in the words of the fallback's classifier.
     fn classify(&self, response: &Response<Bytes>) -> Outcome {
-        let now = self.health.wall();
-        let (status, headers) = (response.status(), response.headers());
-        let evidence = Evidence::new(status, headers, response.body(), now);
-        let evidence = evidence.at(Some(Endpoint::ImageGenerations));
-        match self.terms() {
-            Some(terms) => terms.classify.classify(&evidence),
-            None => DefaultClassify.classify(&evidence),
-        }
+        let headers = response.headers();
+        let error = UpstreamError::read(response.status(), headers, response.body().clone());
+        let (endpoint, now) = (Endpoint::ImageGenerations, self.health.wall());
+        let evidence = Evidence::new(&self.target, endpoint, headers, &error, now);
+        self.slot.session().classify().classify(&evidence)
     }
 
     fn terms(&self) -> Option<Terms> {

@@ -68,7 +68,7 @@ pub(crate) fn extent<T: Reads>(json: &str, reader: &mut T) -> Extent {
 
 /// The text with `\ufffd` in the place of each escape that is half a surrogate pair; as long as it was, and copied only
 /// if there is one.
-fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
+pub(crate) fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
     let unit = |at: usize| {
         let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
         u16::from_str_radix(digits, 16).ok()

@@ -3,7 +3,7 @@ pub(crate) mod reader;
 pub(crate) mod text;
 
 pub(crate) use self::{
-    lenient::{Extent, Reads, extent, into, is_json, read, skip, value},
+    lenient::{Reads, into, is_json, read, skip, value, without_lone_surrogates},
     reader::{Event, Kind, Reader, Token},
     text::{Piece, Text, unescape_percent},
 };

@@ -28,7 +28,7 @@ use crate::{
         router::{Info, Router},
     },
     routed::Routed,
-    upstream::{Classify, DefaultClassify, Evidence, is_event_stream},
+    upstream::{Classify, Evidence, UpstreamError, is_event_stream},
 };
 
 pin_project! {
@@ -233,6 +233,7 @@ fn finish<B, E>(result: Result<Response<B>, E>, info: Option<Info>) -> Result<Re
         dropped,
         adjusted,
         attempt,
+        classify,
         ..
     }) = info
     else {
@@ -241,7 +242,7 @@ fn finish<B, E>(result: Result<Response<B>, E>, info: Option<Info>) -> Result<Re
     match result {
         Ok(mut response) => {
             if let Some(attempt) = attempt {
-                finish_by_head(attempt, endpoint, &response);
+                finish_by_head(attempt, endpoint, &*classify, &response);
             }
             incoming::clean(response.headers_mut(), target.provider());
             Routed {
@@ -262,7 +263,12 @@ fn finish<B, E>(result: Result<Response<B>, E>, info: Option<Info>) -> Result<Re
     }
 }
 
-fn finish_by_head<B>(attempt: Attempt, endpoint: Endpoint, response: &Response<B>) {
+fn finish_by_head<B>(
+    attempt: Attempt,
+    endpoint: Endpoint,
+    classify: &dyn Classify,
+    response: &Response<B>,
+) {
     let callers_own = attempt.target().provider().takes_callers_credential()
         && matches!(response.status().as_u16(), 401..=403);
     if response.status().is_success() {
@@ -271,9 +277,12 @@ fn finish_by_head<B>(attempt: Attempt, endpoint: Endpoint, response: &Response<B
         // Nothing that the caller's own credential is refused says anything to others.
         attempt.fail(&Outcome::of(OutcomeKind::Refused));
     } else {
-        let now = attempt.map().wall();
-        let evidence = Evidence::new(response.status(), response.headers(), &[], now);
-        attempt.fail(&DefaultClassify.classify(&evidence.at(Some(endpoint))));
+        let headers = response.headers();
+        let error = UpstreamError::read(response.status(), headers, Bytes::new());
+        let (target, now) = (attempt.target(), attempt.map().wall());
+        let evidence = Evidence::new(target, endpoint, headers, &error, now);
+        let outcome = classify.classify(&evidence);
+        attempt.fail(&outcome);
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     rng::{Rng, identity},
     route::{response_owners::Responses, router::Router, service::FreeModelRoute},
     select::{Random, Select},
+    upstream::{Classify, DefaultClassify},
 };
 
 /// Applies [`FreeModelRoute`] to a service.
@@ -37,6 +38,7 @@ impl FreeModelRouteLayer {
                 catalog,
                 health,
                 select: Arc::new(Random),
+                classify: Arc::new(DefaultClassify),
                 rng: Rng::unpredictable(),
                 intake: Intake::default(),
                 inner_intake: Intake::unbounded(),
@@ -79,6 +81,14 @@ impl FreeModelRouteLayer {
     pub fn embedding_model(self, model: impl Into<String>) -> Self {
         let model = model.into();
         self.with(|router| router.embedding_model = Some(model))
+    }
+
+    /// How failures are told apart, unless the [`FallbackLayer`](crate::FallbackLayer) around this one has
+    /// [a setting of its own](crate::FallbackLayer::classify). Without a `FallbackLayer`, only the head of a response is
+    /// evidence, and no answer is looked into. Default: [`DefaultClassify`].
+    #[must_use]
+    pub fn classify(self, classify: impl Classify + 'static) -> Self {
+        self.with(|router| router.classify = Arc::new(classify))
     }
 
     /// The largest request body, in bytes; a larger one is answered with 413. Default: 64 MB.

@@ -28,6 +28,7 @@ use crate::{
         wish::Wish,
     },
     select::Select,
+    upstream::Classify,
 };
 
 /// What a router goes by.
@@ -36,6 +37,7 @@ pub(crate) struct Router {
     pub(crate) catalog: Catalog,
     pub(crate) health: HealthMap,
     pub(crate) select: Arc<dyn Select>,
+    pub(crate) classify: Arc<dyn Classify>,
     pub(crate) rng: Rng,
     pub(crate) intake: Intake,
     /// For what comes from a fallback, which has its own bounds.
@@ -59,6 +61,7 @@ pub(crate) struct Info {
     pub(crate) attempt: Option<Attempt>,
     /// Whether the image layer translates the request.
     pub(crate) translation: Option<Translation>,
+    pub(crate) classify: Arc<dyn Classify>,
     /// Reads which response this is, where later requests may build upon it.
     pub(crate) learner: Option<Learner>,
 }
@@ -140,8 +143,14 @@ impl Router {
     ) -> Result<(Request<Body>, Info), Refusal> {
         // It goes no further: whoever keeps a request's extensions must not keep its attempt in flight.
         let slot = parts.extensions.remove::<AttemptSlot>();
-        let alone = Session::of_no_fallback();
-        let session = slot.as_ref().map_or(&alone, AttemptSlot::session);
+        let without_fallback = Arc::new(Session::of_no_fallback());
+        let session = slot
+            .as_ref()
+            .map_or(&*without_fallback, AttemptSlot::session);
+        session
+            .lock()
+            .classify
+            .get_or_insert_with(|| Arc::clone(&self.classify));
         let envelope = scan(session, bytes, endpoint, &parts.headers)?;
         let attempt = self.pick(&envelope, &parts.headers, session, slot.as_ref())?;
         let target = attempt.target().clone();
@@ -172,7 +181,7 @@ impl Router {
         let api = Api::of(&target).filter(|_| endpoint == Endpoint::ImageGenerations);
         let (attempt, translation) = match (slot, api) {
             (slot, Some(api)) => {
-                let slot = slot.unwrap_or_else(|| AttemptSlot::new(Arc::default()));
+                let slot = slot.unwrap_or_else(|| AttemptSlot::new(Arc::clone(&without_fallback)));
                 slot.fill(attempt);
                 parts.extensions.insert(Handover {
                     api,
@@ -199,6 +208,7 @@ impl Router {
             adjusted,
             attempt,
             translation,
+            classify: Arc::clone(&self.classify),
         };
         let request = Request::from_parts(parts, Body::whole(body, Some(held)));
         Ok((request, info))

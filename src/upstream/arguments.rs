@@ -7,7 +7,7 @@ use crate::{
     capability::Capability,
     endpoint::Endpoint,
     outcome::{Lack, Outcome, OutcomeKind},
-    upstream::{error::ErrorBody, prose::Saying},
+    upstream::{envelope::Envelope, prose::Message},
 };
 
 /// Parameters that some services know and others do not: a request with one of these, that is refused for it here, may
@@ -31,54 +31,55 @@ const PARAMETERS: &[&str] = &[
 ];
 
 /// What it means that an argument is not known. Where the error does not name it, others may know it.
-pub(crate) fn unknown(body: &ErrorBody, endpoint: Option<Endpoint>) -> Outcome {
-    let names = names(body);
+pub(super) fn unknown(error: &Envelope, endpoint: Endpoint) -> Outcome {
+    let names = names(error);
     if names.iter().any(|name| !PARAMETERS.contains(&root(name))) {
         return Outcome::of(OutcomeKind::Refused);
     }
     let name = names.first().map(|name| &**name).unwrap_or_default();
-    Outcome::unfit(lack_of(name, body, endpoint))
+    Outcome::unfit(lack_of(name, error, endpoint))
 }
 
 /// What is lacking where the error finds fault with a parameter.
-pub(crate) fn lack(body: &ErrorBody, endpoint: Option<Endpoint>) -> Lack {
-    let param = body.param.as_deref().unwrap_or_default();
-    lack_of(param, body, endpoint)
+pub(super) fn lack(error: &Envelope, endpoint: Endpoint) -> Lack {
+    let param = error.param.as_deref().unwrap_or_default();
+    lack_of(param, error, endpoint)
 }
 
 /// The arguments that are at fault, in lower case, as far as the error names them: in a field, in a list behind
 /// "supplied: ", or as the first name in quotes.
-fn names(body: &ErrorBody) -> Vec<String> {
-    if let Some(param) = &body.param {
+fn names(error: &Envelope) -> Vec<String> {
+    if let Some(param) = &error.param {
         return vec![param.to_ascii_lowercase()];
     }
     let supplied = ["argument supplied: ", "arguments supplied: "];
-    let mut lists = supplied
-        .iter()
-        .filter_map(|before| body.said.iter().find_map(|said| said.after(before)));
+    let mut lists = supplied.iter().filter_map(|before| {
+        error
+            .messages
+            .iter()
+            .find_map(|message| message.after(before))
+    });
     if let Some(list) = lists.next() {
         let first_word = |name: &str| Some(name.split_whitespace().next()?.to_owned());
         return list.split(',').filter_map(first_word).collect();
     }
-    let quoted = body.said.iter().find_map(Saying::first_name);
+    let quoted = error.messages.iter().find_map(Message::first_name);
     quoted.map(str::to_owned).into_iter().collect()
 }
 
 /// A parameter that stands for a capability is that.
-fn lack_of(param: &str, body: &ErrorBody, endpoint: Option<Endpoint>) -> Lack {
-    let of_text = endpoint.is_none_or(|endpoint| {
-        matches!(
-            endpoint,
-            Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses
-        )
-    });
+fn lack_of(param: &str, error: &Envelope, endpoint: Endpoint) -> Lack {
+    let of_text = matches!(
+        endpoint,
+        Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses
+    );
     Lack::Capability(match root(param) {
         "logprobs" | "top_logprobs" => Capability::Logprobs,
         "tools" | "functions" | "function_call" => Capability::Tools,
         "reasoning" | "reasoning_effort" | "include_reasoning" => Capability::Reasoning,
         "audio" if of_text => Capability::AudioOutput,
         // Of an image or a transcript it says something else.
-        "response_format" if of_text => match names_schema(param, body) {
+        "response_format" if of_text => match names_schema(param, error) {
             true => Capability::JsonSchema,
             false => Capability::JsonObject,
         },
@@ -87,8 +88,8 @@ fn lack_of(param: &str, body: &ErrorBody, endpoint: Option<Endpoint>) -> Lack {
     })
 }
 
-fn names_schema(param: &str, body: &ErrorBody) -> bool {
-    param.contains("json_schema") || body.text.contains("json_schema")
+fn names_schema(param: &str, error: &Envelope) -> bool {
+    param.contains("json_schema") || error.text.contains("json_schema")
 }
 
 /// The field of the request that a parameter is, or is in.

@@ -13,11 +13,14 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use flate2::write::{GzDecoder, ZlibDecoder};
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::{body::BoxError, upstream::relabel::no_longer_as_sent};
+use crate::{
+    body::BoxError,
+    upstream::body_headers::{encodings, no_longer_as_sent},
+};
 
 /// The byte that a member of gzip begins with (RFC 1952 2.3.1, `ID1`).
 const GZIP: u8 = 0x1f;
@@ -72,15 +75,6 @@ enum Decoder {
     Deflate(ZlibDecoder<Vec<u8>>),
     /// The compressed data has ended; what follows it is padding.
     Ended,
-}
-
-/// The content encodings of a body in the order in which they were applied, without those that change nothing.
-pub(crate) fn encodings(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let values = headers.get_all(header::CONTENT_ENCODING).iter();
-    values
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity"))
 }
 
 impl<B> Inflated<B> {

@@ -1,28 +1,32 @@
+//! What providers answer: failures, whole answers and streams. Each is read once, here.
+
 pub(crate) mod answer;
-pub(crate) mod arguments;
-pub(crate) mod classify;
-pub(crate) mod envelope;
-pub(crate) mod error;
+mod arguments;
+pub(crate) mod body_headers;
+mod classify;
+mod document;
+mod envelope;
+mod error;
 pub(crate) mod events;
 pub(crate) mod follow;
-pub(crate) mod inflate;
+mod inflate;
 pub(crate) mod meaning;
-pub(crate) mod patterns;
-pub(crate) mod prose;
-pub(crate) mod relabel;
+mod patterns;
+mod prose;
 pub(crate) mod resets;
 pub(crate) mod shape;
 
-pub use self::classify::{Classify, DefaultClassify, Evidence};
 pub(crate) use self::{
-    answer::Verdict,
-    envelope::{Sent, openai_error},
-    error::ErrorBody,
+    answer::{Irregular, Verdict},
+    body_headers::{encodings, relabel},
     events::{EventReader, is_event_stream},
     follow::Follow,
-    inflate::{Inflated, encodings},
+    inflate::Inflated,
     meaning::Meaning,
-    relabel::relabel,
-    resets::parse::parse_reset,
+    resets::parse_reset,
     shape::Indexes,
+};
+pub use self::{
+    classify::{Classify, DefaultClassify, Evidence},
+    error::UpstreamError,
 };

@@ -18,11 +18,11 @@ use crate::{
 
 /// A sign, the statuses under which it is believed, and its meaning.
 #[derive(Debug)]
-pub(crate) struct Sign(pub(crate) &'static [u16], pub(crate) By, pub(crate) Means);
+pub(super) struct Sign(pub(super) &'static [u16], pub(super) By, pub(super) Means);
 
 /// How a sign shows.
 #[derive(Debug)]
-pub(crate) enum By {
+pub(super) enum By {
     /// A word for programs that is exactly this one: a code, a type, a reason, a routing step.
     Label(&'static str),
     /// One message has all of these in its first line, outside of quotes. A phrase with a quote in it is looked for
@@ -40,7 +40,7 @@ pub(crate) enum By {
 
 /// What an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Means {
+pub(super) enum Means {
     /// A limit of requests or tokens, for as long as stated.
     Limited(Scope),
     /// The account's quota is used up.
@@ -65,7 +65,7 @@ pub(crate) enum Means {
 
 impl Means {
     /// Whether it holds back a target or a provider.
-    pub(crate) const fn cools(self) -> bool {
+    pub(super) const fn cools(self) -> bool {
         !matches!(
             self,
             Self::Lacks(_) | Self::TooLong | Self::Argument | Self::Refused
@@ -160,7 +160,7 @@ const CREDENTIAL_WORDS: &[&str] = &[
 
 /// The table, a line for each sign.
 #[rustfmt::skip]
-pub(crate) const SIGNS: &[Sign] = &[
+pub(super) const SIGNS: &[Sign] = &[
     // -- A sick deployment or a bad generation, under the status of a bad request.
     Sign(ANY, Label("tool_use_failed"), Unavailable), // Groq
     Sign(ANY, Label("json_validate_failed"), Unavailable), // Groq
@@ -376,7 +376,7 @@ pub(crate) const SIGNS: &[Sign] = &[
 ];
 
 /// The status that a word for programs stands for, where an error comes in a 200 and has no number.
-pub(crate) const STATUSES: &[(&str, u16)] = &[
+pub(super) const STATUSES: &[(&str, u16)] = &[
     // OpenAI, Anthropic, OpenRouter's `error_type`.
     ("rate_limit_exceeded", 429),
     ("rate_limit_error", 429),
@@ -429,15 +429,15 @@ pub(crate) const STATUSES: &[(&str, u16)] = &[
 ];
 
 /// Words in the text of an error that comes in a 200 and has neither a number nor a label.
-pub(crate) const LIMITED_WORDS: &[&str] = &["rate limit", "rate-limit", "too many requests"];
+pub(super) const LIMITED_WORDS: &[&str] = &["rate limit", "rate-limit", "too many requests"];
 
 /// A limit that ends with the day, where nothing says when that is: in text or in Google's `quotaId`.
-pub(crate) const DAY_WORDS: &[&str] = &[
+pub(super) const DAY_WORDS: &[&str] = &[
     "per day", "per-day", "perday", "(tpd)", "(rpd)", "daily", "86400s", "/ day",
 ];
 
 /// What stands before the size of a window, in tokens.
-pub(crate) const BEFORE_WINDOW: &[&str] = &[
+pub(super) const BEFORE_WINDOW: &[&str] = &[
     "maximum context length is ",         // OpenAI, OpenRouter, vLLM
     "available context size (",           // llama.cpp
     "context length of only ",            // LM Studio

@@ -37,18 +37,18 @@ const QUOTES: &[(char, &[char])] = &[
 
 /// One message of an error, as evidence.
 #[derive(Debug)]
-pub(crate) struct Saying {
+pub(super) struct Message {
     /// Its first line in lower case, without what stands in quotes; the quotes themselves stay.
-    pub(crate) open: String,
+    pub(super) open: String,
     /// The same with quoted names in it, for phrases that hold one: "unknown variant `image_url`".
     named: String,
     /// The first line is all that was said.
     whole: bool,
 }
 
-impl Saying {
+impl Message {
     /// Reads a message. One that `may_be_whole` is the error's own, and not cut short.
-    pub(crate) fn of(text: &str, may_be_whole: bool) -> Self {
+    pub(super) fn of(text: &str, may_be_whole: bool) -> Self {
         let text = text.trim();
         let line = text.split(LINE_ENDS).next().unwrap_or_default().trim_end();
         let lower = line.to_ascii_lowercase();
@@ -60,37 +60,37 @@ impl Saying {
     }
 
     /// What was read was cut short: more may have been said.
-    pub(crate) fn is_cut(&mut self) {
+    pub(super) fn is_cut(&mut self) {
         self.whole = false;
     }
 
     /// Whether all of these phrases stand in it.
-    pub(crate) fn holds(&self, phrases: &[&str]) -> bool {
+    pub(super) fn holds(&self, phrases: &[&str]) -> bool {
         phrases
             .iter()
             .all(|phrase| self.line_for(phrase).contains(phrase))
     }
 
     /// Whether it opens with one of these phrases.
-    pub(crate) fn opens_with(&self, phrases: &[&str]) -> bool {
+    pub(super) fn opens_with(&self, phrases: &[&str]) -> bool {
         phrases.iter().any(|phrase| self.open.starts_with(phrase))
     }
 
     /// Whether it is this sentence and nothing else: `*` stands for one word or a quoted part, `*/*` for a word with a
     /// slash in it, `**` for any words.
-    pub(crate) fn is(&self, sentence: &str) -> bool {
+    pub(super) fn is(&self, sentence: &str) -> bool {
         let line: Vec<_> = self.open.trim_end_matches('.').split_whitespace().collect();
         let sentence: Vec<_> = sentence.split_whitespace().collect();
         self.whole && matches(&line, &sentence)
     }
 
     /// What follows the phrase.
-    pub(crate) fn after(&self, phrase: &str) -> Option<&str> {
+    pub(super) fn after(&self, phrase: &str) -> Option<&str> {
         Some(self.line_for(phrase).split_once(phrase)?.1)
     }
 
     /// The first name that stands in quotes.
-    pub(crate) fn first_name(&self) -> Option<&str> {
+    pub(super) fn first_name(&self) -> Option<&str> {
         let (at, close) = self.named.char_indices().find_map(|(i, c)| {
             let close = QUOTES.iter().find(|(open, _)| *open == c)?.1;
             Some((i + c.len_utf8(), close))
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     fn open(text: &str) -> String {
-        Saying::of(text, true).open
+        Message::of(text, true).open
     }
 
     #[test]
@@ -224,8 +224,8 @@ mod tests {
     fn a_sentence_that_is_not_all_of_a_message_is_not_the_message() {
         let sentence = "model * does not exist";
         for text in ["Model m does not exist", "Model `a b` does not exist."] {
-            assert!(Saying::of(text, true).is(sentence), "{text}");
-            assert!(!Saying::of(text, false).is(sentence), "{text}");
+            assert!(Message::of(text, true).is(sentence), "{text}");
+            assert!(!Message::of(text, false).is(sentence), "{text}");
         }
         for text in [
             "Model does not exist",
@@ -233,22 +233,22 @@ mod tests {
             "Invalid role: Model m does not exist",
             "Model m does not exist: extra inputs",
         ] {
-            assert!(!Saying::of(text, true).is(sentence), "{text}");
+            assert!(!Message::of(text, true).is(sentence), "{text}");
         }
-        assert!(Saying::of("x/y:free is fine", true).is("*/* is fine"));
-        assert!(!Saying::of("Role: is fine", true).is("*/* is fine"));
-        assert!(Saying::of("Names are a or b, but c", true).is("names are ** but *"));
+        assert!(Message::of("x/y:free is fine", true).is("*/* is fine"));
+        assert!(!Message::of("Role: is fine", true).is("*/* is fine"));
+        assert!(Message::of("Names are a or b, but c", true).is("names are ** but *"));
         let long = format!("Names are{}", " a".repeat(100_000));
-        assert!(!Saying::of(&long, true).is("names are ** but *"));
+        assert!(!Message::of(&long, true).is("names are ** but *"));
     }
 
     #[test]
     fn a_name_in_quotes_is_found_only_by_a_phrase_that_has_one() {
-        let saying = Saying::of("unknown variant `image_url`, expected `text`", true);
-        assert!(saying.holds(&["unknown variant `image_url`"]));
-        assert!(!saying.holds(&["image_url"]));
-        assert_eq!(saying.first_name(), Some("image_url"));
-        let prompt = Saying::of("odd value `image_url and a whole prompt`", true);
+        let message = Message::of("unknown variant `image_url`, expected `text`", true);
+        assert!(message.holds(&["unknown variant `image_url`"]));
+        assert!(!message.holds(&["image_url"]));
+        assert_eq!(message.first_name(), Some("image_url"));
+        let prompt = Message::of("odd value `image_url and a whole prompt`", true);
         assert!(!prompt.holds(&["`image_url"]) || prompt.first_name().is_none());
     }
 }

@@ -6,7 +6,10 @@ use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
-use tower_free_models::{Catalog, FreeModelRouteLayer, FreeRule, HealthMap, Provider, Stack};
+use tower_free_models::{
+    Catalog, Classify, DefaultClassify, Evidence, FreeModelRouteLayer, FreeRule, HealthMap,
+    Outcome, OutcomeKind, Provider, Stack,
+};
 
 fn alone() -> Stack {
     seeded(targets(&["acme"], &["m"])).0
@@ -363,6 +366,43 @@ async fn half_of_a_basic_credential_does_not_reach_the_caller() {
         let whole = send(&stack, &Upstream::script([reply]), chat()).await;
         assert!(!whole.text().contains(half), "{}", whole.text());
     }
+}
+
+// ---- Whose classifier is asked.
+
+/// Calls a 418 of `acme` by this name, and any other response as the default does.
+fn teapot(kind: OutcomeKind) -> impl Classify + 'static {
+    move |evidence: &Evidence<'_>| match evidence.target.provider().name() {
+        "acme" if evidence.status == 418 => Outcome::of(kind),
+        _ => DefaultClassify.classify(evidence),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_a_fallback_the_routers_classifier_is_asked_unless_the_fallback_has_its_own() {
+    let by_router = || alone().route(|route| route.classify(teapot(OutcomeKind::Gated)));
+    let by_both = by_router().fallback(|fallback| fallback.classify(teapot(OutcomeKind::Gone)));
+    for (stack, expected) in [
+        (alone(), "acme/m=refused"),
+        (by_router(), "acme/m=gated"),
+        (by_both, "acme/m=gone"),
+    ] {
+        let whole = send(&stack, &Upstream::script([Reply::error(418)]), chat()).await;
+        assert_eq!(whole.header("x-free-trail"), Some(expected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_alone_asks_its_classifier() {
+    let health = HealthMap::seeded(7);
+    let catalog = Catalog::from_targets(targets(&["acme"], &["m"]));
+    let route = FreeModelRouteLayer::new(catalog, health.clone());
+    let route = route.classify(teapot(OutcomeKind::Gated));
+    let service = route.layer(Upstream::script([Reply::error(418)]));
+    service.oneshot(chat()).await.expect("a response");
+    let snapshot = health.snapshot();
+    let cooling = snapshot.target("acme", "m").expect("it was tried").cooling;
+    assert_eq!(cooling.expect("it cools").reason, OutcomeKind::Gated);
 }
 
 // ---- The router alone, without a fallback around it.

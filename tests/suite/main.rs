@@ -17,6 +17,7 @@ mod images;
 mod laws;
 mod loopback;
 mod multiplied;
+mod normalise;
 mod outcomes;
 mod providers;
 mod readiness;

@@ -1,7 +1,19 @@
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
-use crate::{capability::Capability, upstream::classify::*};
+use std::time::{Duration, SystemTime};
+
+use crate::{
+    capability::Capability,
+    catalog::Model,
+    outcome::{Lack, OutcomeKind, Recovery, Scope},
+    provider::{FreeRule, Provider},
+    upstream::{
+        classify::*,
+        patterns::{By, Means, SIGNS, Sign},
+        resets,
+    },
+};
 use OutcomeKind::{
     Gated, Gone, OutOfQuota, RateLimited, Refused, Unauthorised, Unavailable, Unfit,
 };
@@ -12,8 +24,21 @@ fn now() -> SystemTime {
 }
 
 fn classify_with(status: u16, headers: &HeaderMap, body: &[u8]) -> Outcome {
+    classify_at(Endpoint::ChatCompletions, status, headers, body)
+}
+
+/// A target of a provider that serves all endpoints, with a model that is for all of them.
+fn target() -> Target {
+    let provider = Provider::new("acme").free(FreeRule::All).build().unwrap();
+    let model = Model::new("m").output(["text", "image", "embeddings", "transcription"]);
+    provider.target(model).unwrap()
+}
+
+fn classify_at(endpoint: Endpoint, status: u16, headers: &HeaderMap, body: &[u8]) -> Outcome {
     let status = StatusCode::from_u16(status).unwrap();
-    DefaultClassify.classify(&Evidence::new(status, headers, body, now()))
+    let error = UpstreamError::read(status, headers, body.to_vec());
+    let target = target();
+    DefaultClassify.classify(&Evidence::new(&target, endpoint, headers, &error, now()))
 }
 
 fn classify(status: u16, body: &str) -> Outcome {
@@ -537,11 +562,8 @@ fn a_model_of_another_plan_is_gated_and_the_rest_of_the_plan_is_not() {
 
 #[test]
 fn an_endpoint_that_is_not_there_does_not_mean_the_model() {
-    let classify = |endpoint, body: &str| {
-        let headers = HeaderMap::new();
-        let evidence = Evidence::new(StatusCode::NOT_FOUND, &headers, body.as_bytes(), now());
-        DefaultClassify.classify(&evidence.at(Some(endpoint)))
-    };
+    let classify =
+        |endpoint, body: &str| classify_at(endpoint, 404, &HeaderMap::new(), body.as_bytes());
     for body in [
         "",
         "404 page not found\n",
@@ -571,6 +593,20 @@ fn an_endpoint_that_is_not_there_does_not_mean_the_model() {
 }
 
 #[test]
+fn a_model_that_is_not_made_for_what_was_asked_is_not_gone() {
+    let provider = Provider::new("acme").free(FreeRule::All).build().unwrap();
+    let chats = provider.target(Model::new("m").output(["text"])).unwrap();
+    let headers = HeaderMap::new();
+    let error = UpstreamError::read(StatusCode::GONE, &headers, "");
+    let outcome = |endpoint| {
+        DefaultClassify.classify(&Evidence::new(&chats, endpoint, &headers, &error, now()))
+    };
+    assert_eq!(outcome(Endpoint::ChatCompletions), Outcome::of(Gone));
+    let embeddings = lacks(Capability::Embeddings);
+    assert_eq!(outcome(Endpoint::Embeddings), embeddings);
+}
+
+#[test]
 fn a_model_that_is_for_chats_only_is_not_gone() {
     for (status, body) in [
         (
@@ -582,12 +618,7 @@ fn a_model_that_is_for_chats_only_is_not_gone() {
             r#"{"error":{"message":"This is a chat model and not supported in the v1/completions endpoint.","param":"model"}}"#,
         ),
     ] {
-        let classify = |endpoint| {
-            let headers = HeaderMap::new();
-            let status = StatusCode::from_u16(status).unwrap();
-            let evidence = Evidence::new(status, &headers, body.as_bytes(), now());
-            DefaultClassify.classify(&evidence.at(Some(endpoint)))
-        };
+        let classify = |endpoint| classify_at(endpoint, status, &HeaderMap::new(), body.as_bytes());
         assert_eq!(classify(Endpoint::Completions), parameter(), "{body}");
         assert_eq!(
             classify(Endpoint::ChatCompletions),
@@ -1150,7 +1181,9 @@ fn a_relayed_403_for_an_unknown_reason_is_a_guess() {
 #[test]
 fn debug_shows_nothing_of_the_body() {
     let headers = headers(&[("authorization", "Bearer sk-secret")]);
-    let evidence = Evidence::new(StatusCode::UNAUTHORIZED, &headers, b"sk-secret", now());
+    let error = UpstreamError::read(StatusCode::UNAUTHORIZED, &headers, "sk-secret");
+    let target = target();
+    let evidence = Evidence::new(&target, Endpoint::Responses, &headers, &error, now());
     assert!(!format!("{evidence:?}").contains("sk-secret"));
 }
 
@@ -1208,10 +1241,9 @@ impl Recorded {
             .map(|(name, value)| (&**name, &**value))
             .collect();
         let body = self.body.strip_prefix("data: ").unwrap_or(&self.body);
-        let status = StatusCode::from_u16(self.status).unwrap();
-        let headers = headers(&pairs);
-        let evidence = Evidence::new(status, &headers, body.as_bytes(), now());
-        DefaultClassify.classify(&evidence.at(Endpoint::of(&http::Method::POST, &self.path)))
+        let endpoint = Endpoint::of(&http::Method::POST, &self.path);
+        let endpoint = endpoint.unwrap_or(Endpoint::ChatCompletions);
+        classify_at(endpoint, self.status, &headers(&pairs), body.as_bytes())
     }
 }
 

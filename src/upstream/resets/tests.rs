@@ -1,7 +1,7 @@
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
-use crate::upstream::resets::*;
+use crate::upstream::{envelope::Envelope, resets::*};
 
 /// 2026-09-04T10:00:00Z.
 fn now() -> SystemTime {
@@ -25,16 +25,21 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn of_headers(pairs: &[(&str, &str)]) -> Option<Duration> {
-    stated(&headers(pairs), b"", "", true, now())
+    of_all(&headers(pairs), "", "", true)
 }
 
 fn of_body(body: &str) -> Option<Duration> {
-    stated(&HeaderMap::new(), body.as_bytes(), "", true, now())
+    of_all(&HeaderMap::new(), body, "", true)
 }
 
 /// Of words that are believed.
 fn of_words(words: &str) -> Option<Duration> {
-    stated(&HeaderMap::new(), b"", words, true, now())
+    of_all(&HeaderMap::new(), "", words, true)
+}
+
+fn of_all(headers: &HeaderMap, body: &str, words: &str, of_limit: bool) -> Option<Duration> {
+    let (envelope, _) = Envelope::of(body, true);
+    stated(headers, &envelope.waits, words, of_limit, now())
 }
 
 #[test]
@@ -263,7 +268,7 @@ fn a_counter_that_something_is_left_of_says_nothing_of_an_error_that_is_no_limit
             ("x-ratelimit-reset", "900"),
             ("x-ratelimit-remaining", left),
         ];
-        assert_eq!(stated(&headers(&pairs), b"", "", false, now()), expected);
+        assert_eq!(of_all(&headers(&pairs), "", "", false), expected);
     }
 }
 
@@ -316,7 +321,7 @@ fn a_sentence_about_this_error_goes_before_the_counters_of_every_response() {
         ("x-ratelimit-reset-tokens", "370ms"),
     ]);
     let words = "tokens per day (TPD). Please try again in 11m0.528s.";
-    assert_eq!(stated(&headers, b"", words, true, now()), secs(660.528));
+    assert_eq!(of_all(&headers, "", words, true), secs(660.528));
 }
 
 #[test]
@@ -380,7 +385,8 @@ proptest! {
         let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };
         for name in ["retry-after", "retry-after-ms", "x-ratelimit-reset", "x-ratelimit-timeremaining", "date"] {
             let headers: HeaderMap = [(HeaderName::from_static(name), value.clone())].into_iter().collect();
-            prop_assert!(stated(&headers, value.as_bytes(), "", true, now).is_none_or(|wait| wait <= MAX));
+            let (envelope, _) = Envelope::of(&String::from_utf8_lossy(value.as_bytes()), true);
+            prop_assert!(stated(&headers, &envelope.waits, "", true, now).is_none_or(|wait| wait <= MAX));
             prop_assert!(exhausted(&headers, now).is_none_or(|wait| wait <= MAX));
         }
     }

@@ -1,10 +1,10 @@
-//! The head of a response whose body is not the one that it came with.
+//! The headers that describe the body of a response.
 
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::content_type::is_json;
 
-/// Headers that describe the body that was replaced.
+/// Headers that are no longer true when a body is replaced.
 const DESCRIBING: &[&str] = &[
     "accept-ranges",
     "content-digest",
@@ -21,7 +21,24 @@ const DESCRIBING: &[&str] = &[
     "transfer-encoding",
 ];
 
-/// Removes what described the bytes that were sent, and is not true of those that are passed on.
+/// The content encodings of a body in the order in which they were applied, without `identity`.
+pub(crate) fn encodings(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    values
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether a body that is no whole JSON document may be the beginning of one: it is not declared to be something else.
+pub(super) fn may_be_json(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    kind.is_none_or(|kind| kind.to_ascii_lowercase().contains("json"))
+}
+
+/// Removes the headers that described the body as it was sent.
 pub(crate) fn no_longer_as_sent(headers: &mut HeaderMap) {
     for name in DESCRIBING {
         headers.remove(*name);
@@ -29,7 +46,7 @@ pub(crate) fn no_longer_as_sent(headers: &mut HeaderMap) {
     headers.remove(header::CONTENT_LENGTH);
 }
 
-/// Makes headers fit a body of JSON that is `len` bytes long.
+/// Makes headers fit a JSON body of `len` bytes.
 pub(crate) fn relabel(headers: &mut HeaderMap, len: usize) {
     no_longer_as_sent(headers);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_free_models::{
-    AttemptSlot, Body, Capability, Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Model,
-    Outcome, OutcomeKind, Provider, Recovery, Routed, Scope, Stack, Target, TargetState, stack,
+    Body, Capability, Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Model, Outcome,
+    OutcomeKind, Provider, Recovery, Routed, Scope, Stack, Target, TargetState, stack,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);

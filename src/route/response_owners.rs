@@ -36,12 +36,12 @@ struct Known {
 
 impl Responses {
     /// The name of the provider that made this response.
-    pub(crate) fn provider_of(&self, id: &str) -> Option<Arc<str>> {
+    pub(super) fn provider_of(&self, id: &str) -> Option<Arc<str>> {
         self.lock().providers.get(id).map(Arc::clone)
     }
 
     /// Reads the id of an answer of this provider.
-    pub(crate) fn learner(&self, provider: &str) -> Learner {
+    pub(super) fn learner(&self, provider: &str) -> Learner {
         Learner {
             responses: self.clone(),
             provider: provider.into(),
@@ -57,15 +57,12 @@ impl Responses {
         }
         let id: Arc<str> = id.into();
         let mut known = self.lock();
-        let known = &mut *known;
-        if known
+        let earlier = known
             .providers
-            .insert(Arc::clone(&id), Arc::clone(provider))
-            .is_some()
-        {
-            return;
+            .insert(Arc::clone(&id), Arc::clone(provider));
+        if earlier.is_none() {
+            known.order.push_back(id);
         }
-        known.order.push_back(id);
         if known.order.len() > MOST {
             if let Some(oldest) = known.order.pop_front() {
                 known.providers.remove(&oldest);
@@ -92,7 +89,7 @@ pub(crate) struct Learner {
 
 impl Learner {
     /// These bytes of the answer pass; they are its `last` ones or not.
-    pub(crate) fn pass(&mut self, bytes: &Bytes, last: bool) {
+    pub(super) fn pass(&mut self, bytes: &Bytes, last: bool) {
         if self.done {
             return;
         }

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::{byte_budget::Held, segments::Segments};
+use crate::{byte_budget::Held, json::Segments};
 
 /// Any error, as bodies of all kinds report them.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

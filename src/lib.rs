@@ -180,7 +180,6 @@ mod request;
 mod rng;
 pub mod route;
 mod routed;
-mod segments;
 pub mod select;
 mod session;
 mod stack;

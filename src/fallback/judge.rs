@@ -20,12 +20,12 @@ use crate::{
     catalog::{Target, TargetId},
     endpoint::Endpoint,
     health::{Attempt, Place},
+    json::Segments,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     provider::redact,
     refusal::Refusal,
     request::Parsed,
     routed::{Routed, mark_trail},
-    segments::Segments,
     session::{SecondTry, Session, Terms, WaitState},
     upstream::{Classify, Evidence, UpstreamError},
 };

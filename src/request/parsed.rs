@@ -10,8 +10,7 @@ use crate::{
     refusal::Refusal,
     request::{
         admit::{Admitted, Format},
-        form::scan_form,
-        scan::{Envelope, scan},
+        scan::{Envelope, scan, scan_form},
     },
 };
 
@@ -24,7 +23,7 @@ pub(crate) struct Parsed {
 
 impl Admitted {
     /// Reads a whole body. What cannot be read is refused with 400.
-    pub(crate) fn read(&self, bytes: &[u8]) -> Result<Envelope, Refusal> {
+    pub(crate) fn read(&self, bytes: &Bytes) -> Result<Envelope, Refusal> {
         let envelope = match &self.format {
             Format::Json => scan(bytes, self.endpoint),
             Format::Form(kind) => scan_form(bytes, self.endpoint, kind.as_bytes()),

@@ -27,14 +27,14 @@ impl Segments {
         self.len
     }
 
-    /// Whether nothing is left.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     /// What is left, if it is in one piece.
     pub(crate) fn as_one(&self) -> Option<&Bytes> {
         self.list.front().filter(|_| self.list.len() == 1)
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
     }
 }
 

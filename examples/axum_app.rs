@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
-    Body, Catalog, Fallback, FreeModelRoute, FreeRule, HealthMap, Images, Model, Provider, stack,
+    Body, Catalog, Fallback, FreeModelRoute, FreeRule, HealthMap, Images, Model, Normalise,
+    Provider, stack,
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Models = Fallback<FreeModelRoute<Images<Client<HttpConnector, Body>>>>;
+type Models = Normalise<Fallback<FreeModelRoute<Images<Client<HttpConnector, Body>>>>>;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {

@@ -169,7 +169,7 @@ pub mod images;
 mod json;
 mod listing;
 mod memory;
-mod normalise;
+pub mod normalise;
 mod outcome;
 mod poll_budget;
 mod provider;
@@ -180,7 +180,7 @@ mod request;
 mod rng;
 pub mod route;
 mod routed;
-mod select;
+pub mod select;
 mod stack;
 mod upstream;
 
@@ -193,7 +193,7 @@ pub use crate::{
     images::{ImageLayer, Images},
     route::FreeModelRouteLayer,
     routed::Routed,
-    select::{Candidate, Chance, Random, Select},
+    select::Select,
     stack::{Stack, stack},
 };
 pub use crate::{
@@ -215,9 +215,10 @@ pub use crate::{
     endpoint::Endpoint,
     fallback::{Fallback, FallbackLayer},
     health::{
-        Attempt, Cooling, HealthMap, HealthSnapshot, ProviderHealth, Tally, TargetHealth,
-        TargetState,
+        Attempt, Cooling, EndedAttempt, HealthMap, HealthSnapshot, ProviderHealth, Tally,
+        TargetHealth, TargetState,
     },
+    normalise::{layer::NormaliseLayer, service::Normalise},
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     request::Needs,
     upstream::{DefaultClassify, Evidence, UpstreamError},

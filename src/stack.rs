@@ -1,4 +1,4 @@
-//! All layers, in the right order.
+//! The layers in the right order.
 
 use tower_layer::Layer;
 
@@ -7,10 +7,12 @@ use crate::{
     fallback::{Fallback, FallbackLayer},
     health::HealthMap,
     images::{ImageLayer, Images},
+    normalise::{layer::NormaliseLayer, service::Normalise},
     route::{FreeModelRoute, FreeModelRouteLayer},
 };
 
-/// [`FallbackLayer`] around [`FreeModelRouteLayer`] around [`ImageLayer`], each with its defaults.
+/// [`NormaliseLayer`] around [`FallbackLayer`] around [`FreeModelRouteLayer`] around [`ImageLayer`], each with its
+/// defaults.
 ///
 /// See the [crate docs](crate) for a complete example.
 #[must_use]
@@ -22,7 +24,7 @@ pub fn stack(catalog: Catalog, health: HealthMap) -> Stack {
     }
 }
 
-/// All layers, in the right order. Made by [`stack()`].
+/// The layers, in the right order. Made by [`stack()`].
 #[derive(Clone, Debug)]
 pub struct Stack {
     fallback: FallbackLayer,
@@ -31,7 +33,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Changes the settings of the outermost layer.
+    /// Changes the settings of the fallback.
     #[must_use]
     pub fn fallback(self, change: impl FnOnce(FallbackLayer) -> FallbackLayer) -> Self {
         Self {
@@ -40,7 +42,7 @@ impl Stack {
         }
     }
 
-    /// Changes the settings of the layer that picks a model.
+    /// Changes the settings of the router.
     #[must_use]
     pub fn route(self, change: impl FnOnce(FreeModelRouteLayer) -> FreeModelRouteLayer) -> Self {
         Self {
@@ -60,10 +62,10 @@ impl Stack {
 }
 
 impl<S> Layer<S> for Stack {
-    type Service = Fallback<FreeModelRoute<Images<S>>>;
+    type Service = Normalise<Fallback<FreeModelRoute<Images<S>>>>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let images = self.images.layer(inner);
-        self.fallback.layer(self.route.layer(images))
+        let routed = self.route.layer(self.images.layer(inner));
+        NormaliseLayer::new().layer(self.fallback.layer(routed))
     }
 }

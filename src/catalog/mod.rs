@@ -2,13 +2,14 @@
 
 mod belief;
 mod model;
+mod name;
 mod set;
 mod snapshot;
 mod target;
 
 pub(crate) use self::{
     belief::{Belief, FRESH},
-    model::assumed_output,
+    name::assumed_output,
     target::BadId,
 };
 pub use self::{

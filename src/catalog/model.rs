@@ -5,6 +5,7 @@ use std::{
     time::SystemTime,
 };
 
+use super::name::{assumed_output, names_a_guard};
 use crate::capability::{Capabilities, Capability, CapabilitySet};
 
 /// A model: its id, and what is stated of it.
@@ -70,46 +71,6 @@ const OUTPUTS: &[(Capability, &[&str])] = &[
     (Capability::AudioOutput, &["audio"]),
     (Capability::Embeddings, &["embeddings", "embedding"]),
     (Capability::Transcription, &["transcription"]),
-];
-
-/// Parts of the names of models that judge a conversation and do not take part in it: llama-guard, gpt-oss-safeguard,
-/// nemotron content-safety, shieldgemma, omni-moderation, nemoguard-jailbreak-detect.
-const GUARDS: &[&str] = &["guard", "safety", "shield", "moderation", "jailbreak"];
-
-/// Parts of ids that tell what a model answers with, where its listing does not say: nothing, where it is nothing that
-/// is asked for here. The first that fits counts. What has none of them is a model for text.
-const KINDS: &[(Option<Capability>, &[&str])] = &[
-    // Before the vectors: nvidia's rerankers are called `…-embed-…-rerank` too.
-    (None, &["rerank", "reward"]),
-    (
-        Some(Capability::Embeddings),
-        &["embed", "bge-", "minilm", "e5-large", "gte-", "nvclip"],
-    ),
-    (
-        Some(Capability::Transcription),
-        &["whisper", "transcribe", "parakeet", "-asr"],
-    ),
-    (
-        Some(Capability::AudioOutput),
-        &["tts", "native-audio", "orpheus", "lyria", "kokoro"],
-    ),
-    (
-        Some(Capability::ImageOutput),
-        &[
-            "stable-diffusion",
-            "sdxl",
-            "flux",
-            "imagen",
-            "-image",
-            "dall-e",
-            "dreamshaper",
-        ],
-    ),
-    // Readers of pages, taggers, and what makes videos.
-    (
-        None,
-        &["-ocr", "-parse", "deplot", "gliner", "veo-", "sora-"],
-    ),
 ];
 
 impl Model {
@@ -388,20 +349,6 @@ impl From<ModelBuilder> for Model {
     fn from(builder: ModelBuilder) -> Self {
         builder.build()
     }
-}
-
-/// What a model of this id answers with, as far as its name tells; nothing, if it is nothing that is asked for here.
-pub(crate) fn assumed_output(id: &str) -> Option<Capability> {
-    let id = id.to_ascii_lowercase();
-    let kind = KINDS
-        .iter()
-        .find(|(_, parts)| parts.iter().any(|part| id.contains(part)));
-    kind.map_or(Some(Capability::TextOutput), |(output, _)| *output)
-}
-
-fn names_a_guard(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    GUARDS.iter().any(|guard| name.contains(guard))
 }
 
 #[cfg(test)]

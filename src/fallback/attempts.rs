@@ -1,16 +1,15 @@
 //! The way of a routed request: attempt after attempt, until one answers or there is nothing left to try.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header, request};
+use http::{HeaderMap, Request, Response, header, request};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tower_service::Service;
 
 use super::{
     body::ResponseBody,
     config::Config,
-    frames::Frames,
     inspect::{Answer, DRAIN_TIME, Incoming, drain, look},
     judge::{Judge, Next, Wait},
     watch::Watch,
@@ -19,15 +18,12 @@ use crate::{
     attempt_slot::{AttemptSlot, NoTarget, Taken},
     body::{Body, BoxError},
     deadline::within,
-    endpoint::Endpoint,
-    headers::NORMALISED,
     health::Attempt,
     memory::Held,
-    normalise,
     ready_service::{held_while_ready, ready},
     refusal::Refusal,
     request::{Admitted, Parsed},
-    upstream::{Inflated, relabel, resets},
+    upstream::{Inflated, Irregular, resets},
 };
 
 /// Answers a routed request, with an instance of the inner service that was polled ready.
@@ -219,8 +215,7 @@ where
     let id = attempt.target().id().clone();
     let (endpoint, config) = (judge.endpoint(), &judge.config);
     let idle = config.idle_timeout;
-    let watch =
-        |attempt, headers| Watch::new(attempt, judge.classify(), endpoint, headers);
+    let watch = |attempt, headers| Watch::new(attempt, judge.classify(), endpoint, headers);
     let body = match answer {
         Answer::Stream(buffer) => {
             // An error may have to be appended; and one that comes later is classified with the head of the response.
@@ -228,14 +223,18 @@ where
             let watch = watch(attempt, head.headers.clone());
             ResponseBody::events(body, buffer, watch, idle)
         }
-        Answer::Whole(mut frames, trailers) => {
-            normalise(
-                endpoint,
-                &mut head.headers,
-                &mut frames,
-                id.model(),
-                attempt.map().wall(),
-            );
+        Answer::Whole {
+            frames,
+            trailers,
+            is_irregular,
+        } => {
+            if is_irregular {
+                head.extensions.insert(Irregular {
+                    endpoint,
+                    model: id.model().to_owned(),
+                    now: attempt.map().wall(),
+                });
+            }
             if trailers.is_some() {
                 // HTTP/1 has trailers only where the length is not said.
                 head.headers.remove(header::CONTENT_LENGTH);
@@ -254,22 +253,4 @@ where
     let mut response = Response::from_parts(head, body);
     judge.succeeded(&id, &mut response);
     response
-}
-
-/// Makes a whole answer such that strict clients can read it, and its head fit it and say so.
-fn normalise(
-    endpoint: Endpoint,
-    headers: &mut HeaderMap,
-    frames: &mut Frames,
-    model: &str,
-    now: SystemTime,
-) {
-    let Some(normal) = normalise::normalise(endpoint, &frames.joined(), model, now) else {
-        return;
-    };
-    relabel(headers, normal.body.len());
-    if let Ok(changed) = HeaderValue::from_str(&normal.changed.join(", ")) {
-        headers.insert(NORMALISED, changed);
-    }
-    *frames = Frames::from_iter([normal.body]);
 }

@@ -48,8 +48,13 @@ pub(super) struct Limits {
 pub(super) enum Answer {
     /// A stream of events that has begun to answer.
     Stream(Box<StreamBuffer>),
-    /// The whole answer, and its trailers.
-    Whole(Frames, Option<HeaderMap>),
+    /// The whole answer.
+    Whole {
+        frames: Frames,
+        trailers: Option<HeaderMap>,
+        /// A strict client may fail at it.
+        is_irregular: bool,
+    },
     /// The beginning of an answer that is not held until it is whole.
     Part(Frames),
 }
@@ -188,9 +193,15 @@ where
     }
     // An answer without content says that a recording holds no speech. An empty body says nothing.
     let is_silence = limits.endpoint.output() == Capability::Transcription && !body.is_empty();
+    let is_irregular = answer::is_irregular(limits.endpoint);
+    let whole = |frames| Answer::Whole {
+        frames,
+        trailers,
+        is_irregular,
+    };
     match answer.verdict {
-        Verdict::Content => Ok(Answer::Whole(held, trailers)),
-        Verdict::Empty if is_silence => Ok(Answer::Whole(held, trailers)),
+        Verdict::Content => Ok(whole(held)),
+        Verdict::Empty if is_silence => Ok(whole(held)),
         Verdict::Empty => Err(Failure::Outcome(OutcomeKind::Empty)),
         Verdict::Error => Err(Failure::Error(body)),
         Verdict::NotJson => Err(Failure::Outcome(OutcomeKind::Unavailable)),

@@ -22,9 +22,10 @@ use crate::{
     rng::Rng,
     route::{
         outgoing,
-        pick::{Pool, Wish},
-        refusals::{Nobody, foreign_state, no_embedding_model, no_image_layer, response_not_found},
+        pick::{NoPick, Pool},
+        refusals::{foreign_state, no_embedding_model, no_image_layer, response_not_found},
         response_owners::{Learner, Responses},
+        wish::Wish,
     },
     select::Select,
     upstream::Classify,
@@ -143,7 +144,9 @@ impl Router {
         // It goes no further: whoever keeps a request's extensions must not keep its attempt in flight.
         let slot = parts.extensions.remove::<AttemptSlot>();
         let without_fallback = Arc::new(Session::of_no_fallback());
-        let session = slot.as_ref().map_or(&*without_fallback, AttemptSlot::session);
+        let session = slot
+            .as_ref()
+            .map_or(&*without_fallback, AttemptSlot::session);
         session
             .lock()
             .classify
@@ -235,6 +238,7 @@ impl Router {
         };
         let mut wish = Wish {
             needs: &envelope.needs,
+            headers,
             requested: envelope.requested.as_deref(),
             pinned: headers
                 .get(PIN)
@@ -253,9 +257,9 @@ impl Router {
         }
         let mut memory = session.lock();
         pool.pick(&wish, &mut memory)
-            .map_err(|nobody| match nobody {
-                Nobody::Refused(refusal) => *refusal,
-                Nobody::NotNow(no_target) => {
+            .map_err(|no_pick| match no_pick {
+                NoPick::Refused(refusal) => *refusal,
+                NoPick::NotNow(no_target) => {
                     let refusal = no_target.refusal.clone();
                     if let Some(slot) = slot {
                         slot.nobody(*no_target);

@@ -17,7 +17,7 @@ pub(crate) mod resets;
 pub(crate) mod shape;
 
 pub(crate) use self::{
-    answer::Verdict,
+    answer::{Irregular, Verdict},
     body_headers::{encodings, relabel},
     events::{EventReader, is_event_stream},
     follow::Follow,

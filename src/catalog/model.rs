@@ -13,7 +13,7 @@ use crate::capability::{Capabilities, Capability, CapabilitySet};
 /// What is not stated is unknown, and unknown excludes nothing.
 ///
 /// ```
-/// use tower_free_models::{Capability, Model};
+/// use tower_free_models::{Model, catalog::Capability};
 ///
 /// let model = Model::new("tiny")
 ///     .context_length(8192)
@@ -115,7 +115,7 @@ impl Model {
         self.max_output
     }
 
-    /// What it can and cannot do.
+    /// What is stated that it can and cannot do.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
@@ -142,7 +142,7 @@ impl Model {
     /// Whether it may be picked at random for a request that has to be answered with `output`.
     ///
     /// Where a listing does not say what a model answers with, its id may: `whisper`, `text-embedding`. That is an
-    /// assumption, so it keeps nobody from asking for the model by name. What has no such name is a model for text.
+    /// assumption, so a request may ask for the model by name all the same. A model without such a name is for text.
     #[must_use]
     pub fn is_for(&self, output: Capability) -> bool {
         let Capabilities { yes, no } = self.capabilities;
@@ -161,7 +161,7 @@ impl Model {
         self.expires
     }
 
-    /// Who made it, if it is known.
+    /// Its maker, if it is known.
     #[must_use]
     pub fn owned_by(&self) -> Option<&str> {
         self.owned_by.as_deref()

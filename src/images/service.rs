@@ -28,7 +28,7 @@ use crate::{
 ///
 /// # Cancel safety
 ///
-/// Dropping the response future drops the call of the inner service and leaves the [queue](crate::ImageQueue) of the
+/// Dropping the response future drops the call of the inner service and leaves the [queue](crate::provider::ImageQueue) of the
 /// server.
 ///
 /// # Memory

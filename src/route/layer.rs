@@ -112,7 +112,7 @@ impl FreeModelRouteLayer {
     }
 
     /// Whether an [`ImageLayer`](crate::ImageLayer) is inside, so that `/images/generations` may also go to targets whose
-    /// provider has [another API](crate::ImageApi) for images than OpenAI's. Where it is said to be inside and is not, such
+    /// provider has [another API](crate::provider::ImageApi) for images than OpenAI's. Where it is said to be inside and is not, such
     /// a request is answered with 500. Default: no; [`stack()`](crate::stack()) has that layer in and says so.
     #[must_use]
     pub fn image_layer(self, is_inside: bool) -> Self {

@@ -89,7 +89,7 @@ impl<B> ResponseBody<B> {
         watch: Watch,
         idle: Duration,
     ) -> Self {
-        let document = (frames.len() > 0).then(Follow::default);
+        let document = (frames.len() > 0).then(Follow::document);
         Self {
             kind: Kind::Rest {
                 frames,

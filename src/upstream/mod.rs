@@ -7,14 +7,17 @@ mod classify;
 mod document;
 mod envelope;
 mod error;
-pub(crate) mod events;
-pub(crate) mod follow;
+mod event_kind;
+mod events;
+mod follow;
 mod inflate;
-pub(crate) mod meaning;
+mod meaning;
 mod patterns;
+mod place;
 mod prose;
 pub(crate) mod resets;
-pub(crate) mod shape;
+mod shape;
+pub(crate) mod strict;
 
 pub(crate) use self::{
     answer::{Irregular, Verdict},

@@ -14,8 +14,8 @@ use http_body_util::{Empty, Full};
 use tokio::runtime::Runtime;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_free_models::{
-    Catalog, FreeModelRouteLayer, FreeRule, HealthMap, Model, Outcome, OutcomeKind, Provider,
-    Recovery, Target,
+    Catalog, FreeModelRouteLayer, HealthMap, Model, Outcome, OutcomeKind, Provider, Recovery,
+    Target, provider::FreeRule,
 };
 
 /// As many targets, at five providers.

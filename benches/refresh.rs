@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::{runtime, time::Instant};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_free_models::{
-    Body, Catalog, FreeModelRoute, FreeModelRouteLayer, HealthMap, Provider, Refresh,
+    Body, Catalog, FreeModelRoute, FreeModelRouteLayer, HealthMap, Provider, refresh::Refresh,
 };
 
 /// Rows as OpenRouter has them, about 1.3 kB each; every tenth is free.

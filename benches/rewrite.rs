@@ -5,7 +5,7 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use serde_json::{Value, json};
-use tower_free_models::{__private, Dialect};
+use tower_free_models::{__private, provider::Dialect};
 
 const MODEL: &str = "meta-llama/llama-3.3-70b-instruct:free";
 

@@ -14,7 +14,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use tokio::runtime::Runtime;
 use tower::{Layer, Service, ServiceExt};
-use tower_free_models::{Catalog, FreeRule, HealthMap, Model, Provider, stack};
+use tower_free_models::{Catalog, HealthMap, Model, Provider, provider::FreeRule, stack};
 
 type AnyBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
 

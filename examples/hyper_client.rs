@@ -9,7 +9,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt};
-use tower_free_models::{Body, Catalog, FreeRule, HealthMap, Model, Provider, stack};
+use tower_free_models::{Body, Catalog, HealthMap, Model, Provider, provider::FreeRule, stack};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

@@ -1,4 +1,4 @@
-//! What a request may need of a model, and what a listing states about one.
+//! Capabilities: what a request needs of a model, and what a listing states of one.
 
 use std::fmt;
 

@@ -12,7 +12,7 @@
 //! at random among those that can serve this request and are healthy now. [`FallbackLayer`] sees what comes
 //! back: on a rate limit, an overload, an error hidden in a 200, an empty answer or a stall before the first
 //! token it records the outcome in the [`HealthMap`], and sends the same request to another model, before the
-//! caller has seen a byte. [`stack()`] gives both in the right order, and [`Refresh`] keeps the catalog in step with the
+//! caller has seen a byte. [`stack()`] gives both in the right order, and [`Refresh`](refresh::Refresh) keeps the catalog in step with the
 //! listings of its providers.
 //!
 //! ```
@@ -21,7 +21,9 @@
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, Full};
 //! use tower::{Layer, ServiceExt, service_fn};
-//! use tower_free_models::{Body, Catalog, FreeRule, HealthMap, Model, Provider, Routed, stack};
+//! use tower_free_models::{
+//!     Body, Catalog, HealthMap, Model, Provider, Routed, provider::FreeRule, stack,
+//! };
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -79,7 +81,7 @@
 //! `free`, `auto`, `openrouter/free`, an empty or a missing `model` mean any model; the id of a model means that one
 //! first, at any provider; `provider/id` means that model there; any other name means any. A request header
 //! `x-free-pin: true` forbids any model but the one that is named; so does a model with
-//! [`random(false)`](ModelBuilder::random), by itself.
+//! [`random(false)`](catalog::ModelBuilder::random), by itself.
 //!
 //! A model is picked only for what it is [for](Model::is_for), at a provider that is not known to lack the endpoint.
 //! Embeddings get the model that they name, or [the configured one](FreeModelRouteLayer::embedding_model), and never
@@ -93,13 +95,13 @@
 //! # Images
 //!
 //! `POST …/images/generations` is sent as it is where a provider serves that. Elsewhere it is translated, as the
-//! provider's [`ImageApi`] says, and the answer comes back in OpenAI's format: `data[]` with `b64_json`, or with a data
+//! provider's [`ImageApi`](provider::ImageApi) says, and the answer comes back in OpenAI's format: `data[]` with `b64_json`, or with a data
 //! URL in `url` if `response_format` is `"url"`.
 //!
 //! Of a request that is translated, `prompt`, `n` (1 to 10), `size` and `response_format` are read; what cannot be done
 //! is a 400 that names the field, `stream` among them. `txt2img` also takes `negative_prompt`, `steps` (1 to 150) and
 //! `seed`, with sides that are multiples of 8 up to 2048 pixels; a model may have
-//! [a size of its own](ModelBuilder::image_size). An answer says of each image its `media_type`, `width` and `height`,
+//! [a size of its own](catalog::ModelBuilder::image_size). An answer says of each image its `media_type`, `width` and `height`,
 //! all read from its bytes, and where the server tells them its `seed` and `infotext`; `metadata` names the checkpoint
 //! that was used and its settings. What is no PNG, JPEG or WebP is a failure, and so are answers to one request above
 //! 64 MiB together. They are held in memory with what is made of them:
@@ -133,7 +135,7 @@
 //!
 //! # What is guaranteed
 //!
-//! - **Free**: what is known to cost cannot be represented as a [`Target`]; see [`FreeRule`]. A service that
+//! - **Free**: what is known to cost cannot be represented as a [`Target`]; see [`FreeRule`](provider::FreeRule). A service that
 //!   bills whoever has a payment method is used only if it is said that the account cannot be billed. A listed price of
 //!   zero is believed for an hour after the listing was last read, and by name for a day. A target whose answer reports
 //!   a cost is quarantined at once.
@@ -158,7 +160,7 @@ mod attempt_slot;
 mod body;
 mod byte_budget;
 mod capability;
-mod catalog;
+pub mod catalog;
 mod clock;
 mod content_type;
 mod deadline;
@@ -168,13 +170,13 @@ mod headers;
 mod health;
 pub mod images;
 mod json;
-mod listing;
+pub mod listing;
 pub mod normalise;
 mod outcome;
 mod poll_budget;
-mod provider;
+pub mod provider;
 mod ready_service;
-mod refresh;
+pub mod refresh;
 mod refusal;
 mod request;
 mod rng;
@@ -199,18 +201,8 @@ pub use crate::{
 };
 pub use crate::{
     body::Body,
-    capability::{Capabilities, Capability, CapabilitySet},
-    catalog::{
-        Catalog, CatalogError, Model, ModelBuilder, NotFree, Snapshot, Swap, Target, TargetId,
-        means_any,
-    },
-    listing::{Listing, ListingError, SkipReason, Skipped},
-    provider::{
-        Auth, BaseUrl, BaseUrlError, Day, Dialect, FreeRule, ImageApi, ImageQueue, KnownProvider,
-        Limit, ListingFormat, Period, Plan, Progress, Provider, ProviderBuilder, ProviderError,
-        Quantity, Rule,
-    },
-    refresh::{AccountStatus, DailyRequests, Refresh, RefreshError, Report, Reports},
+    catalog::{model::Model, set::Catalog, target::Target},
+    provider::account::Provider,
 };
 pub use crate::{
     endpoint::Endpoint,

@@ -30,7 +30,7 @@ pub struct Routed {
     /// name that are not printable ASCII are encoded as in a URL, and a name longer than 64 bytes is cut.
     pub dropped: Vec<String>,
     /// Fields of the request that were sent by another name or with another value, by the names that the caller used;
-    /// fields that were added; `messages.role` and `messages.content` for values in messages. See [`Rule`](crate::Rule) and
+    /// fields that were added; `messages.role` and `messages.content` for values in messages. See [`Rule`](crate::provider::Rule) and
     /// [`Model::max_output`](crate::Model::max_output).
     pub adjusted: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! Tells an operator of failures: a key that is refused and a model that was billed loudly, the rest in the log.
 
-use tower_free_models::{EndedAttempt, HealthMap, OutcomeKind, TargetId};
+use tower_free_models::{EndedAttempt, HealthMap, OutcomeKind, catalog::TargetId};
 
 /// Logs what happens to the targets of this map from now on.
 pub(crate) fn listen(health: &HealthMap) {
@@ -50,7 +50,7 @@ fn line(ended: &EndedAttempt) -> String {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use tower_free_models::{FreeRule, Model, Outcome, Provider};
+    use tower_free_models::{Model, Outcome, Provider, provider::FreeRule};
 
     use super::*;
 

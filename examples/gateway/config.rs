@@ -12,7 +12,7 @@
 //! listing = { path = "../catalog", format = "openai" }   # or "google", "checkpoints"
 //! auth = { header = "x-acme-key", prefix = "Token " }    # or { basic = true } where the key is user:password
 //!
-//! [provider.dialect]                                     # the words of `tower_free_models::Dialect`
+//! [provider.dialect]                                     # the words of `tower_free_models::provider::Dialect`
 //! developer_role = false
 //! message_fields = ["name"]
 //! lacks = ["logprobs"]
@@ -108,7 +108,7 @@ pub(crate) struct Config {
     pub(crate) providers: Vec<Provider>,
 }
 
-/// Why a configuration was not taken, in words for whoever wrote it.
+/// Why a configuration was refused, in words for its author.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct ConfigError(String);
 

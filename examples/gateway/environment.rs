@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use tower_free_models::{FreeRule, KnownProvider, Provider};
+use tower_free_models::{
+    Provider,
+    provider::{FreeRule, KnownProvider},
+};
 
 use crate::config::Key;
 

@@ -34,7 +34,10 @@ use std::{error::Error, io::Write as _, net::SocketAddr, process::ExitCode, time
 use axum::serve::ListenerExt as _;
 use clap::Parser;
 use tokio::net::TcpListener;
-use tower_free_models::{Catalog, FreeRule, HealthMap, KnownProvider, Provider};
+use tower_free_models::{
+    Catalog, HealthMap, Provider,
+    provider::{FreeRule, KnownProvider},
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::{

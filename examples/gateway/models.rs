@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tower_free_models::{Snapshot, Target};
+use tower_free_models::{Target, catalog::Snapshot};
 
 /// The name that means any model of the pool.
 const ANY: &str = "free";

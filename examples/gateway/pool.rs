@@ -3,8 +3,10 @@
 use std::{error::Error, fmt, time::Duration};
 
 use tower_free_models::{
-    Catalog, CatalogError, FreeRule, HealthMap, KnownProvider, Model, Provider, Refresh, Report,
-    Snapshot, Target,
+    Catalog, HealthMap, Model, Provider, Target,
+    catalog::{CatalogError, Snapshot},
+    provider::{FreeRule, KnownProvider},
+    refresh::{Refresh, Report},
 };
 
 use crate::{
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_of_a_file_whose_free_tier_is_a_plan_needs_the_word_that_it_bills_nobody() {
+    fn a_provider_with_a_plan_in_a_file_needs_the_word_that_its_account_is_not_billed() {
         let from = |lines: &str| {
             let variable = |_: &str| Some("k".to_owned());
             let is_known = |name: &str| KnownProvider::named(name).is_some();

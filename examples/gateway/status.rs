@@ -7,7 +7,11 @@ use std::{
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tower_free_models::{AccountStatus, Cooling, ImageQueue, Provider, Report, Target};
+use tower_free_models::{
+    Cooling, Provider, Target,
+    provider::ImageQueue,
+    refresh::{AccountStatus, Report},
+};
 
 use crate::server::Gateway;
 

@@ -3,10 +3,7 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use tower_free_models::{
-    __private::{Refusal, rewrite},
-    Dialect, Rule,
-};
+use tower_free_models::{__private::{Refusal, rewrite}, provider::{Dialect, Rule}};
 
 #[path = "../../src/request/oracle.rs"]
 mod oracle;

@@ -13,19 +13,19 @@ pub(crate) const FRESH: Duration = Duration::from_secs(3600);
 /// After so long without a good listing its models leave.
 const BELIEVED: Duration = Duration::from_secs(24 * 3600);
 
-/// How far a model can be taken for free.
+/// How far a listed price of zero is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Belief {
     /// It can be picked at random.
     Fresh,
     /// It can be asked for by name.
     ByName,
-    /// It is no free model any more.
+    /// It is not free any more.
     Over,
 }
 
 impl Belief {
-    /// What is believed at `now` of a price that was last `read` then.
+    /// How far a price is believed at `now` that was last `read` then.
     pub(crate) fn at(read: Instant, now: Instant) -> Self {
         match now.saturating_duration_since(read) {
             age if age < FRESH => Self::Fresh,

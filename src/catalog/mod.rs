@@ -1,19 +1,23 @@
 //! The free models there are: providers, their listings, and the set of targets that all requests read.
 
 mod belief;
-mod model;
-mod set;
+pub(crate) mod model;
+mod name;
+pub(crate) mod set;
 mod snapshot;
-mod target;
+pub(crate) mod target;
 
 pub(crate) use self::{
     belief::{Belief, FRESH},
-    model::assumed_output,
-    target::BadId,
+    model::Model,
+    name::assumed_output,
+    set::Catalog,
+    target::{BadId, Target},
 };
 pub use self::{
-    model::{Model, ModelBuilder},
-    set::{Catalog, CatalogError, Swap},
+    model::ModelBuilder,
+    set::{CatalogError, Swap},
     snapshot::Snapshot,
-    target::{NotFree, Target, TargetId, means_any},
+    target::{NotFree, TargetId, means_any},
 };
+pub use crate::capability::{Capabilities, Capability, CapabilitySet};

@@ -5,6 +5,7 @@ use std::{
     time::SystemTime,
 };
 
+use super::name::{assumed_output, names_a_guard};
 use crate::capability::{Capabilities, Capability, CapabilitySet};
 
 /// A model: its id, and what is stated of it.
@@ -12,7 +13,7 @@ use crate::capability::{Capabilities, Capability, CapabilitySet};
 /// What is not stated is unknown, and unknown excludes nothing.
 ///
 /// ```
-/// use tower_free_models::{Capability, Model};
+/// use tower_free_models::{Model, catalog::Capability};
 ///
 /// let model = Model::new("tiny")
 ///     .context_length(8192)
@@ -72,46 +73,6 @@ const OUTPUTS: &[(Capability, &[&str])] = &[
     (Capability::Transcription, &["transcription"]),
 ];
 
-/// Parts of the names of models that judge a conversation and do not take part in it: llama-guard, gpt-oss-safeguard,
-/// nemotron content-safety, shieldgemma, omni-moderation, nemoguard-jailbreak-detect.
-const GUARDS: &[&str] = &["guard", "safety", "shield", "moderation", "jailbreak"];
-
-/// Parts of ids that tell what a model answers with, where its listing does not say: nothing, where it is nothing that
-/// is asked for here. The first that fits counts. What has none of them is a model for text.
-const KINDS: &[(Option<Capability>, &[&str])] = &[
-    // Before the vectors: nvidia's rerankers are called `…-embed-…-rerank` too.
-    (None, &["rerank", "reward"]),
-    (
-        Some(Capability::Embeddings),
-        &["embed", "bge-", "minilm", "e5-large", "gte-", "nvclip"],
-    ),
-    (
-        Some(Capability::Transcription),
-        &["whisper", "transcribe", "parakeet", "-asr"],
-    ),
-    (
-        Some(Capability::AudioOutput),
-        &["tts", "native-audio", "orpheus", "lyria", "kokoro"],
-    ),
-    (
-        Some(Capability::ImageOutput),
-        &[
-            "stable-diffusion",
-            "sdxl",
-            "flux",
-            "imagen",
-            "-image",
-            "dall-e",
-            "dreamshaper",
-        ],
-    ),
-    // Readers of pages, taggers, and what makes videos.
-    (
-        None,
-        &["-ocr", "-parse", "deplot", "gliner", "veo-", "sora-"],
-    ),
-];
-
 impl Model {
     /// A model of this id, of which nothing is stated yet.
     #[expect(clippy::new_ret_no_self, reason = "a model begins as its builder")]
@@ -154,7 +115,7 @@ impl Model {
         self.max_output
     }
 
-    /// What it can and cannot do.
+    /// What is stated that it can and cannot do.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
@@ -181,7 +142,7 @@ impl Model {
     /// Whether it may be picked at random for a request that has to be answered with `output`.
     ///
     /// Where a listing does not say what a model answers with, its id may: `whisper`, `text-embedding`. That is an
-    /// assumption, so it keeps nobody from asking for the model by name. What has no such name is a model for text.
+    /// assumption, so a request may ask for the model by name all the same. A model without such a name is for text.
     #[must_use]
     pub fn is_for(&self, output: Capability) -> bool {
         let Capabilities { yes, no } = self.capabilities;
@@ -200,7 +161,7 @@ impl Model {
         self.expires
     }
 
-    /// Who made it, if it is known.
+    /// Its maker, if it is known.
     #[must_use]
     pub fn owned_by(&self) -> Option<&str> {
         self.owned_by.as_deref()
@@ -388,20 +349,6 @@ impl From<ModelBuilder> for Model {
     fn from(builder: ModelBuilder) -> Self {
         builder.build()
     }
-}
-
-/// What a model of this id answers with, as far as its name tells; nothing, if it is nothing that is asked for here.
-pub(crate) fn assumed_output(id: &str) -> Option<Capability> {
-    let id = id.to_ascii_lowercase();
-    let kind = KINDS
-        .iter()
-        .find(|(_, parts)| parts.iter().any(|part| id.contains(part)));
-    kind.map_or(Some(Capability::TextOutput), |(output, _)| *output)
-}
-
-fn names_a_guard(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    GUARDS.iter().any(|guard| name.contains(guard))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::provider::Provider;
 /// [`Snapshot`].
 ///
 /// ```
-/// use tower_free_models::{Catalog, FreeRule, Model, Provider};
+/// use tower_free_models::{Catalog, Model, Provider, provider::FreeRule};
 ///
 /// let local = Provider::new("local")
 ///     .base_url("http://127.0.0.1:8080/v1")
@@ -316,7 +316,7 @@ mod tests {
         let catalog =
             Catalog::from_targets([targets(&a, &["1", "2"]), targets(&b, &["1"])].concat());
         catalog.remove("a");
-        catalog.remove("nobody");
+        catalog.remove("unknown");
         assert_eq!(ids(&catalog), ["b/1"]);
     }
 

@@ -62,7 +62,7 @@ impl Snapshot {
         self
     }
 
-    /// The names of the providers that have no target because a [`Refresh`](crate::Refresh) could not read their listing
+    /// The names of the providers that have no target because a [`Refresh`](crate::refresh::Refresh) could not read their listing
     /// yet, in the order in which they were added to it.
     #[must_use]
     pub fn awaited(&self) -> impl ExactSizeIterator<Item = &str> {

@@ -18,7 +18,7 @@ use crate::{
 
 /// A model at a provider: what a request is routed to, and what health is kept for.
 ///
-/// It is made by its [`Provider`] only, which knows what is free. Clones are cheap.
+/// Only its [`Provider`] makes it, because the provider knows what is free. Clones are cheap.
 #[derive(Clone)]
 pub struct Target {
     inner: Arc<Inner>,
@@ -39,7 +39,7 @@ impl Provider {
     /// # Errors
     ///
     /// If the provider's rule says that the id cannot be free, as on OpenRouter without `:free` at its end, or under
-    /// [`FreeRule::Plan`] if the service is [known](Plan) to leave it out of its free plan; or if the id is empty, longer
+    /// [`FreeRule::Plan`] if the service is [known](crate::provider::Plan) to leave it out of its free plan; or if the id is empty, longer
     /// than 256 bytes, or holds control characters.
     ///
     /// ```
@@ -48,7 +48,7 @@ impl Provider {
     /// let openrouter = Provider::openrouter().build()?;
     /// assert!(openrouter.target(Model::new("acme/chat:free")).is_ok());
     /// assert!(openrouter.target(Model::new("acme/chat")).is_err());
-    /// # Ok::<(), tower_free_models::ProviderError>(())
+    /// # Ok::<(), tower_free_models::provider::ProviderError>(())
     /// ```
     pub fn target(&self, model: impl Into<Model>) -> Result<Target, NotFree> {
         Target::written(self, model.into())
@@ -56,7 +56,7 @@ impl Provider {
 }
 
 impl Target {
-    /// A target that a listing speaks of and whose price the caller has judged; `row` is what the listing says.
+    /// A target of a listing, after its price was found to be zero; `row` is a fingerprint of its row.
     pub(crate) fn listed(provider: &Provider, model: Model, row: u64) -> Result<Self, BadId> {
         BadId::check(model.id())?;
         let model = model.without(provider.dialect().lacks);
@@ -141,7 +141,7 @@ impl Target {
 
     /// Whether a request with this `model` asks for this target: by the exact id of its model, or by
     /// `provider/id`. Both may be written as in a URL, as they are in `x-free-model`. A name that
-    /// [means any](crate::means_any) names none in particular.
+    /// [means any](crate::catalog::means_any) names none in particular.
     #[must_use]
     pub fn is_named(&self, name: &str) -> bool {
         let is = |name: &str| {
@@ -170,7 +170,7 @@ impl fmt::Debug for Target {
 /// Whether this `model` of a request means any model.
 ///
 /// ```
-/// use tower_free_models::means_any;
+/// use tower_free_models::catalog::means_any;
 ///
 /// assert!(means_any("free") && means_any("openrouter/free") && means_any(""));
 /// assert!(!means_any("acme/chat:free"));

@@ -29,7 +29,9 @@ use crate::{
 /// changing it outside a tokio runtime works as well.
 ///
 /// ```
-/// use tower_free_models::{FreeRule, HealthMap, Model, Outcome, OutcomeKind, Provider, TargetState};
+/// use tower_free_models::{
+///     HealthMap, Model, Outcome, OutcomeKind, Provider, TargetState, provider::FreeRule,
+/// };
 ///
 /// let local = Provider::new("local").base_url("http://127.0.0.1:9001/v1").free(FreeRule::All).build()?;
 /// let target = local.target(Model::new("tiny"))?;
@@ -84,7 +86,9 @@ impl HealthMap {
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
-    /// use tower_free_models::{FreeRule, HealthMap, Model, Outcome, OutcomeKind, Provider};
+    /// use tower_free_models::{
+    ///     HealthMap, Model, Outcome, OutcomeKind, Provider, provider::FreeRule,
+    /// };
     ///
     /// let health = HealthMap::new();
     /// let log = Arc::new(Mutex::new(Vec::new()));
@@ -164,7 +168,7 @@ impl HealthMap {
     /// tried.
     ///
     /// A target that was seen to cost money stays quarantined for ever, and one that has attempts in flight stays until
-    /// they have ended. The day begins at the first sweep that misses a target; [`Refresh`](crate::Refresh) sweeps after
+    /// they have ended. The day begins at the first sweep that misses a target; [`Refresh`](crate::refresh::Refresh) sweeps after
     /// each listing.
     pub fn sweep(&self, snapshot: &Snapshot) {
         let listed: HashSet<_> = snapshot.targets().iter().map(Target::id).collect();

@@ -14,7 +14,8 @@ use crate::byte_budget::ByteBudget;
 /// use http_body_util::{BodyExt, Full};
 /// use tower::{Layer, ServiceExt, service_fn};
 /// use tower_free_models::{
-///     Body, Catalog, Dialect, FreeModelRouteLayer, FreeRule, HealthMap, ImageApi, ImageLayer, Model, Provider,
+///     Body, Catalog, FreeModelRouteLayer, HealthMap, ImageLayer, Model, Provider,
+///     provider::{Dialect, FreeRule, ImageApi},
 /// };
 ///
 /// # #[tokio::main(flavor = "current_thread")]

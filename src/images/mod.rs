@@ -1,7 +1,7 @@
 //! `POST …/images/generations` at providers that have another API for images than OpenAI's.
 //!
 //! A [router](crate::FreeModelRoute) sends the request as it is where a provider serves that. Elsewhere an [`ImageLayer`]
-//! inside the router translates it, as the provider's [`ImageApi`](crate::ImageApi) says, and the answer comes back in
+//! inside the router translates it, as the provider's [`ImageApi`](crate::provider::ImageApi) says, and the answer comes back in
 //! OpenAI's format: `data[]` with `b64_json`, or with a data URL in `url` if `response_format` is `"url"`.
 //!
 //! # What is read of a request
@@ -9,7 +9,7 @@
 //! `prompt`, `n` (1 to 10), `size` and `response_format`. A request that cannot be followed is a 400 that names the field,
 //! `stream` among them. `txt2img` also takes `negative_prompt`, `steps` (1 to 150) and `seed`, with sides that are multiples
 //! of 8 up to 2048 pixels; OpenRouter takes the fields of its own `/images`. A model may have
-//! [a size of its own](crate::ModelBuilder::image_size). [`Routed::dropped`](crate::Routed::dropped) names the fields that the
+//! [a size of its own](crate::catalog::ModelBuilder::image_size). [`Routed::dropped`](crate::Routed::dropped) names the fields that the
 //! API has no place for.
 //!
 //! # What an answer says

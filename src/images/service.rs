@@ -27,7 +27,7 @@ pub(super) const MAX_IMAGES_IN_FLIGHT: u64 = 512_000_000;
 ///
 /// # Cancel safety
 ///
-/// Dropping the response future drops the call of the inner service and leaves the [queue](crate::ImageQueue) of the
+/// Dropping the response future drops the call of the inner service and leaves the [queue](crate::provider::ImageQueue) of the
 /// server.
 ///
 /// # Memory

@@ -108,8 +108,7 @@ fn states_zero(value: &RawValue) -> bool {
 
 /// Whether `text` is a JSON number whose every digit before the exponent is 0.
 ///
-/// A minus is refused before a zero too: in a price it has only ever marked a paid router, and nobody who
-/// means zero writes it.
+/// A minus before a zero is refused too, because in listings a minus has only ever marked a paid router.
 fn is_zero(text: &str) -> bool {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),

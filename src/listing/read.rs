@@ -23,10 +23,10 @@ impl Provider {
     ///
     /// An entry that cannot be read is skipped and reported, and never spoils the others.
     ///
-    /// Where a price of zero is what makes a model free ([`FreeRule::OpenRouter`](crate::FreeRule::OpenRouter),
-    /// [`FreeRule::Priced`](crate::FreeRule::Priced)), that is
+    /// Where a price of zero is what makes a model free ([`FreeRule::OpenRouter`](crate::provider::FreeRule::OpenRouter),
+    /// [`FreeRule::Priced`](crate::provider::FreeRule::Priced)), that is
     /// believed for an hour from now. Then the model is picked by name only, and after a day not at all, unless the
-    /// listing is read again: a [`Refresh`](crate::Refresh) does that.
+    /// listing is read again: a [`Refresh`](crate::refresh::Refresh) does that.
     ///
     /// # Errors
     ///

@@ -44,7 +44,7 @@ impl Listing {
     /// How many of the [`not_free`](Self::not_free) state no price for prompt and completion.
     ///
     /// If it is all of them, the listing speaks of no prices at all, and only the operator's word
-    /// ([`FreeRule::All`](crate::FreeRule::All)) or written models can fill the pool.
+    /// ([`FreeRule::All`](crate::provider::FreeRule::All)) or written models can fill the pool.
     #[must_use]
     pub fn unpriced(&self) -> usize {
         self.unpriced

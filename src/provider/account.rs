@@ -28,7 +28,7 @@ use crate::{body::Body, endpoint::Endpoint};
 /// knows where to go, and the caller's credential stays.
 ///
 /// ```
-/// use tower_free_models::{FreeRule, Provider};
+/// use tower_free_models::{Provider, provider::FreeRule};
 ///
 /// let openrouter = Provider::openrouter().key("sk-or-v1-0123").build()?;
 /// assert_eq!(openrouter.name(), "openrouter");
@@ -39,7 +39,7 @@ use crate::{body::Body, endpoint::Endpoint};
 ///     .free(FreeRule::All)
 ///     .build()?;
 /// assert!(!local.has_key());
-/// # Ok::<(), tower_free_models::ProviderError>(())
+/// # Ok::<(), tower_free_models::provider::ProviderError>(())
 /// ```
 #[derive(Clone)]
 pub struct Provider(pub(super) Arc<Inner>);
@@ -86,7 +86,7 @@ impl Provider {
     }
 
     /// Whether the caller's own credential goes to it: where no base URL is applied, the request keeps the one it came
-    /// with, and what that is refused concerns nobody else.
+    /// with, so an upstream that refuses it says nothing of other callers.
     pub(crate) fn takes_callers_credential(&self) -> bool {
         self.0.base.is_none()
     }
@@ -142,7 +142,7 @@ impl Provider {
         self.free_rule().admits_written(self.0.plan, id)
     }
 
-    /// Whether a file costs money on a model that cannot read files itself: see [`KnownProvider::bills_files`].
+    /// Whether a file costs money on a model that cannot read files itself: see [`KnownProvider::bills_files`](super::KnownProvider::bills_files).
     pub(crate) fn bills_files(&self) -> bool {
         self.0.bills_files
     }
@@ -181,10 +181,10 @@ impl Provider {
         Some(self.0.endpoints.as_ref()?.contains(&endpoint))
     }
 
-    /// What it is doing for us, if it is a server that makes [one image at a time](ImageApi::Sdapi).
+    /// What it is doing for us, if it is a server that makes [one image at a time](super::ImageApi::Sdapi).
     ///
     /// ```
-    /// use tower_free_models::{Dialect, ImageApi, Provider};
+    /// use tower_free_models::{Provider, provider::{Dialect, ImageApi}};
     ///
     /// let mut dialect = Dialect::default();
     /// dialect.images = ImageApi::Sdapi;
@@ -194,7 +194,7 @@ impl Provider {
     ///     .build()?;
     /// let queue = studio.image_queue().expect("it is such a server");
     /// assert_eq!((queue.waiting, queue.running), (0, None));
-    /// # Ok::<(), tower_free_models::ProviderError>(())
+    /// # Ok::<(), tower_free_models::provider::ProviderError>(())
     /// ```
     #[must_use]
     pub fn image_queue(&self) -> Option<ImageQueue> {

@@ -10,12 +10,12 @@ use http::{
 /// The base URL of an OpenAI-compatible service, such as `https://openrouter.ai/api/v1`.
 ///
 /// ```
-/// use tower_free_models::BaseUrl;
+/// use tower_free_models::provider::BaseUrl;
 ///
 /// let base = BaseUrl::parse("https://openrouter.ai/api/v1/")?;
 /// let uri = base.uri("/v1/chat/completions", None);
 /// assert_eq!(uri, "https://openrouter.ai/api/v1/chat/completions");
-/// # Ok::<(), tower_free_models::BaseUrlError>(())
+/// # Ok::<(), tower_free_models::provider::BaseUrlError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseUrl {

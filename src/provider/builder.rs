@@ -129,7 +129,7 @@ impl ProviderBuilder {
     /// method, and its key does not tell. The user of the builder says that the account cannot be billed:
     ///
     /// ```
-    /// use tower_free_models::{FreeRule, Provider};
+    /// use tower_free_models::{Provider, provider::FreeRule};
     ///
     /// let groq = || Provider::known("groq").expect("a known provider").key("gsk_0123");
     /// assert!(groq().build().is_err_and(|error| error.is_plan_unsaid()));

@@ -1,4 +1,4 @@
-//! What differs between providers: data first, code where it must be.
+//! How a service differs from OpenAI's API, as data.
 
 use crate::{capability::CapabilitySet, endpoint::Endpoint};
 
@@ -52,8 +52,8 @@ pub struct Dialect {
 pub enum Rule {
     /// It is left out.
     Drop,
-    /// It goes by another name there, and its value stays as it is. If that is given too, this one is left out: whoever
-    /// sends both `max_tokens` and `max_completion_tokens` means the newer one. A null counts as not given.
+    /// It goes by another name there, and its value stays as it is. If that is given too, this one is left out: a client
+    /// that sends both `max_tokens` and `max_completion_tokens` means the newer one. A null counts as not given.
     Rename(String),
     /// A number above this is lowered to it. What is no number stays.
     AtMost(u64),

@@ -51,7 +51,7 @@ impl fmt::Display for ProviderError {
             Fault::Key => f.write_str("the key holds a character that no header can carry"),
             Fault::KeyWithoutBase => f.write_str("a key needs a base URL to be sent to"),
             Fault::KeyCosts => {
-                f.write_str("it is free without a key only, and bills whoever sends one")
+                f.write_str("it is free without a key only, and bills requests with one")
             }
             Fault::Header(name) => write!(f, "the header {name} is not one to be added"),
             Fault::Listing => f.write_str(

@@ -24,20 +24,20 @@ pub enum FreeRule {
     /// The prices of prompt and completion are stated, and every stated price is zero. This is the default.
     #[default]
     Priced,
-    /// Whose id ends so, as OpenCode Zen's do in `-free`, and is not listed with a price.
+    /// Models with this suffix of their ids, as OpenCode Zen's `-free`, that are not listed with a price.
     Suffix(&'static str),
-    /// Only these, as far as they are not listed with a price: for a service that lists what it bills and what it does
-    /// not alike.
+    /// Only these ids, as far as they are not listed with a price: for a service whose listing does not tell free models
+    /// from others.
     Ids(&'static [&'static str]),
-    /// Everything, as long as no key is sent: whoever has one is billed. A provider with this rule has no key,
+    /// Everything, as long as no key is sent: requests with a key are billed. A provider with this rule has no key,
     /// and a base URL: without one the caller's key would be sent.
     Keyless,
     /// Everything that the account's free plan covers: the service does not bill an account that has no payment
     /// method, and refuses what the plan does not include.
     ///
     /// An account that has given the service a payment method, or has bought credit, may be billed. A key does not tell
-    /// which of the two it belongs to, so this rule is never a default: whoever builds the provider says it of the
-    /// account, with [`ProviderBuilder::free`](crate::ProviderBuilder::free).
+    /// which of the two it belongs to, so this rule is never a default: the user of the builder says it of the
+    /// account, with [`ProviderBuilder::free`](crate::provider::ProviderBuilder::free).
     ///
     /// A model that is listed at a price above zero, or that the service is [known](Plan) to leave out of its free plan,
     /// is not free by this rule. [`FreeRule::All`] takes it in.

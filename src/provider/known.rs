@@ -1,4 +1,4 @@
-//! The providers that are known by name: the types here, the data in `table`.
+//! What is known of a service: the types. The data stand in `table`.
 
 use http::HeaderName;
 
@@ -15,9 +15,9 @@ use crate::{
 /// What is known of a provider by its name.
 ///
 /// ```
-/// use tower_free_models::{FreeRule, KnownProvider};
+/// use tower_free_models::{provider::{FreeRule, KnownProvider}};
 ///
-/// // Services whose free tier is a plan, and of whose account the operator knows that it cannot be billed.
+/// // Services with a plan as free tier, where the operator knows that the account cannot be billed.
 /// let unbilled = ["groq", "google"];
 ///
 /// // The providers for which the environment holds a key.
@@ -31,7 +31,7 @@ use crate::{
 ///         true => builder.free(FreeRule::Plan),
 ///         false => builder,
 ///     };
-///     // One whose free tier is a plan is not built where this is not said.
+///     // A service with a plan is not built where the operator has not said so.
 ///     builder.key(&key).build().ok()
 /// });
 /// # drop(providers);
@@ -49,7 +49,7 @@ pub struct KnownProvider {
     pub key_env: &'static [&'static str],
     /// Whether it answers without a key too. With [`FreeRule::Keyless`] it is free only so.
     pub keyless: bool,
-    /// Whether it is a server on one's own machine: its host says nothing of what is there, so it is known by name only.
+    /// Whether it is a server on the operator's machine: `127.0.0.1` does not tell which, so it is known by name only.
     pub local: bool,
     /// How the key is sent.
     pub auth: Auth,
@@ -61,12 +61,12 @@ pub struct KnownProvider {
     /// Free models that its listing leaves out. They are there where its rule is `free`, and no other.
     pub unlisted: &'static [&'static str],
     /// The endpoint under the base URL that tells of the key's own quota, where there is one: see
-    /// [`AccountStatus`](crate::AccountStatus).
+    /// [`AccountStatus`](crate::refresh::AccountStatus).
     pub account_status: Option<&'static str>,
     /// What is free there. At its host no rule is accepted that would take more for free, unless the operator can know
-    /// better: see [`ProviderBuilder::free`].
+    /// better: see [`ProviderBuilder::free`](super::ProviderBuilder::free).
     ///
-    /// [`FreeRule::Plan`] is not taken over from here: whoever builds the provider has to say it of the account.
+    /// [`FreeRule::Plan`] is not taken over from here: the user of the builder has to say it of the account.
     pub free: FreeRule,
     /// What its free plan covers, where [`FreeRule::Plan`] is said.
     pub plan: Plan,
@@ -173,7 +173,7 @@ pub enum Period {
     Month,
 }
 
-/// Where OpenAI's own listing is, and that of whoever speaks its format.
+/// Where OpenAI's listing is, and that of most services that speak its API.
 pub(crate) const DEFAULT_LISTING: &str = "/v1/models";
 
 impl KnownProvider {

@@ -1,6 +1,6 @@
 //! One account at one OpenAI-compatible service.
 
-mod account;
+pub(crate) mod account;
 mod base_url;
 mod builder;
 pub(crate) mod dialect;
@@ -14,8 +14,13 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use self::{
+pub(crate) use self::{
     account::Provider,
+    free_rule::Prices,
+    image_queue::{Queue, Turn},
+    redact::{Redactor, redact, redact_headers, redact_text},
+};
+pub use self::{
     base_url::{BaseUrl, BaseUrlError},
     builder::ProviderBuilder,
     dialect::{Dialect, ImageApi, Rule},
@@ -24,9 +29,4 @@ pub use self::{
     image_queue::{ImageQueue, Progress},
     known::{Auth, KnownProvider, Limit, ListingFormat, Period, Quantity},
     quota_day::Day,
-};
-pub(crate) use self::{
-    free_rule::Prices,
-    image_queue::{Queue, Turn},
-    redact::{Redactor, redact, redact_headers, redact_text},
 };

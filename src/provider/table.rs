@@ -566,7 +566,7 @@ pub(crate) static KNOWN: LazyLock<Vec<KnownProvider>> = LazyLock::new(|| {
             source: "freellmapi (2026-08-22); peers (2026-11-21)",
             ..usual()
         },
-        // Servers on one's own machine.
+        // Servers on the operator's machine.
         KnownProvider {
             name: "automatic1111",
             note: "Needs --api; with --api-auth the key is `user:password`.",
@@ -637,7 +637,7 @@ pub(crate) static KNOWN: LazyLock<Vec<KnownProvider>> = LazyLock::new(|| {
     ]
 });
 
-/// What an entry need not say.
+/// The fields that an entry does not state.
 fn usual() -> KnownProvider {
     KnownProvider {
         name: "",
@@ -665,7 +665,7 @@ fn usual() -> KnownProvider {
     }
 }
 
-/// What a server on one's own machine need not say.
+/// The fields that the entry of a server on the operator's machine does not state.
 fn local() -> KnownProvider {
     KnownProvider {
         keyless: true,

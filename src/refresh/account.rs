@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_or_a_place_nobody_is_asked() {
+    fn without_a_key_or_a_place_no_request_is_made() {
         let keyless = Provider::openrouter().build().expect("a provider");
         assert!(request(&keyless).is_none());
         let other = Provider::new("p").base_url("https://p.test/v1").key("k");

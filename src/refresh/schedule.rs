@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_is_asked_twice_within_a_second() {
+    async fn no_provider_is_asked_twice_within_a_second() {
         let now = Instant::now();
         let pace = Pace {
             interval: SHORTEST,

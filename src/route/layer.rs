@@ -20,7 +20,7 @@ use crate::{catalog::Catalog, health::HealthMap, rng::Rng, select::Select, upstr
 /// use http::{Request, Response};
 /// use http_body_util::Full;
 /// use tower::{Layer, ServiceExt, service_fn};
-/// use tower_free_models::{Body, Catalog, FreeModelRouteLayer, FreeRule, HealthMap, Model, Provider};
+/// use tower_free_models::{Body, Catalog, FreeModelRouteLayer, HealthMap, Model, Provider, provider::FreeRule};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -94,7 +94,7 @@ impl FreeModelRouteLayer {
     }
 
     /// Whether an [`ImageLayer`](crate::ImageLayer) is inside, so that `/images/generations` may also go to targets whose
-    /// provider has [another API](crate::ImageApi) for images than OpenAI's. Where it is said to be inside and is not, such
+    /// provider has [another API](crate::provider::ImageApi) for images than OpenAI's. Where it is said to be inside and is not, such
     /// a request is answered with 500. Default: no; [`stack()`](crate::stack()) has that layer in and says so.
     #[must_use]
     pub fn image_layer(self, is_inside: bool) -> Self {

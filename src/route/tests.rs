@@ -11,7 +11,7 @@ use http_body_util::Full;
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::FreeModelRouteLayer;
-use crate::{Body, Catalog, FreeRule, HealthMap, Model, Provider, request::Bounds};
+use crate::{Body, Catalog, HealthMap, Model, Provider, provider::FreeRule, request::Bounds};
 
 const CHAT: &str = r#"{"messages": [{"role": "user", "content": "hi"}]}"#;
 

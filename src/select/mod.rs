@@ -15,7 +15,7 @@ use crate::{catalog::Target, headers::SESSION, request::Needs, rng::Rng};
 /// Picks one of the targets of the best tier.
 ///
 /// All candidates can serve the request and are equally healthy, as far as is known. They come in the order of the
-/// [`Snapshot`](crate::Snapshot) of the catalog, which stays the same until the catalog changes. A strategy is called once
+/// [`Snapshot`](crate::catalog::Snapshot) of the catalog, which stays the same until the catalog changes. A strategy is called once
 /// for each attempt, so that it is asked again where the target that it picked has failed; no lock of the health map is
 /// held meanwhile. It should not block.
 ///
@@ -30,7 +30,7 @@ use crate::{catalog::Target, headers::SESSION, request::Needs, rng::Rng};
 /// use http_body_util::Full;
 /// use tower::{Layer, ServiceExt, service_fn};
 /// use tower_free_models::{
-///     Body, Catalog, FreeModelRouteLayer, FreeRule, HealthMap, Model, Provider,
+///     Body, Catalog, FreeModelRouteLayer, HealthMap, Model, Provider, provider::FreeRule,
 ///     select::{Candidate, Chance, SelectRequest},
 /// };
 ///

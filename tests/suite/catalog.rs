@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tower_free_models::{
-    Capabilities, Capability, FreeRule, KnownProvider, Listing, Model, Provider, SkipReason, Target,
+    Model, Provider, Target,
+    catalog::{Capabilities, Capability},
+    listing::{Listing, SkipReason},
+    provider::{FreeRule, KnownProvider},
 };
 
 const OPENROUTER: &str = include_str!("../fixtures/openrouter.json");

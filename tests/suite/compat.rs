@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_free_models::{
-    Body, Catalog, Fallback, FallbackLayer, FreeModelRoute, FreeModelRouteLayer, FreeRule,
-    HealthMap, ImageLayer, Images, Model, Normalise, NormaliseLayer, OutcomeKind, Provider, Routed,
-    Scope, Stack, Target, TargetState, fallback, images, normalise, route, stack,
+    Body, Catalog, Fallback, FallbackLayer, FreeModelRoute, FreeModelRouteLayer, HealthMap,
+    ImageLayer, Images, Model, Normalise, NormaliseLayer, OutcomeKind, Provider, Routed, Scope,
+    Stack, Target, TargetState, fallback, images, normalise, provider::FreeRule, route, stack,
 };
 use tower_http::{
     decompression::DecompressionLayer,

@@ -17,7 +17,7 @@ use tokio::{
     task::JoinSet,
 };
 use tower::{Layer, Service, ServiceExt};
-use tower_free_models::{Body, FreeRule, Model, Provider, Target};
+use tower_free_models::{Body, Model, Provider, Target, provider::FreeRule};
 
 const CALLERS: usize = 2000;
 /// Each takes two file descriptors of this process, which often has no more than 1024.

@@ -7,8 +7,8 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
-    Catalog, Endpoint, FreeModelRouteLayer, HealthMap, KnownProvider, Model, Stack, Target,
-    TargetState, stack,
+    Catalog, Endpoint, FreeModelRouteLayer, HealthMap, Model, Stack, Target, TargetState,
+    provider::KnownProvider, stack,
 };
 
 fn of(provider: &str, model: impl Into<Model>) -> Target {

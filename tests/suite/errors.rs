@@ -7,8 +7,8 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
-    Catalog, Classify, DefaultClassify, Evidence, FreeModelRouteLayer, FreeRule, HealthMap,
-    Outcome, OutcomeKind, Provider, Stack,
+    Catalog, Classify, DefaultClassify, Evidence, FreeModelRouteLayer, HealthMap, Outcome,
+    OutcomeKind, Provider, Stack, provider::FreeRule,
 };
 
 fn alone() -> Stack {

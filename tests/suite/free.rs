@@ -16,7 +16,9 @@ use serde::{
 };
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
-use tower_free_models::{Catalog, FreeRule, HealthMap, Model, Provider, TargetState, stack};
+use tower_free_models::{
+    Catalog, HealthMap, Model, Provider, TargetState, provider::FreeRule, stack,
+};
 
 const PATH: &str = "/v1/chat/completions";
 

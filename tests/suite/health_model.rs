@@ -13,8 +13,8 @@ use crate::support::*;
 use proptest::prelude::*;
 use tokio::time::Instant;
 use tower_free_models::{
-    Attempt, Capability, Catalog, Cooling, HealthMap, HealthSnapshot, Lack, Outcome, OutcomeKind,
-    Recovery, Scope, Target, TargetState,
+    Attempt, Catalog, Cooling, HealthMap, HealthSnapshot, Lack, Outcome, OutcomeKind, Recovery,
+    Scope, Target, TargetState, catalog::Capability,
 };
 
 const PROVIDERS: usize = 3;

@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, limit::ConcurrencyLimit};
 use tower_free_models::{
-    Catalog, Dialect, FallbackLayer, FreeModelRouteLayer, FreeRule, HealthMap, ImageApi,
-    ImageLayer, Model, ModelBuilder, OutcomeKind, Provider, Stack, Target, TargetState,
+    Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, ImageLayer, Model, OutcomeKind,
+    Provider, Stack, Target, TargetState,
+    catalog::ModelBuilder,
+    provider::{Dialect, FreeRule, ImageApi},
 };
 
 /// The model that every provider here has, by the name that the stand-in for sdnext knows.

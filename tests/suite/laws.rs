@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_free_models::{
-    Body, Capability, Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Model, Outcome,
-    OutcomeKind, Provider, Recovery, Routed, Scope, Stack, Target, TargetState, stack,
+    Body, Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Model, Outcome, OutcomeKind,
+    Provider, Recovery, Routed, Scope, Stack, Target, TargetState, catalog::Capability, stack,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -1237,7 +1237,7 @@ async fn no_credential_shows_anywhere() {
         Provider::new(name)
             .base_url(&format!("http://{name}.test/v1"))
             .key(CANARY)
-            .free(tower_free_models::FreeRule::All)
+            .free(tower_free_models::provider::FreeRule::All)
             .build()
             .unwrap()
     };

@@ -16,7 +16,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::json;
 use tokio::sync::mpsc;
-use tower_free_models::{FreeRule, Provider};
+use tower_free_models::{Provider, provider::FreeRule};
 
 const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 

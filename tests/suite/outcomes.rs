@@ -5,8 +5,10 @@ use std::{ops::RangeInclusive, path::Path, time::Duration};
 use crate::support::*;
 use serde_json::{Value, json};
 use tower_free_models::{
-    Catalog, Cooling, Day, FallbackLayer, FreeRule, HealthMap, Model, OutcomeKind, Provider, Scope,
-    Target, TargetState, stack,
+    Catalog, Cooling, FallbackLayer, HealthMap, Model, OutcomeKind, Provider, Scope, Target,
+    TargetState,
+    provider::{Day, FreeRule},
+    stack,
 };
 
 const HOUR: u64 = 3600;

@@ -16,8 +16,9 @@ use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tower_free_models::{
-    Auth, Capability, CapabilitySet, Day, Endpoint, FreeRule, HealthMap, ImageApi, KnownProvider,
-    Limit, Model, Provider, Rule, Scope, Target,
+    Endpoint, HealthMap, Model, Provider, Scope, Target,
+    catalog::{Capability, CapabilitySet},
+    provider::{Auth, Day, FreeRule, ImageApi, KnownProvider, Limit, Rule},
 };
 
 #[path = "../../examples/providers.rs"]

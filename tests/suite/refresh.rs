@@ -22,8 +22,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_free_models::{
-    Body, Catalog, FreeRule, HealthMap, Model, Outcome, OutcomeKind, Provider, Refresh, Report,
-    TargetState, stack,
+    Body, Catalog, HealthMap, Model, Outcome, OutcomeKind, Provider, TargetState,
+    provider::FreeRule,
+    refresh::{Refresh, Report},
+    stack,
 };
 
 const fn secs(n: u64) -> Duration {

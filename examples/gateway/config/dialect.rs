@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
-use tower_free_models::{CapabilitySet, Endpoint, ImageApi, Rule};
+use tower_free_models::{
+    Endpoint,
+    catalog::CapabilitySet,
+    provider::{ImageApi, Rule},
+};
 
 use super::values::{by_endpoint, capabilities, message_fields};
 
-/// How a provider differs from OpenAI's API, in the words of [`tower_free_models::Dialect`].
+/// How a provider differs from OpenAI's API, in the words of [`tower_free_models::provider::Dialect`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Dialect {
@@ -94,8 +98,8 @@ impl Default for Dialect {
 
 impl Dialect {
     /// The same, as the crate has it.
-    pub(crate) fn build(&self) -> tower_free_models::Dialect {
-        let mut dialect = tower_free_models::Dialect::OPENAI;
+    pub(crate) fn build(&self) -> tower_free_models::provider::Dialect {
+        let mut dialect = tower_free_models::provider::Dialect::OPENAI;
         dialect.fields = rules(&self.fields);
         let elsewhere = self.elsewhere.iter();
         dialect.elsewhere = elsewhere.map(|(at, fields)| (*at, rules(fields))).collect();

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt};
 
 use http::{HeaderName, Uri, header::AUTHORIZATION};
 use serde::Deserialize;
-use tower_free_models::{Endpoint, ListingFormat};
+use tower_free_models::{Endpoint, provider::ListingFormat};
 
 use super::{
     dialect::Dialect,
@@ -151,10 +151,10 @@ impl Listing {
 
 impl Auth {
     /// The same, as the crate has it.
-    pub(crate) fn scheme(&self) -> tower_free_models::Auth {
+    pub(crate) fn scheme(&self) -> tower_free_models::provider::Auth {
         match self.basic {
-            true => tower_free_models::Auth::Basic,
-            false => tower_free_models::Auth::Header {
+            true => tower_free_models::provider::Auth::Basic,
+            false => tower_free_models::provider::Auth::Header {
                 name: self.header.clone().unwrap_or(AUTHORIZATION),
                 prefix: self.prefix.clone().unwrap_or_default(),
             },

@@ -1,4 +1,8 @@
-use tower_free_models::{Capability, Dialect, Endpoint, ImageApi, Rule};
+use tower_free_models::{
+    Endpoint,
+    catalog::Capability,
+    provider::{Dialect, ImageApi, Rule},
+};
 
 use super::*;
 

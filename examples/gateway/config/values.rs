@@ -7,7 +7,10 @@ use bytesize::ByteSize;
 use http::{HeaderName, Uri};
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de};
-use tower_free_models::{Capability, CapabilitySet, Endpoint};
+use tower_free_models::{
+    Endpoint,
+    catalog::{Capability, CapabilitySet},
+};
 
 use crate::{
     host::Name,

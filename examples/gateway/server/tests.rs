@@ -9,7 +9,7 @@ use axum::{
     routing::post,
 };
 use http_body_util::BodyExt;
-use tower_free_models::{FreeRule, Model, Provider, Refresh};
+use tower_free_models::{Model, Provider, provider::FreeRule, refresh::Refresh};
 
 use super::*;
 use crate::{host::Name, origin::Origin};

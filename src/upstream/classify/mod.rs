@@ -81,7 +81,8 @@ impl fmt::Debug for Evidence<'_> {
 ///
 /// use http::{HeaderMap, StatusCode};
 /// use tower_free_models::{
-///     Classify, DefaultClassify, Endpoint, Evidence, FreeRule, Model, Outcome, OutcomeKind, Provider, UpstreamError,
+///     Classify, DefaultClassify, Endpoint, Evidence, Model, Outcome, OutcomeKind, Provider,
+///     UpstreamError, provider::FreeRule,
 /// };
 ///
 /// // A provider whose 418 means that it is overloaded.

@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep};
 use tower::{Layer, Service, ServiceExt};
 use tower_free_models::{
-    Body, Catalog, FreeRule, HealthMap, Model, Provider, Stack, Target, stack,
+    Body, Catalog, HealthMap, Model, Provider, Stack, Target, provider::FreeRule, stack,
 };
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -21,7 +21,10 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::Service;
-use tower_free_models::{Body, Dialect, FreeRule, ImageApi, Provider};
+use tower_free_models::{
+    Body, Provider,
+    provider::{Dialect, FreeRule, ImageApi},
+};
 
 use super::{BoxError, Seen, Upstream, png::png};
 

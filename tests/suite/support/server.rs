@@ -35,7 +35,7 @@ use tokio::{
     time::Sleep,
 };
 use tower::{Layer, Service, ServiceExt};
-use tower_free_models::{Body, FreeRule, Model, Provider, Stack, Target};
+use tower_free_models::{Body, Model, Provider, Stack, Target, provider::FreeRule};
 
 use crate::support::{BoxError, Reply, Step};
 

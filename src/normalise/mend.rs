@@ -130,6 +130,10 @@ struct At {
     call: usize,
     /// The choice calls tools.
     calls: bool,
+    /// The call is one of a custom tool.
+    is_custom: bool,
+    /// The counts of the `usage`.
+    counts: [Option<i64>; 3],
     /// The name under which the changes below a field are reported.
     name: Option<&'static str>,
 }
@@ -153,17 +157,22 @@ impl<'a> Mender<'a> {
                 })
             });
         }
+        // Once for each object, and not for each fault in it: of those there may be a thousand.
+        at.is_custom = part == Part::Call && object.get("custom").is_some();
+        if part == Part::Usage {
+            at.counts = counts(object);
+        }
         let (mut seen, mut is_empty) = (Seen::default(), true);
         object.each(&mut |key, value| {
             is_empty = false;
             if let Some((this, field)) = Field::find(part, key) {
                 seen.add(this);
-                self.field(part, field, value, object, at)?;
+                self.field(part, field, value, at)?;
             }
             self.below(part, key, value, at)
         })?;
         for field in seen.missing(part) {
-            if let Some(value) = self.right(part, field.key, None, object, at) {
+            if let Some(value) = self.right(part, field.key, None, at) {
                 self.add(field.key, &value, object, &mut is_empty, at)?;
             }
         }
@@ -174,14 +183,7 @@ impl<'a> Mender<'a> {
     }
 
     /// Replaces the value of a field, if strict clients do not accept it.
-    fn field(
-        &mut self,
-        part: Part,
-        field: &Field,
-        value: Value<'a>,
-        object: Value<'a>,
-        at: At,
-    ) -> Option<()> {
+    fn field(&mut self, part: Part, field: &Field, value: Value<'a>, at: At) -> Option<()> {
         let first = value.first()?;
         // Agents that go on at `tool_calls` only do not see the calls beside a `stop`.
         let is_early_stop = at.calls
@@ -190,7 +192,7 @@ impl<'a> Mender<'a> {
         if field.accepts(&first) && !is_early_stop {
             return Some(());
         }
-        match self.right(part, field.key, Some(value), object, at) {
+        match self.right(part, field.key, Some(value), at) {
             Some(right) => self.edit(at.name.unwrap_or(field.key), value.span(), right),
             None => Some(()),
         }
@@ -235,14 +237,7 @@ impl<'a> Mender<'a> {
     }
 
     /// What a field should hold in place of this value, or where it is missing. `None`: it stays as it is.
-    fn right(
-        &self,
-        part: Part,
-        key: &str,
-        value: Option<Value<'a>>,
-        object: Value<'a>,
-        at: At,
-    ) -> Option<String> {
+    fn right(&self, part: Part, key: &str, value: Option<Value<'a>>, at: At) -> Option<String> {
         let first = value.and_then(Value::first).unwrap_or(Event::Null);
         let integer = value.and_then(Value::integer);
         let raw = value.map_or("null", |value| value.raw);
@@ -281,7 +276,7 @@ impl<'a> Mender<'a> {
                 quoted(reason(&said, part == Part::Choice, at.calls))
             }
             (_, "role") => quoted("assistant"),
-            (_, "type") if object.get("custom").is_some() => quoted("custom"),
+            (_, "type") if at.is_custom => quoted("custom"),
             (_, "type") => quoted("function"),
             (_, "arguments") if first == Event::Null => quoted("{}"),
             (_, "text") if first == Event::Null => quoted(""),
@@ -291,7 +286,7 @@ impl<'a> Mender<'a> {
             },
             (_, "content") if first == Event::Null => "null".to_owned(),
             (_, "arguments" | "text" | "content") => quoted(raw),
-            (Part::Usage, key) => count(key, counts(object)).to_string(),
+            (Part::Usage, key) => count(key, at.counts).to_string(),
             // `usage` and `service_tier`.
             _ => "null".to_owned(),
         })

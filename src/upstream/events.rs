@@ -17,13 +17,13 @@ pub(crate) fn is_event_stream(content_type: &[u8]) -> bool {
     essence.eq_ignore_ascii_case(b"text/event-stream")
 }
 
-/// An event's name beyond this is cut: no name that means anything is as long.
+/// An event's name is cut beyond this many bytes; the names that are known are shorter.
 const MAX_NAME: usize = 64;
 
 /// What a line may hold besides the value of its field: a byte order mark, the field's name, and an event's name.
 const MAX_FIELD: usize = 16 + MAX_NAME;
 
-/// Buffers above this are given back after the event that needed them.
+/// Buffers above this many bytes are released after the event that needed them.
 const KEEP: usize = 16 * 1024;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -34,7 +34,7 @@ pub(crate) struct EventReader {
     max_event: usize,
     /// The start of a line whose end has not been seen.
     line: Vec<u8>,
-    /// That line was too long to be held, and what it says of a cost is read as it passes.
+    /// That line was too long to be held: it is followed as it passes, for the cost that it may report.
     line_followed: bool,
     /// The last byte was a CR: an LF that follows belongs to it.
     after_cr: bool,
@@ -52,7 +52,7 @@ struct Pending {
     has_data: bool,
     /// There was a field that counts; cutting the stream here would leave it dangling.
     open: bool,
-    /// The data outgrew the reader and is gone: what it said of a cost was read as it passed.
+    /// The data outgrew the reader and is not held: it is followed as it passes, for the cost that it may report.
     overflown: Option<Box<Follow>>,
 }
 
@@ -120,9 +120,9 @@ impl EventReader {
         self.event.is_whole()
     }
 
-    /// Ends the stream: what the event that was not terminated would mean; none if nothing is pending.
+    /// Ends the stream. Returns the event that was not terminated, if there is one.
     ///
-    /// A server may end `data: [DONE]` without an empty line. Of a JSON that was cut nothing is taken.
+    /// A server may end `data: [DONE]` without an empty line. JSON that was cut says nothing.
     pub(crate) fn finish(&mut self) -> Option<Meaning> {
         if !self.line.is_empty() {
             self.end_line(&[]);
@@ -136,7 +136,7 @@ impl EventReader {
         self.event.open || !self.line.is_empty()
     }
 
-    /// Keeps the start of a line. A line longer than any event we take is cut; it shows in the length of its value.
+    /// Holds the start of a line. A line longer than the longest event is cut, and its value is then too long as well.
     fn hold(&mut self, part: &[u8]) {
         let room = (self.max_event - self.event.data.len().min(self.max_event) + MAX_FIELD)
             .saturating_sub(self.line.len());
@@ -147,7 +147,7 @@ impl EventReader {
         }
         let line = self.line.strip_prefix(BYTE_ORDER_MARK);
         let line = line.filter(|_| self.at_start).unwrap_or(&self.line);
-        // What is cut off another field is of no use to anybody.
+        // Only `data` can report a cost; the cut end of another field is not needed.
         if let Some(value) = line.strip_prefix(b"data:") {
             let follow = self.event.outgrow();
             if !std::mem::replace(&mut self.line_followed, true) {
@@ -157,7 +157,7 @@ impl EventReader {
         }
     }
 
-    /// Takes a line, of which `tail` was not held yet. What it ended, if it was empty.
+    /// Takes a line, of which `tail` was not held yet. Returns the event that it ends, if it is empty.
     fn end_line(&mut self, tail: &[u8]) -> Option<Meaning> {
         let mut held = Vec::new();
         let mut line = tail;
@@ -186,7 +186,7 @@ impl EventReader {
 }
 
 impl Pending {
-    /// Takes a line that is not empty, and that is cut and was `followed` if it is too long.
+    /// Takes a line that is not empty. One that was too long is cut, and was `followed`.
     fn field(&mut self, line: &[u8], max_event: usize, followed: bool) {
         let colon = memchr::memchr(b':', line).unwrap_or(line.len());
         let (field, value) = line.split_at(colon);
@@ -226,7 +226,7 @@ impl Pending {
         }
     }
 
-    /// Gives up the data that is held, to a reader that holds nothing.
+    /// Lets go of the data that is held, and follows it and what comes after it.
     fn outgrow(&mut self) -> &mut Follow {
         let Self {
             data, overflown, ..
@@ -238,7 +238,7 @@ impl Pending {
         })
     }
 
-    /// Whether the data, if there is any, seems to be all there.
+    /// Whether the data, if there is any, is complete.
     fn is_whole(&self) -> bool {
         if !self.has_data {
             return true;

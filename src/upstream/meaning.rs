@@ -102,10 +102,9 @@ fn has_content(facts: &Facts) -> bool {
     match facts.kind {
         Some(EventKind::Silent | EventKind::Error) => false,
         Some(EventKind::Answer) => true,
-        Some(EventKind::Judged | EventKind::Terminal) => has_any,
         // An event of an unknown shape is not held back.
         None if !facts.choices && !facts.has_delta => has_any || (facts.unknown && !facts.waiting),
-        None => has_any,
+        _ => has_any,
     }
 }
 

@@ -56,7 +56,7 @@ enum Form {
     /// One of these strings.
     Word(&'static [&'static str]),
     /// Null and a missing field will do as well.
-    Optional(&'static Form),
+    Optional(&'static Self),
 }
 
 const ANSWERED: &[&str] = &["chat.completion"];
@@ -125,10 +125,10 @@ impl Field {
 impl Form {
     fn accepts(&self, value: &Event<'_>) -> bool {
         match (self, value) {
-            (Self::Optional(_) | Self::TextOrNull, Event::Null) => true,
-            (Self::Optional(form), value) => form.accepts(value),
-            (Self::Text | Self::TextOrNull, Event::Text(_))
+            (Self::Optional(_) | Self::TextOrNull, Event::Null)
+            | (Self::Text | Self::TextOrNull, Event::Text(_))
             | (Self::Object, Event::Begin(Kind::Object)) => true,
+            (Self::Optional(form), value) => form.accepts(value),
             (Self::Filled, Event::Text(text)) => !text.raw.is_empty(),
             (Self::Word(words), Event::Text(text)) => words.contains(&&*text.name()),
             (Self::Integer, Event::Number(number)) => !number.contains(['.', 'e', 'E']),

@@ -17,14 +17,13 @@ use crate::{
     fallback::{frames::Frames, gate::Gate, silence::Silence, watch::Watch},
     outcome::{Outcome, OutcomeKind},
     poll_budget::PollBudget,
-    upstream::{Follow, Inflated},
+    upstream::Follow,
 };
 
 pin_project! {
     /// The response body of [`Fallback`](super::Fallback).
     ///
-    /// The upstream's bytes, unchanged but for the fields of a whole answer that `x-free-normalised` names, a
-    /// provider's credential in an error event, and gzip or deflate, which are inflated. A stream that breaks off ends
+    /// The bytes of the inner body, unchanged but for the fields of a whole answer that `x-free-normalised` names. A stream that breaks off ends
     /// with one OpenAI-format error event, and without `[DONE]`; any other body that breaks off ends in an error, a
     /// JSON document that lacks its end included. Dropping it drops the upstream.
     pub struct ResponseBody<B> {
@@ -41,9 +40,9 @@ pin_project! {
         // All of it is here.
         Whole { frames: Frames, trailers: Option<HeaderMap> },
         // An event stream that has begun to answer.
-        Events { body: Pin<Box<Inflated<B>>>, gate: Box<Gate>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
+        Events { body: Pin<Box<B>>, gate: Box<Gate>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
         // An answer that is too large, or of too strange a kind, to be held; JSON is followed as it passes.
-        Rest { frames: Frames, body: Pin<Box<Inflated<B>>>, document: Option<Follow>, watch: Watch, silence: Silence },
+        Rest { frames: Frames, body: Pin<Box<B>>, document: Option<Follow>, watch: Watch, silence: Silence },
     }
 }
 
@@ -64,13 +63,7 @@ impl<B> ResponseBody<B> {
         Self::whole(Frames::from_iter([bytes]), None)
     }
 
-    pub(crate) fn events(
-        body: Pin<Box<Inflated<B>>>,
-        mut gate: Box<Gate>,
-        watch: Watch,
-        idle: Duration,
-    ) -> Self {
-        watch.redact(&mut gate);
+    pub(crate) fn events(body: Pin<Box<B>>, gate: Box<Gate>, watch: Watch, idle: Duration) -> Self {
         Self {
             kind: Kind::Events {
                 body,
@@ -83,12 +76,7 @@ impl<B> ResponseBody<B> {
     }
 
     /// The rest of an answer. What was read of it is JSON; where nothing was, nothing is known of its form.
-    pub(crate) fn rest(
-        frames: Frames,
-        body: Pin<Box<Inflated<B>>>,
-        watch: Watch,
-        idle: Duration,
-    ) -> Self {
+    pub(crate) fn rest(frames: Frames, body: Pin<Box<B>>, watch: Watch, idle: Duration) -> Self {
         let document = (frames.len() > 0).then(Follow::default);
         Self {
             kind: Kind::Rest {
@@ -164,7 +152,6 @@ where
                                 Ok(chunk) => {
                                     silence.broken();
                                     gate.push(chunk);
-                                    watch.redact(gate);
                                 }
                                 Err(frame) => *trailers = frame.into_trailers().ok(),
                             }
@@ -222,7 +209,7 @@ where
                         }
                         Poll::Ready(Some(Err(error))) => {
                             watch.fail(&Outcome::of(OutcomeKind::Interrupted));
-                            Some(error.into_box())
+                            Some(error.into())
                         }
                         Poll::Pending => {
                             ready!(silence.poll(cx));
@@ -299,7 +286,6 @@ fn succeed_if_whole(document: Option<&Follow>, watch: &mut Watch) {
 /// Ends a stream: as it was meant to, or with an error where it broke off.
 fn finish(gate: &mut Gate, watch: &mut Watch, end: OutcomeKind) {
     gate.end();
-    watch.redact(gate);
     watch.note_bill(gate);
     if let Some(error) = &gate.seen.error {
         watch.fail_as_said(error);

@@ -7,7 +7,6 @@ use bytes::Bytes;
 
 use crate::{
     fallback::frames::Frames,
-    provider::{Provider, redact},
     upstream::{EventReader, Indexes, Meaning},
 };
 
@@ -102,15 +101,6 @@ impl Gate {
             self.ready.push(Bytes::from_static(b"\n\n"));
         }
         self.ready.push(error);
-    }
-
-    /// Takes the provider's credentials out of what may be passed on, from the first error event on: whole events, so
-    /// that none passes in two frames.
-    pub(crate) fn redact(&mut self, provider: &Provider) {
-        if self.seen.error.is_some() && self.ready.len() > 0 {
-            let ready = redact(&self.ready.joined(), provider);
-            self.ready = Frames::from_iter([ready]);
-        }
     }
 
     pub(crate) fn next(&mut self) -> Option<Bytes> {

@@ -20,7 +20,6 @@ use crate::{
     health::{Attempt, Place},
     memory::Held,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
-    provider::redact,
     refusal::Refusal,
     request::Segments,
     routed::{Routed, mark_trail},
@@ -246,7 +245,9 @@ impl<S: Clone, E> Job<S, E> {
         head: response::Parts,
         body: Bytes,
     ) -> After<E> {
-        self.failed_response(attempt, head, &body)
+        // The router passes an answer as it is, and so does not look for a credential in it.
+        let body = attempt.target().provider().credential().redact(&body);
+        self.failed_response(attempt, head, body)
     }
 
     /// A response that is no success.
@@ -256,17 +257,16 @@ impl<S: Clone, E> Job<S, E> {
         head: response::Parts,
         drain: &mut Drain,
     ) -> After<E> {
-        self.failed_response(attempt, head, &drain.body())
+        self.failed_response(attempt, head, drain.body())
     }
 
     fn failed_response(
         &mut self,
         attempt: Attempt,
         mut head: response::Parts,
-        body: &Bytes,
+        body: Bytes,
     ) -> After<E> {
         let target = attempt.target().clone();
-        let body = redact(body, target.provider());
         let error = UpstreamError::read(head.status, &head.headers, body);
         let now = attempt.map().wall();
         let evidence = Evidence::new(&target, self.endpoint, &head.headers, &error, now);

@@ -21,7 +21,6 @@ use crate::{
     ready_service::ReadyService,
     refusal::Refusal,
     request::Collect,
-    upstream::Inflated,
 };
 
 pin_project! {
@@ -62,7 +61,7 @@ impl Drop for OwnSlot {
 pub(crate) struct Read<R> {
     pub(crate) attempt: Attempt,
     pub(crate) head: response::Parts,
-    pub(crate) body: Pin<Box<Inflated<R>>>,
+    pub(crate) body: Pin<Box<R>>,
 }
 
 /// What a stage leads to.

@@ -30,7 +30,7 @@ use crate::{
     normalise,
     outcome::OutcomeKind,
     ready_service::ReadyService,
-    upstream::{Inflated, relabel, resets},
+    upstream::{relabel, resets},
 };
 
 /// The steps between the stages.
@@ -151,8 +151,7 @@ where
                 None => Next::Answer(Ok(response)),
             };
         };
-        let (mut head, body) = response.into_parts();
-        let body = Inflated::new(body, &mut head.headers);
+        let (head, body) = response.into_parts();
         let response = Read {
             attempt,
             head,

@@ -1,12 +1,12 @@
 //! One account at one OpenAI-compatible service.
 
 pub(crate) mod base_url;
+pub(crate) mod credential;
 pub(crate) mod dialect;
 pub(crate) mod free_rule;
 pub(crate) mod image_queue;
 pub(crate) mod known;
 pub(crate) mod quota_day;
-pub(crate) mod redact;
 pub(crate) mod table;
 
 pub use self::{
@@ -18,15 +18,14 @@ pub use self::{
     quota_day::Day,
 };
 pub(crate) use self::{
+    credential::{Credential, Redactor},
     image_queue::{Turn, Waiting},
-    redact::{Redactor, redact, redact_headers, redact_text},
 };
 
 use std::{error::Error, fmt, sync::Arc};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http::{
-    HeaderMap, Request, Uri,
+    Request, Uri,
     header::{
         ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST,
         HeaderName, HeaderValue, TRANSFER_ENCODING,
@@ -38,7 +37,7 @@ use crate::{
     catalog::{Model, NotFree, Target},
     endpoint::Endpoint,
     listing::Prices,
-    provider::{image_queue::Queue, known::DEFAULT_LISTING},
+    provider::{credential::BadKey, image_queue::Queue, known::DEFAULT_LISTING},
 };
 
 /// One account at one OpenAI-compatible service: where it is, its credential, and what is free there.
@@ -71,8 +70,7 @@ struct Inner {
     /// The service that it is, or stands in for.
     known: Option<&'static KnownProvider>,
     base: Option<BaseUrl>,
-    key: Option<Key>,
-    headers: HeaderMap,
+    credential: Arc<Credential>,
     free: FreeRule,
     listing: &'static str,
     unlisted: &'static [&'static str],
@@ -80,12 +78,6 @@ struct Inner {
     dialect: Dialect,
     /// There where the server makes one image at a time.
     image_queue: Option<Arc<Queue>>,
-}
-
-/// A key, and the header that carries it.
-struct Key {
-    secret: String,
-    authorization: HeaderValue,
 }
 
 impl Provider {
@@ -166,10 +158,7 @@ impl Provider {
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.extend(self.headers().clone());
-        if let Some(credential) = self.authorization() {
-            headers.insert(AUTHORIZATION, credential.clone());
-        }
+        self.credential().set(headers);
         Some(request)
     }
 
@@ -212,7 +201,7 @@ impl Provider {
     /// Whether it has a key of its own.
     #[must_use]
     pub fn has_key(&self) -> bool {
-        self.0.key.is_some()
+        self.0.credential.has_key()
     }
 
     /// When its day ends.
@@ -278,22 +267,9 @@ impl Provider {
         self.0.image_queue.as_ref()
     }
 
-    /// The `Authorization` header of its key, marked as sensitive.
-    pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
-        self.0.key.as_ref().map(|key| &key.authorization)
-    }
-
-    /// The key itself, and what of it is sent, to find where an upstream echoes it.
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
-        let key = self.0.key.iter().flat_map(Key::secrets);
-        let headers = self.0.headers.iter().filter(|(name, _)| is_secret(name));
-        key.chain(headers.filter_map(|(_, value)| value.to_str().ok()))
-            .filter(|secret| !secret.is_empty())
-    }
-
-    /// What is sent with every attempt.
-    pub(crate) fn headers(&self) -> &HeaderMap {
-        &self.0.headers
+    /// What is sent to it and to no one else, and is redacted in what it answers.
+    pub(crate) fn credential(&self) -> &Arc<Credential> {
+        &self.0.credential
     }
 
     pub(crate) fn shared_name(&self) -> Arc<str> {
@@ -314,8 +290,7 @@ impl fmt::Debug for Provider {
         f.debug_struct("Provider")
             .field("name", &self.0.name)
             .field("base", &self.0.base)
-            .field("has_key", &self.has_key())
-            .field("headers", &names(&self.0.headers))
+            .field("credential", &self.0.credential)
             .field("free", &self.0.free)
             .field("day", &self.0.day)
             .finish()
@@ -439,13 +414,15 @@ impl ProviderBuilder {
             .or(self.known)
             .or_else(|| KnownProvider::named(&self.name));
         let auth = known.map(|known| known.auth).unwrap_or_default();
-        let key = self.key.as_deref().map(|key| Key::new(key, auth));
-        let key = key.transpose().map_err(fault)?;
-        if key.is_some() && base.is_none() {
-            return Err(fault(Fault::KeyWithoutBase));
-        }
+        let has_key = self.key.is_some();
         if let Some((name, _)) = self.headers.iter().find(|(name, _)| is_reserved(name)) {
             return Err(fault(Fault::Header(name.clone())));
+        }
+        let headers = self.headers.iter().cloned();
+        let credential = Credential::new(self.key.as_deref(), auth, headers);
+        let credential = credential.map_err(|bad| fault(Fault::Key(bad)))?;
+        if has_key && base.is_none() {
+            return Err(fault(Fault::KeyWithoutBase));
         }
         let free = match (self.free, known) {
             (Some(rule), _) => rule,
@@ -460,7 +437,7 @@ impl ProviderBuilder {
             return Err(fault(Fault::Rule(free)));
         }
         // Without a base URL the caller's own key is sent.
-        if free == FreeRule::Keyless && (key.is_some() || base.is_none()) {
+        if free == FreeRule::Keyless && (has_key || base.is_none()) {
             return Err(fault(Fault::KeyCosts));
         }
         let known_day = known.map(|known| known.day).unwrap_or_default();
@@ -476,8 +453,7 @@ impl ProviderBuilder {
             name: self.name.into(),
             known,
             base,
-            key,
-            headers: self.headers.into_iter().map(sensitive).collect(),
+            credential: Arc::new(credential),
             free,
             // A listing at a place of its own is the known service's, and no business of whoever stands in for it.
             listing: known
@@ -494,19 +470,6 @@ impl ProviderBuilder {
             dialect,
         })))
     }
-}
-
-/// Nobody knows what an operator puts into a header of their own, so none of them is for logs.
-fn sensitive((name, mut value): (HeaderName, HeaderValue)) -> (HeaderName, HeaderValue) {
-    value.set_sensitive(true);
-    (name, value)
-}
-
-/// Whether the name of a header says that its value is a credential.
-fn is_secret(name: &HeaderName) -> bool {
-    ["key", "token", "auth", "secret", "cookie"]
-        .iter()
-        .any(|word| name.as_str().contains(word))
 }
 
 impl fmt::Debug for ProviderBuilder {
@@ -528,50 +491,6 @@ impl fmt::Debug for ProviderBuilder {
 /// The names of headers without their values, which may be credentials.
 fn names<'a>(headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> Vec<&'a str> {
     headers.into_iter().map(|(name, _)| name.as_str()).collect()
-}
-
-impl Key {
-    fn new(key: &str, auth: Auth) -> Result<Self, Fault> {
-        // The line end that a key brings along from a file is not part of it.
-        let secret = key.trim();
-        if secret.is_empty() {
-            return Err(Fault::EmptyKey);
-        }
-        let fits = match auth {
-            Auth::Bearer => secret.bytes().all(|byte| byte.is_ascii_graphic()),
-            // A password may hold anything but control characters (RFC 7617, section 2).
-            Auth::Basic => !secret.contains(char::is_control),
-        };
-        if !fits {
-            return Err(Fault::Key);
-        }
-        let credential = match auth {
-            Auth::Bearer => format!("Bearer {secret}"),
-            Auth::Basic => format!("Basic {}", BASE64.encode(secret)),
-        };
-        let mut authorization = HeaderValue::try_from(credential).map_err(|_| Fault::Key)?;
-        authorization.set_sensitive(true);
-        Ok(Self {
-            secret: secret.to_owned(),
-            authorization,
-        })
-    }
-
-    /// The key, and the credential made of it where that is something else: Base64 is no disguise, and a server that
-    /// decodes it may echo the user or the password alone (RFC 7617, section 2).
-    fn secrets(&self) -> impl Iterator<Item = &str> {
-        let sent = self.authorization.to_str().unwrap_or_default();
-        let (_, sent) = sent.split_once(' ').unwrap_or_default();
-        let basic = Some(sent).filter(|sent| *sent != self.secret);
-        let halves = basic.and_then(|_| self.secret.split_once(':'));
-        let halves = halves
-            .into_iter()
-            .flat_map(|(user, password)| [user, password]);
-        [self.secret.as_str()]
-            .into_iter()
-            .chain(basic)
-            .chain(halves)
-    }
 }
 
 /// Whether a listing's place is a URL of its own.
@@ -619,8 +538,7 @@ enum Fault {
     Name,
     BaseUrl(BaseUrlError),
     Account,
-    EmptyKey,
-    Key,
+    Key(BadKey),
     KeyWithoutBase,
     KeyCosts,
     Header(HeaderName),
@@ -647,8 +565,10 @@ impl fmt::Display for ProviderError {
             Fault::Account => f.write_str(
                 "the base URL has a place for the account's id: letters, digits, `-` and `_`",
             ),
-            Fault::EmptyKey => f.write_str("the key is empty"),
-            Fault::Key => f.write_str("the key holds a character that no header can carry"),
+            Fault::Key(BadKey::Empty) => f.write_str("the key is empty"),
+            Fault::Key(BadKey::Character) => {
+                f.write_str("the key holds a character that no header can carry")
+            }
             Fault::KeyWithoutBase => f.write_str("a key needs a base URL to be sent to"),
             Fault::KeyCosts => {
                 f.write_str("it is free without a key only, and bills whoever sends one")
@@ -670,6 +590,8 @@ impl Error for ProviderError {}
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     fn fault(builder: ProviderBuilder) -> Fault {
@@ -684,18 +606,14 @@ mod tests {
         );
         let shown = format!("{builder:?}");
         let provider = builder.build().expect("a provider");
-        let shown = format!("{shown} {provider:?} {:?}", provider.authorization());
+        let mut headers = HeaderMap::new();
+        provider.credential().set(&mut headers);
+        assert_eq!(headers.len(), 2);
+        let shown = format!("{shown} {provider:?} {headers:?}");
         assert!(
             !shown.contains("secret") && !shown.contains("hidden"),
             "{shown}"
         );
-        assert_eq!(provider.secrets().next(), Some("sk-secret"));
-        assert!(
-            provider
-                .authorization()
-                .is_some_and(HeaderValue::is_sensitive)
-        );
-        assert!(provider.headers().contains_key("x-api-key"));
     }
 
     #[test]
@@ -711,16 +629,6 @@ mod tests {
             let error = builder.build().expect_err("a fault");
             assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
         }
-    }
-
-    #[test]
-    fn a_key_is_trimmed_and_never_empty() {
-        let provider = Provider::openrouter()
-            .key("sk-1\n")
-            .build()
-            .expect("a provider");
-        assert_eq!(provider.secrets().collect::<Vec<_>>(), ["sk-1"]);
-        assert_eq!(fault(Provider::openrouter().key(" \n")), Fault::EmptyKey);
     }
 
     #[test]
@@ -775,8 +683,9 @@ mod tests {
         assert_eq!(studio.listing_format(), ListingFormat::Checkpoints);
         assert_eq!(studio.dialect().images, ImageApi::Sdapi);
         assert_eq!(studio.serves(Endpoint::ChatCompletions), Some(false));
-        let credential = studio.authorization().expect("a credential");
-        assert_eq!(credential, "Basic dXNlcjpwYXNzd29yZA==");
+        let mut headers = HeaderMap::new();
+        studio.credential().set(&mut headers);
+        assert_eq!(headers[AUTHORIZATION], "Basic dXNlcjpwYXNzd29yZA==");
         let home = known("ollama").name("home").build().expect("a provider");
         let target = home.target(Model::new("unheard-of")).expect("a target");
         assert_eq!(target.model().context_length(), Some(4_096));
@@ -827,27 +736,6 @@ mod tests {
         assert_eq!(
             uri(cohere().base_url("http://127.0.0.1:1/v1")).expect("a listing"),
             "http://127.0.0.1:1/v1/models"
-        );
-    }
-
-    #[test]
-    fn a_basic_credential_is_the_base64_of_user_and_password() {
-        // The example of RFC 7617, section 2.
-        let sdnext = Provider::known("sdnext").expect("a known provider");
-        let provider = sdnext.key("Aladdin:open sesame").build();
-        let provider = provider.expect("a provider");
-        let authorization = provider.authorization().expect("a credential");
-        assert_eq!(authorization, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-        assert!(authorization.is_sensitive());
-        // An upstream may echo either form.
-        assert_eq!(
-            provider.secrets().collect::<Vec<_>>(),
-            [
-                "Aladdin:open sesame",
-                "QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
-                "Aladdin",
-                "open sesame"
-            ]
         );
     }
 

@@ -25,7 +25,6 @@ use crate::{
     route::{
         body::ResponseBody,
         incoming,
-        response_owners::Learner,
         router::{Info, Plan, Router},
     },
     routed::Routed,
@@ -160,11 +159,9 @@ where
                     let result = ready!(future.poll(cx));
                     let mut info = info.take();
                     state.set(State::Done);
-                    let learner = info.as_mut().and_then(|info| info.learner.take());
-                    let redactor = |head: &Response<R>| redactor(info.as_ref()?, head);
-                    let result = result.map(|response| {
-                        let redactor = redactor(&response);
-                        upstream(response, learner, redactor)
+                    let result = result.map(|response| match &mut info {
+                        Some(info) => upstream(response, info),
+                        None => response.map(ResponseBody::passing),
                     });
                     return Poll::Ready(finish(result, info));
                 }
@@ -175,6 +172,14 @@ where
                         exchange.tell(info);
                     }
                     state.set(State::Done);
+                    let result = result.map(|response| {
+                        let is_error = !response.status().is_success();
+                        let target = info.as_ref().map(|info| &info.target);
+                        response.map(|body| match target.filter(|_| is_error) {
+                            Some(target) => target.provider().credential().redact(&body),
+                            None => body,
+                        })
+                    });
                     let result = result.map(|response| response.map(ResponseBody::whole));
                     return Poll::Ready(finish(result, info));
                 }
@@ -224,25 +229,17 @@ where
     }
 }
 
-/// The upstream's response, read as it passes where later requests may build upon it or where it may echo a credential.
-fn upstream<R>(
-    response: Response<R>,
-    learner: Option<Learner>,
-    redactor: Option<Redactor>,
-) -> Response<ResponseBody<R>> {
-    let learner = learner.filter(|_| response.status().is_success());
-    response.map(|body| ResponseBody::read(body, learner, redactor))
-}
-
-/// What takes the provider's credentials out of an error, or out of the error events of a stream, where no fallback
-/// around the router does. A whole answer passes as it is.
-fn redactor<R>(info: &Info, head: &Response<R>) -> Option<Redactor> {
-    info.attempt.as_ref()?;
-    let kind = head.headers().get(CONTENT_TYPE);
+/// The upstream's response: inflated, without the provider's credential in an error or in a stream that holds one, and
+/// read as it passes where later requests may build upon it.
+fn upstream<R>(response: Response<R>, info: &mut Info) -> Response<ResponseBody<R>> {
+    let (mut head, body) = response.into_parts();
+    let is_error = !head.status.is_success();
+    let kind = head.headers.get(CONTENT_TYPE);
     let is_stream = kind.is_some_and(|kind| is_event_stream(kind.as_bytes()));
-    let may_be_an_error = is_stream || !head.status().is_success();
-    let provider = info.target.provider();
-    may_be_an_error.then(|| Redactor::new(provider, is_stream))?
+    let redactor = Redactor::new(info.target.provider().credential(), is_error, is_stream);
+    let learner = info.learner.take().filter(|_| !is_error);
+    let body = ResponseBody::upstream(body, &mut head.headers, learner, redactor);
+    Response::from_parts(head, body)
 }
 
 /// Marks a response with the target it came from. Without a fallback around, its head is all that is known of it.

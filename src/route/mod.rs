@@ -8,6 +8,7 @@
 pub(crate) mod body;
 pub(crate) mod future;
 pub(crate) mod incoming;
+mod inflate;
 pub(crate) mod layer;
 pub(crate) mod outgoing;
 pub(crate) mod pick;

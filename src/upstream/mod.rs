@@ -9,7 +9,6 @@ mod envelope;
 mod error;
 pub(crate) mod events;
 pub(crate) mod follow;
-mod inflate;
 pub(crate) mod meaning;
 mod patterns;
 mod prose;
@@ -18,10 +17,9 @@ pub(crate) mod shape;
 
 pub(crate) use self::{
     answer::Verdict,
-    body_headers::{encodings, relabel},
+    body_headers::{encodings, no_longer_as_sent, relabel},
     events::{EventReader, is_event_stream},
     follow::Follow,
-    inflate::Inflated,
     meaning::Meaning,
     resets::parse_reset,
     shape::Indexes,

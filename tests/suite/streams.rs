@@ -923,7 +923,7 @@ async fn an_error_event_after_content_is_redacted_however_it_is_split() {
             let steps = vec![delta("a"), data(&error, ..at), data(&error, at..), done()];
             let seen = echoed(steps);
             // One of the two answers; its own key is the one that it was given.
-            assert!(seen.contains("[redacted]"), "{at}: {seen}");
+            assert!(seen.contains("redacted"), "{at}: {seen}");
             assert!(
                 seen.ends_with("\"code\":401}}\n\ndata: [DONE]\n\n"),
                 "{at}: {seen}"
@@ -934,9 +934,9 @@ async fn an_error_event_after_content_is_redacted_however_it_is_split() {
             panic!("a delta is data")
         };
         let together = Bytes::from([&content[..], &error[..]].concat());
-        assert!(echoed(vec![Step::Data(together)]).contains("[redacted]"));
+        assert!(echoed(vec![Step::Data(together)]).contains("redacted"));
         let unended = error.slice(..error.len() - 2);
-        assert!(echoed(vec![delta("a"), Step::Data(unended)]).contains("[redacted]"));
+        assert!(echoed(vec![delta("a"), Step::Data(unended)]).contains("redacted"));
     }
 }
 

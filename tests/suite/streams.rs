@@ -715,7 +715,8 @@ fn huge_event(limit: usize, chunks: usize) -> (usize, usize) {
 async fn an_event_beyond_the_peek_limit_passes_whole_in_bounded_memory() {
     let (read, most) = huge_event(10_000, 5000);
     assert!(read > 5_000_000);
-    assert!(most <= 12_000, "{most} bytes are held");
+    // By the fallback the peek limit, by the router 4 KiB of a line, and the frames that pass both bounds.
+    assert!(most <= 16_000, "{most} bytes are held");
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
-    Body, Catalog, Fallback, FreeModelRoute, FreeRule, HealthMap, Model, Provider, stack,
+    Body, Catalog, Fallback, FreeModelRoute, FreeRule, HealthMap, Images, Model, Normalise,
+    Provider, stack,
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Models = Fallback<FreeModelRoute<Client<HttpConnector, Body>>>;
+type Models = Normalise<Fallback<FreeModelRoute<Images<Client<HttpConnector, Body>>>>>;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
@@ -51,7 +52,7 @@ async fn infer(Json(request): Json<Value>) -> Json<Value> {
     Json(json!({ "choices": [choice] }))
 }
 
-/// Passes the answer on as it comes, with the headers that say who gave it.
+/// Passes the answer on as it comes, with the headers that say which model gave it.
 async fn ask(State(models): State<Models>, question: String) -> Result<Response, StatusCode> {
     let body = json!({ "messages": [{ "role": "user", "content": question }] }).to_string();
     let request = Request::post("/v1/chat/completions").body(Body::from(body));

@@ -8,7 +8,7 @@ use crate::{
     endpoint::Endpoint,
     provider::Dialect,
     request::{Recipient, ScanError, scan, scan_form},
-    upstream::{EventReader, answer},
+    upstream::{EventReader, Irregular, answer},
 };
 
 /// Why a body was refused.
@@ -60,9 +60,12 @@ pub fn answer(body: &[u8]) -> bool {
 /// Makes an answer such that strict clients can read it; what was made of it, if anything.
 #[must_use]
 pub fn normal(body: &[u8]) -> Option<Bytes> {
-    let endpoint = Endpoint::ChatCompletions;
-    let normal = crate::normalise::normalise(endpoint, body, "model", SystemTime::UNIX_EPOCH)?;
-    Some(normal.body)
+    let answer = Irregular {
+        endpoint: Endpoint::ChatCompletions,
+        model: "model".to_owned(),
+        now: SystemTime::UNIX_EPOCH,
+    };
+    Some(crate::normalise::normalise(&answer, body)?.body)
 }
 
 /// Scans a chat request and rewrites it once, for a model whose answers have this limit.

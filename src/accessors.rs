@@ -1,6 +1,6 @@
-//! The way to the service inside a middleware, under the names that tower's own have.
+//! Access to the service inside a middleware, under the names that tower's own middleware has.
 
-/// `get_ref`, `get_mut` and `into_inner`, for a type with an `inner: S`.
+/// `get_ref`, `get_mut` and `into_inner`, for a type with a field `inner: S`.
 macro_rules! accessors {
     () => {
         /// The inner service.
@@ -13,7 +13,7 @@ macro_rules! accessors {
             &mut self.inner
         }
 
-        /// Gives the inner service back.
+        /// Takes the inner service out.
         pub fn into_inner(self) -> S {
             self.inner
         }

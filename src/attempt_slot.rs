@@ -3,32 +3,45 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::{
-    catalog::TargetId,
+    catalog::{Target, TargetId},
+    clock::later,
     health::{Attempt, Place},
     outcome::OutcomeKind,
     refusal::Refusal,
-    request::Envelope,
+    request::{Envelope, Parsed},
     upstream::{Classify, DefaultClassify},
 };
 
 /// Where a router leaves the [`Attempt`] it has begun, for the [`Fallback`](crate::Fallback) around it to finish.
 ///
-/// `Fallback` puts a fresh one into the extensions of each request that it sends. A router other than ours
-/// joins in by filling it:
+/// `Fallback` puts a fresh one into the extensions of each request that it sends. A router other than ours joins in by
+/// asking it which targets [may be tried](Self::may_try), and by [filling](Self::fill) it or saying
+/// [not now](Self::not_now):
 ///
 /// ```
+/// use std::time::Duration;
 /// use tower_free_models::{AttemptSlot, HealthMap, Target};
 ///
-/// fn route<B>(request: &http::Request<B>, target: &Target, health: &HealthMap) {
-///     if let (Some(slot), Some(attempt)) = (request.extensions().get::<AttemptSlot>(), health.begin(target)) {
-///         slot.fill(attempt);
+/// /// Says which target to send the request to, if there is one.
+/// fn route<'a, B>(request: &http::Request<B>, targets: &'a [Target], health: &HealthMap) -> Option<&'a Target> {
+///     let slot = request.extensions().get::<AttemptSlot>()?;
+///     for target in targets.iter().filter(|target| slot.may_try(target)) {
+///         if let Some(attempt) = health.begin(target) {
+///             slot.fill(attempt);
+///             return Some(target);
+///         }
 ///     }
+///     // The response to this call does not matter: the fallback asks again in two seconds.
+///     slot.not_now(Some(Duration::from_secs(2)));
+///     None
 /// }
 /// ```
 #[derive(Clone)]
@@ -37,8 +50,9 @@ pub struct AttemptSlot {
     session: Arc<Session>,
 }
 
+/// What a router has left in a slot.
 #[derive(Default)]
-enum Taken {
+pub(crate) enum Taken {
     #[default]
     Nothing,
     Attempt(Attempt),
@@ -57,7 +71,7 @@ pub(crate) struct NoTarget {
     pub(crate) probing: bool,
     /// Some are held back by nothing but a guess.
     pub(crate) by_guess: bool,
-    /// The request's place among those that wait. Without it the request must not wait.
+    /// The request's place among those that wait; without it nothing but time ends the wait.
     pub(crate) place: Option<Place>,
 }
 
@@ -83,14 +97,44 @@ impl AttemptSlot {
         self.put(Taken::Attempt(attempt));
     }
 
-    /// Whether this target was tried already for the same request.
+    /// Whether this target may be tried now for the request. Not if it was tried already, or if its provider cannot help
+    /// this request any more; after a wait for its reset a target may be tried once more. The target's health is another
+    /// question, which [`HealthMap::begin`](crate::HealthMap::begin) answers.
     #[must_use]
-    pub fn tried(&self, target: &TargetId) -> bool {
-        self.session
-            .lock()
-            .tried
-            .iter()
-            .any(|tried| tried.id == *target)
+    pub fn may_try(&self, target: &Target) -> bool {
+        let memory = self.session.lock();
+        let is_tried = memory
+            .record_of(target.id())
+            .is_some_and(|tried| !tried.again);
+        !is_tried && !memory.avoids(target.provider().name())
+    }
+
+    /// Says that no target may be tried now, and how long to wait until one may be.
+    ///
+    /// The fallback waits as it does with our own router, and sends the request to the router again: if the wait is not
+    /// longer than [`max_wait`](crate::FallbackLayer::max_wait) and the deadline allow. Otherwise, or with `None`, it
+    /// refuses the request: with 429 and `Retry-After`, or with 503. The router's response to this call is dropped.
+    pub fn not_now(&self, retry_after: Option<Duration>) {
+        let refusal = |status, code| {
+            let message = "The router has no model that can take this request now.";
+            Refusal::new(status, code, message)
+        };
+        let refusal = match retry_after {
+            Some(wait) => refusal(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded")
+                .retry_after(wait)
+                .recovers_in(wait),
+            None => refusal(StatusCode::SERVICE_UNAVAILABLE, "no_model_available"),
+        };
+        self.nobody(NoTarget {
+            refusal,
+            worth_waiting: retry_after.map(|wait| FirstEnd {
+                at: later(Instant::now(), wait),
+                is_shared: false,
+            }),
+            probing: false,
+            by_guess: false,
+            place: None,
+        });
     }
 
     pub(crate) fn nobody(&self, no_target: NoTarget) {
@@ -113,6 +157,11 @@ impl AttemptSlot {
         drop(taken);
     }
 
+    /// What is here.
+    pub(crate) fn take(&self) -> Taken {
+        std::mem::take(&mut *self.lock())
+    }
+
     pub(crate) fn take_attempt(&self) -> Option<Attempt> {
         let mut taken = self.lock();
         match std::mem::take(&mut *taken) {
@@ -124,14 +173,10 @@ impl AttemptSlot {
         }
     }
 
-    pub(crate) fn take_no_target(&self) -> Option<NoTarget> {
-        let mut taken = self.lock();
-        match std::mem::take(&mut *taken) {
-            Taken::NoTarget(no_target) => Some(no_target),
-            other => {
-                *taken = other;
-                None
-            }
+    /// The attempt that is here has to wait for its turn at the server.
+    pub(crate) fn waits_in_line(&self) {
+        if let Taken::Attempt(attempt) = &mut *self.lock() {
+            attempt.waits_in_line();
         }
     }
 
@@ -180,6 +225,8 @@ pub(crate) struct Memory {
     pub(crate) terms: Option<Terms>,
     /// Calls that the router has made as further attempts, with their outcomes: the fallback adds them to the trail.
     pub(crate) earlier: Vec<(TargetId, OutcomeKind)>,
+    /// The request as the fallback has read it.
+    pub(crate) parsed: Option<Arc<Parsed>>,
     /// How failures are told apart: as the fallback is set, else as the router is.
     pub(crate) classify: Option<Arc<dyn Classify>>,
     /// The scan of the body, and the very bytes that were scanned.
@@ -301,15 +348,12 @@ impl Memory {
 
     /// Whether waiting for this target's stated recovery can help: after the wait it may be tried once more.
     pub(crate) fn may_wait_for(&self, id: &TargetId) -> bool {
-        self.tried
-            .iter()
-            .find(|tried| tried.id == *id)
-            .is_none_or(|tried| tried.times == 1)
+        self.record_of(id).is_none_or(|tried| tried.times == 1)
     }
 
     /// When this target may be tried once more, if a guess is all that is against it.
     pub(crate) fn second_try(&self, id: &TargetId) -> Option<Instant> {
-        let tried = self.tried.iter().find(|tried| tried.id == *id)?;
+        let tried = self.record_of(id)?;
         match tried.second_try {
             SecondTry::At(at) if tried.times == 1 => Some(at),
             _ => None,
@@ -322,6 +366,17 @@ impl Memory {
             provider: provider.into(),
             limited,
         });
+    }
+
+    /// The record of this target, if an attempt for it has failed.
+    pub(crate) fn record_of(&self, id: &TargetId) -> Option<&Tried> {
+        self.tried.iter().find(|tried| tried.id == *id)
+    }
+
+    /// Whether the request has no use for this provider any more.
+    pub(crate) fn avoids(&self, provider: &str) -> bool {
+        let mut avoided = self.avoided.iter();
+        avoided.any(|avoided| *avoided.provider == *provider)
     }
 
     /// The request has waited until `now`.
@@ -343,11 +398,5 @@ impl Memory {
     /// Keeps the bytes as well, so that no other body can come to stand at their address.
     pub(crate) fn keep_scan(&mut self, body: &Bytes, envelope: &Arc<Envelope>) {
         self.scanned = Some((body.clone(), Arc::clone(envelope)));
-    }
-
-    pub(crate) fn streams(&self) -> Option<bool> {
-        self.scanned
-            .as_ref()
-            .map(|(_, envelope)| envelope.needs.stream)
     }
 }

@@ -5,12 +5,11 @@
 //! paused time exact, and is immune to small steps of the system clock.
 //!
 //! The system clock can run ahead of the anchor for two reasons. NTP or an operator has set it: then the anchor follows,
-//! and nothing that is waited for on tokio's clock changes. Or the machine was suspended, while tokio's clock stood
-//! still: then what was to be waited for has partly passed. Only the time that the machine has slept by its own measure
-//! counts as that: on Linux `/proc/uptime` goes on during a suspend (`fs/proc/uptime.c` reads `CLOCK_BOOTTIME`), and tokio's
-//! clock does not. Windows needs no such measure, because its `Instant` goes on during a suspend. Where nothing tells how long
-//! the machine slept (macOS), a suspend reads as a step: a stated cooldown then lasts longer by the time slept, but never ends
-//! before the instant that was stated.
+//! and no wait on tokio's clock changes. Or the machine was suspended while tokio's clock stood still: then waits have
+//! partly passed. Only the time that the machine has slept by its own measure counts as a suspend: on Linux
+//! `/proc/uptime` goes on during a suspend (`fs/proc/uptime.c` reads `CLOCK_BOOTTIME`), and tokio's clock does not.
+//! Windows needs no such measure, because its `Instant` goes on during a suspend. On macOS there is none, and a suspend
+//! reads as a step: a stated cooldown then lasts longer by the time slept, but never ends before the stated instant.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,13 +18,13 @@ use tokio::time::Instant;
 /// The system clock must be this far ahead before the anchor follows it: smaller steps are corrections.
 const STEP: Duration = Duration::from_secs(60);
 
-/// So much of a sleep is not counted, because `/proc/uptime` has hundredths of a second: no cooldown may end early.
+/// This much of a suspend is not counted, because `/proc/uptime` has hundredths of a second: no cooldown may end early.
 const ROUNDING: Duration = Duration::from_secs(1);
 
-/// As good as never, and still a moment that can be reckoned with.
+/// The longest wait that is added to an instant: ten years.
 const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// `wait` after `now`; as good as never, where that is too far to be told.
+/// `wait` after `now`, ten years at most, so that the sum does not overflow.
 pub(crate) fn later(now: Instant, wait: Duration) -> Instant {
     now + wait.min(FAR)
 }
@@ -35,7 +34,7 @@ pub(crate) fn later(now: Instant, wait: Duration) -> Instant {
 pub(crate) struct Clock {
     wall: SystemTime,
     instant: Instant,
-    /// Since the machine was started, with the time in which it was suspended, where the system tells that.
+    /// The time since the machine was started, including suspends, where the system has a measure of that.
     uptime: Option<Duration>,
 }
 
@@ -57,8 +56,8 @@ impl Clock {
         .unwrap_or(self.wall)
     }
 
-    /// Moves the anchor if the system clock is ahead of it, and says for how long the machine was suspended since the
-    /// last time, if it was.
+    /// Moves the anchor if the system clock is ahead of it. Says how long the machine was suspended since the last call,
+    /// if it was.
     pub(crate) fn catch_up(&mut self, now: Instant) -> Option<Duration> {
         self.catch_up_with(now, system_now(), uptime)
     }
@@ -74,7 +73,7 @@ impl Clock {
             return None;
         }
         let uptime = uptime();
-        // Read after the uptime, so that the time between the two readings is not taken for sleep.
+        // Read after the uptime, so that the time between the two readings does not count as a suspend.
         let awake = Instant::now().saturating_duration_since(self.instant);
         let before = std::mem::replace(
             self,
@@ -95,7 +94,7 @@ fn system_now() -> SystemTime {
     SystemTime::now()
 }
 
-/// The time since the machine was started, with the time in which it was suspended.
+/// The time since the machine was started, including suspends.
 fn uptime() -> Option<Duration> {
     cfg!(target_os = "linux")
         .then(|| std::fs::read_to_string("/proc/uptime").ok())
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_wait_is_too_long_to_be_reckoned_with() {
+    async fn no_wait_overflows() {
         let now = Instant::now();
         assert!(later(now, Duration::MAX) > now + Duration::from_secs(86_400 * 365));
     }
@@ -169,7 +168,7 @@ mod tests {
         for nights in 1..=2 {
             tokio::time::advance(HOUR).await;
             let now = Instant::now();
-            // Each night the clock is set as well, and that is no sleep.
+            // Each night the clock is set as well, which is no suspend.
             let (system, uptime) = (wall + nights * 12 * HOUR, UP + nights * 9 * HOUR);
             let slept = clock.catch_up_with(now, system, || Some(uptime));
             assert_eq!(slept, Some(8 * HOUR - ROUNDING), "night {nights}");
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_no_uptime_tells_of_it_there_was_no_suspend() {
+    async fn without_a_measure_of_the_uptime_there_is_no_suspend() {
         for (before, after) in [
             (None, Some(UP + 9 * HOUR)),
             (Some(UP), None),
@@ -207,7 +206,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn linux_tells_the_uptime() {
+    fn linux_has_the_uptime() {
         assert!(uptime().is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! The headers by which the layers speak with callers, and with each other across the wire.
+//! The headers that the layers read and set, and how names stand in them.
 
 use std::fmt::Write as _;
 
@@ -10,23 +10,26 @@ pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-free-model");
 pub(crate) const PROVIDER: HeaderName = HeaderName::from_static("x-free-provider");
 /// How many attempts were made.
 pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("x-free-attempts");
-/// What each attempt came to.
+/// The outcome of each attempt.
 pub(crate) const TRAIL: HeaderName = HeaderName::from_static("x-free-trail");
 /// Fields of the request that were left out: they could cost money, or the provider does not take them.
 pub(crate) const DROPPED: HeaderName = HeaderName::from_static("x-free-dropped");
-/// Fields of the request that were renamed, lowered or put in, as the provider or the model wants them, or of which less was
+/// Fields of the request that were renamed, lowered or added, as the provider or the model needs it, or of which less was
 /// done (`n`).
 pub(crate) const ADJUSTED: HeaderName = HeaderName::from_static("x-free-adjusted");
-/// Fields of a whole answer that were changed so that strict clients can read it.
+/// Fields of a whole answer that were changed so that strict clients can read the answer.
 pub(crate) const NORMALISED: HeaderName = HeaderName::from_static("x-free-normalised");
 
-/// Names the routers that a request has passed through, so that one knows its own.
+/// Names the routers that a request has passed through, so that a router recognises its own requests.
 pub(crate) const VIA: HeaderName = HeaderName::from_static("x-free-via");
-/// `true` forbids any model but the one that is named.
+/// `true` forbids any other model than the one that is named.
 pub(crate) const PIN: HeaderName = HeaderName::from_static("x-free-pin");
 
-/// A name as it stands in a header: what is no printable ASCII, the percent sign, and what is in `also`, as in a URL
-/// (RFC 3986, section 2.1).
+/// The session that a request is part of. The name is OpenRouter's (`session_id` in the reference of its API).
+pub(crate) const SESSION: HeaderName = HeaderName::from_static("x-session-id");
+
+/// A name as it stands in a header: the percent sign, the bytes in `also` and those that are not printable ASCII are
+/// encoded as in a URL (RFC 3986, section 2.1).
 pub(crate) fn percent_encoded(name: &str, also: &[u8]) -> String {
     name.bytes()
         .fold(String::with_capacity(name.len()), |mut encoded, byte| {
@@ -42,7 +45,7 @@ pub(crate) fn percent_encoded(name: &str, also: &[u8]) -> String {
         })
 }
 
-/// The name that a caller has read in a header, or means by it; `None` where nothing in it is encoded.
+/// The name that stands encoded in a header; `None` where no part of it is encoded, or where it decodes to no UTF-8.
 pub(crate) fn percent_decoded(name: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();

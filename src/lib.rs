@@ -103,7 +103,7 @@
 //! all read from its bytes, and where the server tells them its `seed` and `infotext`; `metadata` names the checkpoint
 //! that was used and its settings. What is no PNG, JPEG or WebP is a failure, and so are answers to one request above
 //! 64 MiB together. They are held in memory with what is made of them:
-//! [`max_images_in_flight`](FreeModelRouteLayer::max_images_in_flight) bounds that over all requests.
+//! [`max_images_in_flight`](ImageLayer::max_images_in_flight) bounds that over all requests.
 //!
 //! A chat model makes one image at a time, so `n` images are `n` chats with the same model. Each is an attempt of its own:
 //! in the health map, in `x-free-attempts` and against [`max_attempts`](FallbackLayer::max_attempts). If a further chat
@@ -159,15 +159,17 @@ mod body;
 mod capability;
 mod catalog;
 mod clock;
+mod content_type;
+mod deadline;
 mod endpoint;
 pub mod fallback;
 mod headers;
 mod health;
-mod images;
+pub mod images;
 mod json;
 mod listing;
 mod memory;
-mod normalise;
+pub mod normalise;
 mod outcome;
 mod poll_budget;
 mod provider;
@@ -178,7 +180,7 @@ mod request;
 mod rng;
 pub mod route;
 mod routed;
-mod select;
+pub mod select;
 mod stack;
 mod upstream;
 
@@ -188,9 +190,10 @@ pub use crate::route::FreeModelRoute;
 pub use crate::upstream::Classify;
 pub use crate::{
     attempt_slot::AttemptSlot,
+    images::{ImageLayer, Images},
     route::FreeModelRouteLayer,
     routed::Routed,
-    select::{Candidate, Chance, Random, Select},
+    select::Select,
     stack::{Stack, stack},
 };
 pub use crate::{
@@ -212,9 +215,10 @@ pub use crate::{
     endpoint::Endpoint,
     fallback::{Fallback, FallbackLayer},
     health::{
-        Attempt, Cooling, HealthMap, HealthSnapshot, ProviderHealth, Tally, TargetHealth,
-        TargetState,
+        Attempt, Cooling, EndedAttempt, HealthMap, HealthSnapshot, ProviderHealth, Tally,
+        TargetHealth, TargetState,
     },
+    normalise::{layer::NormaliseLayer, service::Normalise},
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     request::Needs,
     upstream::{DefaultClassify, Evidence, UpstreamError},

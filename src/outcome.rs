@@ -1,10 +1,10 @@
-//! What an attempt came to.
+//! The outcome of an attempt.
 
 use std::{fmt, time::Duration};
 
 use crate::capability::Capability;
 
-/// What one attempt came to. The names are those of `/status`, trails and logs.
+/// The kind of an attempt's outcome. The names are those of trails, logs and refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OutcomeKind {
@@ -18,21 +18,21 @@ pub enum OutcomeKind {
     Unauthorised,
     /// This account may not use this model.
     Gated,
-    /// The model is no longer there.
+    /// The provider no longer has the model.
     Gone,
-    /// The model cannot serve this request, and is well otherwise.
+    /// The model cannot serve this request; others it can.
     Unfit,
     /// The upstream is overloaded or broken.
     Unavailable,
     /// The upstream found fault with the request.
     Refused,
-    /// The inner service answered with an error: nothing was reached.
+    /// The inner service returned an error: the upstream was not reached.
     Unreachable,
     /// A deadline passed.
     TooSlow,
     /// A 200 without an answer in it.
     Empty,
-    /// The answer broke off after its first bytes had been passed on.
+    /// The answer broke off after its first bytes were passed on.
     Interrupted,
     /// The caller went away.
     Abandoned,
@@ -60,8 +60,8 @@ impl OutcomeKind {
         }
     }
 
-    /// Whether a stated cooldown for this ends by the clock, so that a caller can come back then. That a key is
-    /// refused, or a model gone, has an end by rule, but it is no rate that a caller could keep to.
+    /// Whether a stated cooldown for this is a limit whose end a client can wait for. The cooldown for a refused key or a
+    /// missing model has an end as well, but the model may be missing then still.
     pub(crate) const fn is_limit(self) -> bool {
         !matches!(self, Self::Unauthorised | Self::Gated | Self::Gone)
     }
@@ -73,7 +73,7 @@ impl fmt::Display for OutcomeKind {
     }
 }
 
-/// What the evidence of an outcome speaks of.
+/// What the evidence of an outcome is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// One model at one provider.
@@ -110,31 +110,31 @@ pub enum Recovery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lack {
-    /// It has not got this capability.
+    /// The model lacks this capability.
     Capability(Capability),
-    /// The prompt and the requested output do not fit its window; the window in tokens, if it was named.
+    /// The prompt and the requested output do not fit the model's window, which has this many tokens, if it was named.
     ContextLength(Option<u64>),
-    /// One request of this size is over the provider's tokens a minute: no wait will help.
+    /// A single request of this size exceeds the provider's limit of tokens per minute: no wait will help.
     TokensPerMinute,
-    /// A parameter that the body names and this model refuses.
+    /// The model refuses a parameter of the request.
     Parameter,
-    /// The endpoint: its provider has none of that kind.
+    /// The provider has no such endpoint.
     Endpoint,
 }
 
-/// What an attempt came to, at the scope that its evidence supports.
+/// The outcome of an attempt, at the scope that its evidence supports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// What happened.
+    /// The kind.
     pub kind: OutcomeKind,
-    /// To whom.
+    /// Whether it is about the target or its whole provider.
     pub scope: Scope,
-    /// Until when.
+    /// When it is worth trying again.
     pub recovery: Recovery,
-    /// What was lacking, where the kind is [`OutcomeKind::Unfit`].
+    /// What the target lacked, where the kind is [`OutcomeKind::Unfit`].
     pub lack: Option<Lack>,
-    /// The provider is a router, and this is what the upstream of this one model said. Of an
-    /// [`OutcomeKind::Refused`]: another model of the same provider has another upstream, and may be asked next.
+    /// The provider is a router and passed on what the upstream of this one model said. After an
+    /// [`OutcomeKind::Refused`] another model of the same provider may be tried, because it has another upstream.
     pub relayed: bool,
 }
 

@@ -1,8 +1,40 @@
 //! A service on its way to a call.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::{Context, Poll, ready},
+};
 
 use tower_service::Service;
+
+/// Waits until an instance is ready, and returns it.
+pub(crate) async fn ready<S, T>(mut service: S) -> Result<S, S::Error>
+where
+    S: Service<T>,
+{
+    poll_fn(|cx| service.poll_ready(cx)).await?;
+    Ok(service)
+}
+
+/// Waits for `future` with an instance that was polled ready, and drops the instance as soon as that takes time.
+///
+/// Readiness may be a place that other requests wait for, so it is not held while anything else is waited for.
+pub(crate) async fn held_while_ready<S, F: Future>(
+    service: S,
+    future: F,
+) -> (F::Output, Option<S>) {
+    let (mut service, mut future) = (Some(service), pin!(future));
+    let output = poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        if polled.is_pending() {
+            service = None;
+        }
+        polled
+    })
+    .await;
+    (output, service)
+}
 
 /// A service, and whether this very instance has been polled ready.
 ///

@@ -8,11 +8,11 @@ use serde_json::{Map, Value, json};
 
 use crate::headers::ATTEMPTS;
 
-/// Tells OpenAI's official clients whether their own retries make sense
+/// Tells OpenAI's official clients whether to retry
 /// (`openai-python`, `_base_client.py`, `_should_retry`).
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// Beyond this, a client that waits for a recovery would keep its caller waiting for nothing.
+/// The longest wait for a recovery that is worth a client's own retry.
 const WORTH_A_RETRY: Duration = Duration::from_secs(60);
 
 /// An answer of our own instead of an upstream's: a status and an error in OpenAI's format.
@@ -23,9 +23,9 @@ pub(crate) struct Refusal {
     code: &'static str,
     param: Option<String>,
     metadata: Map<String, Value>,
-    /// When somebody recovers for sure.
+    /// The time until a target recovers for certain.
     retry_after: Option<Duration>,
-    /// It makes no sense to send this again soon.
+    /// A client should not send the request again soon.
     hopeless: bool,
 }
 
@@ -62,11 +62,9 @@ impl Refusal {
         self
     }
 
-    /// Says that it makes no sense to send this again soon, if recovery is so far away.
+    /// The first recovery is this far away: further than a minute, `x-should-retry` says not to retry.
     pub(crate) fn recovers_in(mut self, wait: Duration) -> Self {
-        if wait > WORTH_A_RETRY {
-            self.hopeless = true;
-        }
+        self.hopeless |= wait > WORTH_A_RETRY;
         self
     }
 
@@ -82,7 +80,7 @@ impl Refusal {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
-        // Until somebody knows of attempts.
+        // The fallback sets the count, where it has made attempts.
         headers.insert(ATTEMPTS, HeaderValue::from_static("0"));
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
@@ -107,8 +105,8 @@ pub(crate) fn kind_of(status: StatusCode) -> &'static str {
     }
 }
 
-/// Rounded up, so that nobody comes back too early; at least one.
-pub(crate) fn whole_seconds(wait: Duration) -> u64 {
+/// Rounded up, so that no client comes back too early; at least one.
+fn whole_seconds(wait: Duration) -> u64 {
     let up = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     up.max(1)
 }

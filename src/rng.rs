@@ -1,4 +1,4 @@
-//! The one source of chance: everything random in the crate comes from here, and can be seeded.
+//! The source of random numbers: all of the crate's come from here, and can be seeded.
 
 use std::{
     fmt,
@@ -48,8 +48,8 @@ impl fmt::Debug for Rng {
     }
 }
 
-/// A number that no other process and no other call has, to know oneself by. It decides nothing, so it is
-/// not part of what a seed makes reproducible: two gateways with one seed must not take each other for one.
+/// A number that no other process and no other call has, by which a router recognises its own requests. It is not part of
+/// what a seed makes reproducible: two gateways with one seed must not take each other's requests for their own.
 pub(crate) fn identity() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }

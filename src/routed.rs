@@ -1,4 +1,4 @@
-//! Who answered: headers for any client, a typed extension for Rust.
+//! Which target answered: headers for any client, a typed extension for Rust.
 
 use std::fmt::Write as _;
 
@@ -10,28 +10,28 @@ use crate::{
     outcome::OutcomeKind,
 };
 
-/// Many servers and proxies refuse headers above 8 KiB altogether; this leaves room for all others.
+/// In bytes. Many servers and proxies refuse headers above 8 KiB altogether; this leaves room for all others.
 const LONGEST_TRAIL: usize = 2048;
-/// The same for a list of fields.
+/// The longest list of fields, in bytes.
 const LONGEST_LIST: usize = 1024;
 
-/// The extension of every response that came from a target: which one answered, and how it came to that.
+/// The extension of every response that came from a target: which one answered, and after which attempts.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Routed {
     /// The target that answered.
     pub target: Target,
-    /// Every attempt in order, with what it came to. The last one is the one that answered; it stands as
-    /// succeeded from the moment its answer began. Empty where no [`FallbackLayer`](crate::FallbackLayer) is around the router.
+    /// Every attempt in order, with its outcome. The last one is the one that answered; it counts as succeeded from the
+    /// moment its answer began. Empty where no [`FallbackLayer`](crate::FallbackLayer) is around the router.
     pub trail: Vec<(TargetId, OutcomeKind)>,
     /// What was left out of the request, each once: top-level fields that could cost money or that the provider does not
-    /// take or, where it is asked for an image in another way, has no place for; `tools[4]` for an entry of `tools` that
-    /// the provider would run itself; `messages.name` for members of messages, `tools.$schema` for keywords in the schemas
-    /// of tools, and `?name` for a parameter of the query. What is no printable ASCII in a name is written as in a URL, and
-    /// one longer than 64 bytes is cut.
+    /// take; `tools[4]` for an entry of `tools` that the provider would run itself; `messages.name` for members of
+    /// messages, `tools.$schema` for keywords in the schemas of tools, and `?name` for a parameter of the query. Bytes of a
+    /// name that are not printable ASCII are encoded as in a URL, and a name longer than 64 bytes is cut.
     pub dropped: Vec<String>,
-    /// Fields of the request that the provider got by another name or with another value, by the names that the caller
-    /// used, those that were put in, and `messages.role` and `messages.content` for values in messages: see [`Rule`](crate::Rule) and [`Model::max_output`](crate::Model::max_output).
+    /// Fields of the request that were sent by another name or with another value, by the names that the caller used;
+    /// fields that were added; `messages.role` and `messages.content` for values in messages. See [`Rule`](crate::Rule) and
+    /// [`Model::max_output`](crate::Model::max_output).
     pub adjusted: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl Routed {
     }
 }
 
-/// Sets the headers that tell of all attempts.
+/// Sets the headers that name all attempts.
 pub(crate) fn mark_trail(headers: &mut HeaderMap, trail: &[(TargetId, OutcomeKind)]) {
     headers.insert(ATTEMPTS, HeaderValue::from(trail.len()));
     if !trail.is_empty() {
@@ -59,7 +59,7 @@ pub(crate) fn mark_trail(headers: &mut HeaderMap, trail: &[(TargetId, OutcomeKin
     }
 }
 
-/// `a, b, …`; where that is too long, the first ones.
+/// `a, b, …`; the first ones, where all are too long.
 fn list_text(fields: &[String]) -> String {
     let mut text = String::new();
     for (i, field) in fields.iter().enumerate() {
@@ -75,7 +75,7 @@ fn list_text(fields: &[String]) -> String {
     text
 }
 
-/// `provider/model=outcome, …`; where that is too long, the newest attempts.
+/// `provider/model=outcome, …`; the newest attempts, where all are too long.
 fn trail_text(trail: &[(TargetId, OutcomeKind)]) -> String {
     let mut text = String::new();
     for (i, (id, outcome)) in trail.iter().enumerate().rev() {

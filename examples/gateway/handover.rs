@@ -1,4 +1,4 @@
-//! The handing over of an answer to its reader, who may not let it wait for ever.
+//! Passes an answer to its client, and drops it when the client reads nothing for too long.
 
 use std::{
     pin::{Pin, pin},

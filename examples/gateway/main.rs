@@ -100,6 +100,7 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
 
     let (client, catalog) = (client::client(), Catalog::new());
     let health = config.seed.map_or_else(HealthMap::new, HealthMap::seeded);
+    alarm::listen(&health);
     let refresh = pool::fill(sources, &config, client.clone(), &catalog, &health).await?;
     if catalog.snapshot().is_empty() {
         say!("{}", pool::waiting_for(&catalog.snapshot())?);
@@ -111,7 +112,6 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
     say!("listening on http://{address}\n\nTry it:\n");
     say!("{}\n", first_request(address, keys.is_some()));
 
-    tokio::spawn(alarm::watch(health.clone()));
     let gateway = Gateway {
         catalog,
         health,

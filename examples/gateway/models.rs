@@ -40,7 +40,7 @@ fn any(pool: &Snapshot) -> Value {
 fn model(targets: &[&Target]) -> Value {
     let first = targets[0];
     let id = first.id().model();
-    // Ids are mostly `vendor/model`; the vendor is whom OpenAI's format calls the owner.
+    // Ids are mostly `vendor/model`; OpenAI's format calls the vendor the owner.
     let vendor = id
         .split_once('/')
         .map_or_else(|| first.id().provider(), |(vendor, _)| vendor);

@@ -34,7 +34,7 @@ pub(crate) struct Gateway {
     pub(crate) reports: Reports,
 }
 
-/// Shown to whoever asks for something else.
+/// The routes, listed in the 404 for any other path.
 const ROUTES: [&str; 13] = [
     "POST /v1/chat/completions",
     "POST /v1/completions",

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::{
     body::BoxError,
     endpoint::Endpoint,
-    fallback::{frames::Frames, gate::Gate, silence::Silence, watch::Watch},
+    fallback::{frames::Frames, silence::Silence, stream_buffer::StreamBuffer, watch::Watch},
     outcome::{Outcome, OutcomeKind},
     poll_budget::PollBudget,
     upstream::Follow,
@@ -40,7 +40,7 @@ pin_project! {
         // All of it is here.
         Whole { frames: Frames, trailers: Option<HeaderMap> },
         // An event stream that has begun to answer.
-        Events { body: Pin<Box<B>>, gate: Box<Gate>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
+        Events { body: Pin<Box<B>>, gate: Box<StreamBuffer>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
         // An answer that is too large, or of too strange a kind, to be held; JSON is followed as it passes.
         Rest { frames: Frames, body: Pin<Box<B>>, document: Option<Follow>, watch: Watch, silence: Silence },
     }
@@ -63,7 +63,12 @@ impl<B> ResponseBody<B> {
         Self::whole(Frames::from_iter([bytes]), None)
     }
 
-    pub(crate) fn events(body: Pin<Box<B>>, gate: Box<Gate>, watch: Watch, idle: Duration) -> Self {
+    pub(crate) fn events(
+        body: Pin<Box<B>>,
+        gate: Box<StreamBuffer>,
+        watch: Watch,
+        idle: Duration,
+    ) -> Self {
         Self {
             kind: Kind::Events {
                 body,
@@ -284,7 +289,7 @@ fn succeed_if_whole(document: Option<&Follow>, watch: &mut Watch) {
 }
 
 /// Ends a stream: as it was meant to, or with an error where it broke off.
-fn finish(gate: &mut Gate, watch: &mut Watch, end: OutcomeKind) {
+fn finish(gate: &mut StreamBuffer, watch: &mut Watch, end: OutcomeKind) {
     gate.end();
     watch.note_bill(gate);
     if let Some(error) = &gate.seen.error {

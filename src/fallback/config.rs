@@ -2,12 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{request::Intake, upstream::Classify};
+use crate::{request::Bounds, upstream::Classify};
 
 /// The settings of [`FallbackLayer`](super::FallbackLayer), which documents them.
 #[derive(Clone)]
 pub(crate) struct Config {
-    pub(crate) intake: Intake,
+    pub(crate) bounds: Bounds,
     /// The router's where this is not set.
     pub(crate) classify: Option<Arc<dyn Classify>>,
     pub(crate) max_attempts: usize,
@@ -23,7 +23,7 @@ pub(crate) struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            intake: Intake::default(),
+            bounds: Bounds::default(),
             classify: None,
             max_attempts: 6,
             deadline: Duration::from_secs(300),

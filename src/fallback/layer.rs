@@ -90,13 +90,13 @@ impl FallbackLayer {
     /// The largest request body, in bytes; a larger one is answered with 413. Default: 64 MB.
     #[must_use]
     pub fn max_body(self, bytes: u64) -> Self {
-        self.with(|config| config.intake.max_body = bytes)
+        self.with(|config| config.bounds.max_body = bytes)
     }
 
     /// How long the upload of a body may take; a slower one is answered with 408. Default: 30 s.
     #[must_use]
     pub fn body_timeout(self, limit: Duration) -> Self {
-        self.with(|config| config.intake.body_timeout = limit)
+        self.with(|config| config.bounds.body_timeout = limit)
     }
 
     /// The most bytes of request bodies held at a time, over all requests; beyond that requests are answered
@@ -104,7 +104,7 @@ impl FallbackLayer {
     /// most a 512th, so that a few large ones do not shut out the small. Default: 512 MB.
     #[must_use]
     pub fn max_bodies_in_flight(self, bytes: u64) -> Self {
-        self.with(|config| config.intake = config.intake.clone().max_in_flight(bytes))
+        self.with(|config| config.bounds = config.bounds.clone().max_in_flight(bytes))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {

@@ -13,19 +13,18 @@
 //! 5. An answer goes to the caller in a `body` that finishes the attempt; a failure leads back to 2, or, when
 //!    no target is left, to *Waiting* for a recovery, or to a refusal.
 
+pub(crate) mod attempts;
 pub(crate) mod body;
 pub(crate) mod config;
 pub(crate) mod final_response;
 pub(crate) mod frames;
 pub(crate) mod future;
-pub(crate) mod gate;
-pub(crate) mod job;
+pub(crate) mod inspect;
+pub(crate) mod judge;
 pub(crate) mod layer;
-pub(crate) mod peek;
 pub(crate) mod service;
 pub(crate) mod silence;
-pub(crate) mod stage;
-pub(crate) mod steps;
+pub(crate) mod stream_buffer;
 pub(crate) mod watch;
 
 pub use self::{

@@ -11,9 +11,9 @@ use tower_service::Service;
 use crate::{
     accessors::accessors,
     body::{Body, BoxError},
-    fallback::{body::ResponseBody, config::Config, future::ResponseFuture},
+    fallback::{attempts, body::ResponseBody, config::Config, future::ResponseFuture},
     refusal::Refusal,
-    request::intake,
+    request::admit,
     route::RoutedWithoutFallback,
 };
 
@@ -52,15 +52,17 @@ impl<S> Fallback<S> {
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Fallback<S>
 where
-    S: Service<Request<Body>, Response = Response<ResBody>> + Clone,
+    S: Service<Request<Body>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
     ReqBody: http_body::Body<Data = Bytes> + Send + 'static,
     ReqBody::Error: Into<BoxError>,
-    ResBody: http_body::Body<Data = Bytes>,
+    ResBody: http_body::Body<Data = Bytes> + Send + 'static,
     ResBody::Error: Into<BoxError>,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, ReqBody, ResBody>;
+    type Future = ResponseFuture<S::Future, ResBody, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -68,7 +70,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (parts, body) = request.into_parts();
-        match intake::admit(&parts) {
+        match admit(&parts) {
             Ok(None) => ResponseFuture::passing(
                 self.inner
                     .call(Request::from_parts(parts, Body::stream(body))),
@@ -76,17 +78,12 @@ where
             Ok(Some(_)) if parts.extensions.get::<RoutedWithoutFallback>().is_some() => {
                 ResponseFuture::refused(wrong_order())
             }
-            Ok(Some(endpoint)) => {
+            Ok(Some(admitted)) => {
                 // The instance that was polled ready goes with the request; the clone takes its place.
                 let clone = self.inner.clone();
                 let readied = std::mem::replace(&mut self.inner, clone);
-                ResponseFuture::falling_back(
-                    Arc::clone(&self.config),
-                    endpoint,
-                    parts,
-                    body,
-                    readied,
-                )
+                let config = Arc::clone(&self.config);
+                ResponseFuture::routed(attempts::answer(config, admitted, parts, body, readied))
             }
             Err(refusal) => ResponseFuture::refused(refusal),
         }

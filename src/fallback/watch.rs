@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     endpoint::Endpoint,
-    fallback::gate::Gate,
+    fallback::stream_buffer::StreamBuffer,
     health::Attempt,
     outcome::Outcome,
     upstream::{Classify, Evidence, UpstreamError},
@@ -47,7 +47,7 @@ impl Watch {
     }
 
     /// What was seen to cost money is quarantined at once, and not only at the end of its answer.
-    pub(crate) fn note_bill(&self, gate: &Gate) {
+    pub(crate) fn note_bill(&self, gate: &StreamBuffer) {
         if gate.seen.billed {
             self.billed();
         }

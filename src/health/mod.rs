@@ -1,25 +1,30 @@
-//! The health of every target, inferred from what attempts come to.
+//! The health of every target, learnt from the outcomes of attempts.
 //!
-//! A [`HealthMap`] is a cheap handle; clones share one map. A router takes an [`Attempt`] from it for each
-//! call, and whoever sees the outcome finishes that attempt. So what is learned always lands in the map that
-//! the pick was read from, at the target it belongs to.
+//! A [`HealthMap`] is a cheap handle; clones share one map. A router takes an [`Attempt`] from it for each call, and
+//! the layer that sees the outcome finishes that attempt. So an outcome is always recorded in the map that the pick was
+//! read from, for the target of the attempt.
 //!
-//! Three files decide: `cooldown` when a target may be tried again, `tally` what is counted, and `effect`
-//! what an outcome does to both. `waiting` is the line of requests for which no target is free.
+//! `cooldown` and `tally` are the data of one target, `line` that of the requests which wait for one; `state` holds all
+//! of it. `effect` says what an event changes in it, `standing` and `snapshot` read it. `map` puts it behind a lock and
+//! `hooks` tells users of outcomes; an `attempt` and a `place` in the line are handles that change the map.
 
-pub(crate) mod attempt;
-pub(crate) mod cooldown;
-pub(crate) mod effect;
-pub(crate) mod map;
-pub(crate) mod snapshot;
-pub(crate) mod state;
-pub(crate) mod tally;
-pub(crate) mod waiting;
+mod attempt;
+mod cooldown;
+mod effect;
+mod hooks;
+mod line;
+mod map;
+mod place;
+mod snapshot;
+mod standing;
+mod state;
+mod tally;
 
 pub use self::{
     attempt::Attempt,
+    hooks::EndedAttempt,
     map::HealthMap,
     snapshot::{Cooling, HealthSnapshot, ProviderHealth, TargetHealth, TargetState},
     tally::Tally,
 };
-pub(crate) use self::{cooldown::Phase, state::Standing, waiting::Place};
+pub(crate) use self::{cooldown::Phase, place::Place, standing::Standing};

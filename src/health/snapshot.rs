@@ -1,14 +1,17 @@
 //! The map as plain data.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time::Instant;
 
 use crate::{
-    catalog::TargetId,
+    catalog::{Target, TargetId},
     health::{
         cooldown::{Cooldown, Phase},
-        state::State,
+        state::{ProviderEntry, State, TargetEntry},
         tally::Tally,
     },
     outcome::{OutcomeKind, Scope},
@@ -106,53 +109,23 @@ impl TargetState {
 }
 
 impl HealthSnapshot {
-    pub(crate) fn of(state: &State, now: Instant) -> Self {
-        let mut targets: Vec<_> = state
-            .targets
-            .iter()
-            .map(|(id, entry)| {
-                let own = cooling(&entry.cooldown, Scope::Target, state, now);
-                let provider = state.providers.get(id.provider());
-                let whole =
-                    provider.and_then(|p| cooling(&p.cooldown, Scope::Provider, state, now));
-                let cooling = own
-                    .into_iter()
-                    .chain(whole)
-                    .max_by_key(|c| (c.stated, c.until));
-                let phases = [
-                    entry.cooldown.phase(now),
-                    provider.map_or(Phase::Healthy, |p| p.cooldown.phase(now)),
-                ];
-                TargetHealth {
-                    id: id.clone(),
-                    state: if entry.quarantined {
-                        TargetState::Quarantined
-                    } else {
-                        state_of(phases, cooling)
-                    },
-                    cooling,
-                    tally: entry.tally,
-                    success_rate: entry.record.success_rate(),
-                    first_token: entry.record.mean_first_token(),
-                    total: entry.record.mean_total(),
-                }
-            })
+    pub(super) fn of(state: &State, now: Instant) -> Self {
+        let by_id = |a: &TargetHealth, b: &TargetHealth| {
+            (a.id.provider(), a.id.model()).cmp(&(b.id.provider(), b.id.model()))
+        };
+        let targets = state.targets.iter();
+        let mut targets: Vec<_> = targets
+            .map(|(id, entry)| target_health(id, entry, state, now))
             .collect();
-        targets
-            .sort_by(|a, b| (a.id.provider(), a.id.model()).cmp(&(b.id.provider(), b.id.model())));
-        let mut providers: Vec<_> = state
-            .providers
-            .iter()
-            .map(|(name, entry)| ProviderHealth {
-                name: name.to_string(),
-                targets: state
-                    .targets
-                    .keys()
-                    .filter(|id| id.provider() == &**name)
-                    .count(),
-                cooling: cooling(&entry.cooldown, Scope::Provider, state, now),
-            })
-            .collect();
+        targets.sort_by(by_id);
+        let of_provider = |(name, entry): (&Arc<str>, &ProviderEntry)| ProviderHealth {
+            name: name.to_string(),
+            targets: (state.targets.keys())
+                .filter(|id| id.provider() == &**name)
+                .count(),
+            cooling: cooling(&entry.cooldown, Scope::Provider, state, now),
+        };
+        let mut providers: Vec<_> = state.providers.iter().map(of_provider).collect();
         providers.sort_by(|a, b| a.name.cmp(&b.name));
         Self { targets, providers }
     }
@@ -166,42 +139,67 @@ impl HealthSnapshot {
     }
 }
 
-fn cooling(cooldown: &Cooldown, scope: Scope, state: &State, now: Instant) -> Option<Cooling> {
-    cooldown
-        .cooling(now)
-        .map(|(until, reason, stated)| Cooling {
-            until: state.clock.wall(until),
-            remaining: until - now,
-            stated,
-            scope,
-            reason,
-        })
+impl State {
+    /// What cools a target: its own cooldown, and its provider's.
+    pub(super) fn cooling(&self, target: &Target, now: Instant) -> [Option<Cooling>; 2] {
+        let own = self.targets.get(target.id());
+        let provider = self.providers.get(target.provider().name());
+        [
+            own.and_then(|own| cooling(&own.cooldown, Scope::Target, self, now)),
+            provider.and_then(|whole| cooling(&whole.cooldown, Scope::Provider, self, now)),
+        ]
+    }
 }
 
-fn state_of(phases: [Phase; 2], cooling: Option<Cooling>) -> TargetState {
-    if phases
-        .iter()
-        .any(|phase| matches!(phase, Phase::Stated(..) | Phase::Guessed(..)))
-    {
-        match cooling {
-            Some(Cooling {
-                reason: OutcomeKind::Gone,
-                scope: Scope::Target,
-                ..
-            }) => TargetState::Gone,
-            _ => TargetState::Cooling,
-        }
-    } else if phases
-        .iter()
-        .any(|phase| matches!(phase, Phase::Probing(_)))
-    {
-        TargetState::Probing
-    } else if phases
-        .iter()
-        .any(|phase| matches!(phase, Phase::Probation { .. }))
-    {
-        TargetState::Probation
-    } else {
-        TargetState::Healthy
+fn target_health(id: &TargetId, entry: &TargetEntry, state: &State, now: Instant) -> TargetHealth {
+    let own = cooling(&entry.cooldown, Scope::Target, state, now);
+    let provider = state.providers.get(id.provider());
+    let whole = provider.and_then(|whole| cooling(&whole.cooldown, Scope::Provider, state, now));
+    let cooling = [own, whole].into_iter().flatten();
+    let cooling = cooling.max_by_key(|cooling| (cooling.stated, cooling.until));
+    let phases = [
+        entry.cooldown.phase(now),
+        provider.map_or(Phase::Healthy, |whole| whole.cooldown.phase(now)),
+    ];
+    let is_gone = cooling.is_some_and(|cooling| {
+        cooling.reason == OutcomeKind::Gone && cooling.scope == Scope::Target
+    });
+    let state = match phases.map(held_back).into_iter().max() {
+        _ if entry.quarantined => TargetState::Quarantined,
+        Some(3) if is_gone => TargetState::Gone,
+        Some(3) => TargetState::Cooling,
+        Some(2) => TargetState::Probing,
+        Some(1) => TargetState::Probation,
+        _ => TargetState::Healthy,
+    };
+    TargetHealth {
+        id: id.clone(),
+        state,
+        cooling,
+        tally: entry.tally,
+        success_rate: entry.record.success_rate(),
+        first_token: entry.record.mean_first_token(),
+        total: entry.record.mean_total(),
     }
+}
+
+/// How much a phase holds a target back.
+const fn held_back(phase: Phase) -> u8 {
+    match phase {
+        Phase::Healthy => 0,
+        Phase::Probation { .. } => 1,
+        Phase::Probing(_) => 2,
+        Phase::Stated(..) | Phase::Guessed(..) => 3,
+    }
+}
+
+fn cooling(cooldown: &Cooldown, scope: Scope, state: &State, now: Instant) -> Option<Cooling> {
+    let (until, reason, stated) = cooldown.cooling(now)?;
+    Some(Cooling {
+        until: state.clock.wall(until),
+        remaining: until - now,
+        stated,
+        scope,
+        reason,
+    })
 }

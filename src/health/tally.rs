@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-/// How an attempt ended, for the counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Succeeded,
-    Failed,
-    Abandoned,
-}
+use crate::outcome::OutcomeKind;
 
 /// How many attempts there were. `started` is always the sum of the others and of those in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,7 +14,7 @@ pub struct Tally {
     pub succeeded: u64,
     /// Attempts that ended in a failure of any kind.
     pub failed: u64,
-    /// Attempts whose caller went away, or that were dropped without an outcome.
+    /// Attempts that were dropped without an outcome, because the caller went away for instance.
     pub abandoned: u64,
 }
 
@@ -31,11 +25,11 @@ impl Tally {
         self.started - self.succeeded - self.failed - self.abandoned
     }
 
-    pub(crate) const fn end(&mut self, end: End) {
-        match end {
-            End::Succeeded => self.succeeded += 1,
-            End::Failed => self.failed += 1,
-            End::Abandoned => self.abandoned += 1,
+    pub(super) const fn end(&mut self, outcome: OutcomeKind) {
+        match outcome {
+            OutcomeKind::Succeeded => self.succeeded += 1,
+            OutcomeKind::Abandoned => self.abandoned += 1,
+            _ => self.failed += 1,
         }
     }
 }
@@ -43,26 +37,26 @@ impl Tally {
 /// A mean in which each new sample weighs a fifth: recent enough to follow a change within a few attempts,
 /// long enough that one stray does not decide.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mean(Option<f64>);
+pub(super) struct Mean(Option<f64>);
 
 const WEIGHT: f64 = 0.2;
 
 impl Mean {
-    pub(crate) fn add(&mut self, sample: f64) {
+    pub(super) fn add(&mut self, sample: f64) {
         self.0 = Some(
             self.0
                 .map_or(sample, |mean| mean + WEIGHT * (sample - mean)),
         );
     }
 
-    pub(crate) const fn get(self) -> Option<f64> {
+    pub(super) const fn get(self) -> Option<f64> {
         self.0
     }
 }
 
 /// The share of successes, and how soon they began to answer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Record {
+pub(super) struct Record {
     rate: Mean,
     /// Successes only: a failure that comes back at once must never make its target look fast.
     first_token: Mean,
@@ -71,25 +65,25 @@ pub(crate) struct Record {
 
 impl Record {
     /// A whole answer: when its first content came, and its end.
-    pub(crate) fn success(&mut self, first_token: Duration, total: Duration) {
+    pub(super) fn success(&mut self, first_token: Duration, total: Duration) {
         self.rate.add(1.0);
         self.first_token.add(first_token.as_secs_f64());
         self.total.add(total.as_secs_f64());
     }
 
-    pub(crate) fn failure(&mut self) {
+    pub(super) fn failure(&mut self) {
         self.rate.add(0.0);
     }
 
-    pub(crate) const fn success_rate(&self) -> Option<f64> {
+    pub(super) const fn success_rate(&self) -> Option<f64> {
         self.rate.get()
     }
 
-    pub(crate) fn mean_first_token(&self) -> Option<Duration> {
+    pub(super) fn mean_first_token(&self) -> Option<Duration> {
         seconds(self.first_token)
     }
 
-    pub(crate) fn mean_total(&self) -> Option<Duration> {
+    pub(super) fn mean_total(&self) -> Option<Duration> {
         seconds(self.total)
     }
 }

@@ -4,14 +4,13 @@ use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
+use http::StatusCode;
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{
     images::{
-        Step,
         format::{Format, recognise},
-        no_image,
         request::Size,
     },
     refusal::Refusal,
@@ -20,11 +19,11 @@ use crate::{
 
 /// Text in a body, borrowed wherever it holds no escapes.
 #[derive(Deserialize)]
-pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 impl Text<'_> {
     /// As a slice of the body that it was read from, where it is one.
-    pub(crate) fn of(self, body: &Bytes) -> Bytes {
+    pub(super) fn of(self, body: &Bytes) -> Bytes {
         match self.0 {
             Cow::Borrowed(text) => body.slice_ref(text.as_bytes()),
             Cow::Owned(text) => Bytes::from(text),
@@ -34,7 +33,7 @@ impl Text<'_> {
 
 /// One image.
 #[derive(Debug)]
-pub(crate) enum Image {
+pub(super) enum Image {
     /// Its bytes in base64, which is a slice of the body that it came in.
     Here {
         base64: Bytes,
@@ -47,7 +46,7 @@ pub(crate) enum Image {
 
 impl Image {
     /// Reads base64 that must hold an image.
-    pub(crate) fn from_base64(base64: Bytes) -> Result<Self, Refusal> {
+    pub(super) fn from_base64(base64: Bytes) -> Result<Self, Refusal> {
         let bytes = BASE64
             .decode(&base64)
             .map_err(|_| no_image("an image that is not valid base64"))?;
@@ -61,7 +60,7 @@ impl Image {
     }
 
     /// Reads a data URL that must hold an image (RFC 2397), or the address of one.
-    pub(crate) fn from_url(url: &Bytes) -> Result<Self, Refusal> {
+    pub(super) fn from_url(url: &Bytes) -> Result<Self, Refusal> {
         let starts = |scheme: &[u8]| {
             url.get(..scheme.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
@@ -84,10 +83,10 @@ impl Image {
 }
 
 /// An image in the answer, with what only some servers tell of it.
-pub(crate) struct Picture {
-    pub(crate) image: Image,
-    pub(crate) seed: Option<Value>,
-    pub(crate) infotext: Option<Value>,
+pub(super) struct Picture {
+    pub(super) image: Image,
+    pub(super) seed: Option<Value>,
+    pub(super) infotext: Option<Value>,
 }
 
 impl From<Image> for Picture {
@@ -100,19 +99,19 @@ impl From<Image> for Picture {
     }
 }
 
-/// The answer of `/images/generations`.
-pub(crate) struct Answer<'a> {
-    /// Seconds since 1970.
-    pub(crate) created: u64,
-    pub(crate) pictures: &'a [Picture],
-    /// Images as data URLs, and not in base64 alone.
-    pub(crate) as_url: bool,
-    pub(crate) usage: Option<Value>,
-    pub(crate) metadata: Option<Value>,
+/// Images, with what the answer says of them all.
+#[derive(Default)]
+pub(super) struct Drawing {
+    pub(super) pictures: Vec<Picture>,
+    /// In the words of OpenAI's images.
+    pub(super) usage: Option<Value>,
+    pub(super) metadata: Option<Value>,
 }
 
+/// The answer of `/images/generations`.
 #[derive(Serialize)]
 struct Document<'a> {
+    /// Seconds since 1970.
     created: u64,
     data: Vec<Entry<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -160,23 +159,65 @@ impl Serialize for Url<'_> {
     }
 }
 
-impl Answer<'_> {
-    pub(crate) fn into_bytes(self) -> Bytes {
-        let format = self
-            .pictures
-            .iter()
-            .find_map(|picture| match picture.image {
-                Image::Here { format, .. } => Some(format.name()),
-                Image::At(_) => None,
-            });
+impl Drawing {
+    /// Reads what a 2xx has: its images and its `usage`, or `None` if it does not have the shape of its API. The result is
+    /// `None` where the body says what is wrong, and so is passed on as it is.
+    ///
+    /// An answer that cost money is never a mere failure, because that it did must be seen: one with an image that cannot
+    /// be read is an answer without images.
+    pub(super) fn read(
+        parts: Option<(Result<Vec<Image>, Refusal>, Value)>,
+        found: answer::Answer,
+    ) -> Result<Option<Self>, Refusal> {
+        let says_why = found.verdict == Verdict::Error;
+        let (images, usage) = match parts {
+            Some((Err(_), usage)) if found.billed => (Vec::new(), usage),
+            Some((images, usage)) => (images?, usage),
+            None if says_why || found.billed => return Ok(None),
+            None => return Err(no_image("something that is not what its API answers")),
+        };
+        if images.is_empty() && says_why {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            pictures: images.into_iter().map(Picture::from).collect(),
+            usage: add_usage(None, &usage),
+            metadata: None,
+        }))
+    }
+
+    /// The images of a further answer come after these.
+    pub(super) fn add(&mut self, further: Self) {
+        self.pictures.extend(further.pictures);
+        if let Some(more) = &further.usage {
+            self.usage = add_usage(self.usage.take(), more);
+        }
+    }
+
+    /// Whether there are images, but fewer than were asked for.
+    pub(super) fn is_short_of(&self, n: usize) -> bool {
+        (1..n).contains(&self.pictures.len())
+    }
+
+    /// Says why there are fewer images than were asked for.
+    pub(super) fn stopped(&mut self, n: usize, stopped_by: &str) {
+        let made = self.pictures.len();
+        self.metadata = Some(json!({
+            "images_asked_for": n, "images_made": made, "stopped_by": stopped_by,
+        }));
+    }
+
+    /// The answer with images as data URLs, or in base64 alone. `created` is in seconds since 1970.
+    pub(super) fn into_bytes(self, created: u64, as_url: bool) -> Bytes {
+        let entry = |picture| Entry::of(picture, as_url);
+        let format = |picture: &Picture| match picture.image {
+            Image::Here { format, .. } => Some(format.name()),
+            Image::At(_) => None,
+        };
         let document = Document {
-            created: self.created,
-            data: self
-                .pictures
-                .iter()
-                .map(|picture| Entry::of(picture, self.as_url))
-                .collect(),
-            output_format: format,
+            created,
+            data: self.pictures.iter().map(entry).collect(),
+            output_format: self.pictures.iter().find_map(format),
             usage: self.usage.as_ref(),
             metadata: self.metadata.as_ref(),
         };
@@ -220,7 +261,13 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// What was a text when it was read.
+/// The refusal for an upstream whose 2xx is not what its API has.
+pub(super) fn no_image(what: &str) -> Refusal {
+    let message = format!("The provider answered with {what}.");
+    Refusal::new(StatusCode::BAD_GATEWAY, "invalid_image", message)
+}
+
+/// Bytes that were text when they were read.
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
@@ -232,31 +279,9 @@ fn length(picture: &Picture) -> usize {
     }
 }
 
-/// The images of an answer. What cost money is never a mere failure: that it did must be seen, so an answer with an image
-/// that is none becomes one without images.
-pub(crate) fn unless_paid_for(
-    pictures: Result<Vec<Picture>, Refusal>,
-    billed: bool,
-) -> Result<Vec<Picture>, Refusal> {
-    match pictures {
-        Err(_) if billed => Ok(Vec::new()),
-        pictures => pictures,
-    }
-}
-
-/// What follows from a 2xx that does not have the shape of its API: if it says what is wrong, or that it cost money, that
-/// must be seen. Anything else, passed on, could pass for an answer.
-pub(crate) fn unreadable(body: &[u8]) -> Result<Step, Refusal> {
-    let read = answer::read(body);
-    if read.billed || read.verdict == Verdict::Error {
-        return Ok(Step::Pass);
-    }
-    Err(no_image("something that is not what its API answers"))
-}
-
 /// The usage of an answer in the words of OpenAI's images (its openapi.yaml, `ImageGenUsage`), added to what was used
 /// before. What it cost stays as it is: it must be seen.
-pub(crate) fn add_usage(before: Option<Value>, more: &Value) -> Option<Value> {
+fn add_usage(before: Option<Value>, more: &Value) -> Option<Value> {
     let Value::Object(more) = more else {
         return before;
     };
@@ -279,7 +304,7 @@ pub(crate) fn add_usage(before: Option<Value>, more: &Value) -> Option<Value> {
     );
     usage.insert(
         "input_tokens_details".into(),
-        serde_json::json!({ "text_tokens": input, "image_tokens": 0 }),
+        json!({ "text_tokens": input, "image_tokens": 0 }),
     );
     for name in ["cost", "cost_details", "is_byok"] {
         if let Some(value) = more.get(name) {
@@ -302,14 +327,11 @@ mod tests {
     }
 
     fn written(image: Image, as_url: bool) -> Value {
-        let answer = Answer {
-            created: 7,
-            pictures: &[Picture::from(image)],
-            as_url,
-            usage: None,
-            metadata: None,
+        let drawing = Drawing {
+            pictures: vec![Picture::from(image)],
+            ..Drawing::default()
         };
-        serde_json::from_slice(&answer.into_bytes()).expect("JSON")
+        serde_json::from_slice(&drawing.into_bytes(7, as_url)).expect("JSON")
     }
 
     #[test]

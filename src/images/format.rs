@@ -4,14 +4,14 @@ use crate::images::request::Size;
 
 /// The formats of OpenAI's `output_format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(super) enum Format {
     Png,
     Jpeg,
     Webp,
 }
 
 impl Format {
-    pub(crate) const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Png => "png",
             Self::Jpeg => "jpeg",
@@ -19,7 +19,7 @@ impl Format {
         }
     }
 
-    pub(crate) const fn media_type(self) -> &'static str {
+    pub(super) const fn media_type(self) -> &'static str {
         match self {
             Self::Png => "image/png",
             Self::Jpeg => "image/jpeg",
@@ -29,7 +29,7 @@ impl Format {
 }
 
 /// The format of an image and its size in pixels; `None` if it is no image.
-pub(crate) fn recognise(bytes: &[u8]) -> Option<(Format, Size)> {
+pub(super) fn recognise(bytes: &[u8]) -> Option<(Format, Size)> {
     let (format, width, height) = png(bytes)
         .map(|(width, height)| (Format::Png, width, height))
         .or_else(|| jpeg(bytes).map(|(width, height)| (Format::Jpeg, width, height)))

@@ -14,9 +14,9 @@ const READ: [&str; 6] = ["model", "prompt", "n", "size", "response_format", "str
 
 /// Pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Size {
-    pub(crate) width: u32,
-    pub(crate) height: u32,
+pub(super) struct Size {
+    pub(super) width: u32,
+    pub(super) height: u32,
 }
 
 impl Size {
@@ -38,12 +38,12 @@ impl Size {
 }
 
 /// A request for images.
-pub(crate) struct ImageRequest {
-    pub(crate) n: usize,
+pub(super) struct ImageRequest {
+    pub(super) n: usize,
     /// As asked for, else the model's own, if it has one.
-    pub(crate) size: Option<Size>,
+    pub(super) size: Option<Size>,
     /// How an image comes back: as a data URL, or in base64 alone.
-    pub(crate) as_url: bool,
+    pub(super) as_url: bool,
     fields: Map<String, Value>,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Debug for ImageRequest {
 }
 
 impl ImageRequest {
-    pub(crate) fn read(body: &[u8], model: &Model) -> Result<Self, Refusal> {
+    pub(super) fn read(body: &[u8], model: &Model) -> Result<Self, Refusal> {
         // Of two fields of one name the last one counts. What is wrong is not quoted: it may hold the prompt.
         let mut fields: Map<String, Value> = serde_json::from_slice(body)
             .map_err(|_| Refusal::bad_request("The request for an image cannot be read."))?;
@@ -103,25 +103,25 @@ impl ImageRequest {
         Ok(request)
     }
 
-    pub(crate) fn prompt(&self) -> &str {
+    pub(super) fn prompt(&self) -> &str {
         self.field("prompt")
             .and_then(Value::as_str)
             .unwrap_or_default()
     }
 
     /// A field as it was sent, if it was.
-    pub(crate) fn field(&self, name: &str) -> Option<&Value> {
+    pub(super) fn field(&self, name: &str) -> Option<&Value> {
         self.fields.get(name)
     }
 
     /// The fields that say something and are read neither for every API nor, as `also`, for this one.
-    pub(crate) fn left_out(&self, also: &[&str]) -> Vec<String> {
+    pub(super) fn left_out(&self, also: &[&str]) -> Vec<String> {
         let is_read = |name: &str| READ.contains(&name) || also.contains(&name);
         let names = self.fields.keys();
         names.filter(|name| !is_read(name)).cloned().collect()
     }
 
-    pub(crate) fn text(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
         let text = |value: &'_ Value| value.is_string();
         match self.field(name) {
             Some(value) if !text(value) => Err(wrong(name, "a text")),
@@ -130,7 +130,7 @@ impl ImageRequest {
     }
 
     /// A whole number within these bounds.
-    pub(crate) fn whole(
+    pub(super) fn whole(
         &self,
         name: &'static str,
         bounds: std::ops::RangeInclusive<u64>,
@@ -149,7 +149,7 @@ impl ImageRequest {
 }
 
 /// A field that is not what it must be.
-pub(crate) fn wrong(name: &str, must_be: &str) -> Refusal {
+pub(super) fn wrong(name: &str, must_be: &str) -> Refusal {
     Refusal::bad_request(format!("`{name}` must be {must_be}.")).param(name)
 }
 

@@ -10,21 +10,19 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     images::{
-        Ask, Step,
-        answer::{Answer, Image, Picture, Text},
-        no_image,
+        answer::{Drawing, Image, Picture, Text, no_image},
         request::{ImageRequest, wrong},
     },
     refusal::Refusal,
 };
 
-const CHECKPOINTS: &str = "/sdapi/v1/sd-models";
-const TXT2IMG: &str = "/sdapi/v1/txt2img";
+pub(super) const CHECKPOINTS: &str = "/sdapi/v1/sd-models";
+pub(super) const TXT2IMG: &str = "/sdapi/v1/txt2img";
 /// Without the image as far as it is, which would cost the server a decoding each time.
-pub(crate) const PROGRESS: (&str, &str) = ("/sdapi/v1/progress", "skip_current_image=true");
+pub(super) const PROGRESS: (&str, &str) = ("/sdapi/v1/progress", "skip_current_image=true");
 
 /// What is read of a request for this API alone.
-pub(crate) const FIELDS: &[&str] = &["negative_prompt", "steps", "seed"];
+pub(super) const FIELDS: &[&str] = &["negative_prompt", "steps", "seed"];
 
 /// What both servers' own interfaces offer.
 const LARGEST_SIDE: u32 = 2048;
@@ -32,11 +30,10 @@ const MOST_STEPS: u64 = 150;
 /// Images that are made at once take memory at once; further ones are made in further rounds.
 const LARGEST_BATCH: usize = 4;
 
-pub(crate) struct Sdapi {
-    checkpoint: String,
-    /// What to ask once the checkpoint is known to be there; then it is `None`.
-    request: Option<Map<String, Value>>,
-    as_url: bool,
+/// What is asked of the server, but for the title of the checkpoint.
+pub(super) struct Generation<'a> {
+    checkpoint: &'a str,
+    fields: Map<String, Value>,
 }
 
 /// One of the server's checkpoints.
@@ -57,8 +54,11 @@ struct Generated<'a> {
     info: Option<Text<'a>>,
 }
 
-impl Sdapi {
-    pub(crate) fn new(checkpoint: &str, request: &ImageRequest) -> Result<Self, Refusal> {
+impl<'a> Generation<'a> {
+    /// # Errors
+    ///
+    /// A 400 that names the field, if the server cannot do what is asked.
+    pub(super) fn new(checkpoint: &'a str, request: &ImageRequest) -> Result<Self, Refusal> {
         let batch = batch(request.n);
         let mut fields = Map::new();
         let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
@@ -91,45 +91,28 @@ impl Sdapi {
         }
         // Else the model of before would be loaded again after each request.
         set("override_settings_restore_afterwards", false.into());
-        Ok(Self {
-            checkpoint: checkpoint.to_owned(),
-            request: Some(fields),
-            as_url: request.as_url,
-        })
+        Ok(Self { checkpoint, fields })
     }
 
-    /// A checkpoint that is not there would be ignored without a word, and another one would answer.
-    pub(crate) const fn ask() -> Ask {
-        Ask::get(CHECKPOINTS)
-    }
-
-    pub(crate) fn next(&mut self, body: &Bytes, created: u64) -> Result<Step, Refusal> {
-        match self.request.take() {
-            Some(request) => self.generate(request, body),
-            None => self.answer(body, created),
-        }
-    }
-
-    fn generate(&self, mut request: Map<String, Value>, body: &Bytes) -> Result<Step, Refusal> {
+    /// Names the checkpoint as the server does, which says in `body` what it has.
+    pub(super) fn question(&self, body: &[u8]) -> Result<Value, Refusal> {
         let checkpoints: Vec<Checkpoint> = serde_json::from_slice(body)
             .map_err(|_| no_image("something that is no list of checkpoints"))?;
-        let wanted = self.checkpoint.as_str();
+        let wanted = self.checkpoint;
         let found = checkpoints
             .iter()
             .find(|checkpoint| checkpoint.title == wanted)
             .or_else(|| checkpoints.iter().find(|known| known.is_called(wanted)))
             .ok_or_else(|| missing(wanted))?;
-        request.insert(
+        let mut fields = self.fields.clone();
+        fields.insert(
             "override_settings".to_owned(),
             json!({ "sd_model_checkpoint": found.title }),
         );
-        Ok(Step::Ask(Ask {
-            in_turn: true,
-            ..Ask::post(TXT2IMG, &Value::Object(request))
-        }))
+        Ok(Value::Object(fields))
     }
 
-    fn answer(&self, body: &Bytes, created: u64) -> Result<Step, Refusal> {
+    pub(super) fn read(&self, body: &Bytes) -> Result<Drawing, Refusal> {
         let Generated { images, info } = serde_json::from_slice(body)
             .map_err(|_| no_image("something that is not what txt2img answers"))?;
         let info: Value = info
@@ -153,14 +136,11 @@ impl Sdapi {
             .skip(grids)
             .map(picture)
             .collect::<Result<Vec<_>, Refusal>>()?;
-        let answer = Answer {
-            created,
-            pictures: &pictures,
-            as_url: self.as_url,
+        Ok(Drawing {
             usage: None,
             metadata: (!pictures.is_empty()).then(|| self.metadata(&info)),
-        };
-        Ok(Step::Answer(answer.into_bytes()))
+            pictures,
+        })
     }
 
     /// What the server says of how the images were made.
@@ -168,7 +148,7 @@ impl Sdapi {
         let mut metadata = Map::new();
         let own = &info["sd_model_name"];
         let model = if own.is_null() {
-            self.checkpoint.as_str().into()
+            self.checkpoint.into()
         } else {
             own.clone()
         };
@@ -218,7 +198,7 @@ fn missing(checkpoint: &str) -> Refusal {
 }
 
 /// How far the server is: a fraction, and the seconds that are left.
-pub(crate) fn read_progress(body: &[u8]) -> Option<(f64, f64)> {
+pub(super) fn read_progress(body: &[u8]) -> Option<(f64, f64)> {
     #[derive(Deserialize)]
     struct Report {
         progress: f64,
@@ -232,7 +212,6 @@ pub(crate) fn read_progress(body: &[u8]) -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-    use http::Method;
 
     use super::*;
     use crate::catalog::Model;
@@ -244,31 +223,27 @@ mod tests {
     ]"#;
 
     #[allow(clippy::needless_pass_by_value)]
-    fn begin(checkpoint: &str, request: Value) -> Result<Sdapi, Refusal> {
+    fn begin(checkpoint: &str, request: Value) -> Result<Generation<'_>, Refusal> {
         let model = Model::new(checkpoint).build();
         let request = ImageRequest::read(request.to_string().as_bytes(), &model)?;
-        Sdapi::new(checkpoint, &request)
+        Generation::new(checkpoint, &request)
     }
 
     fn asked(checkpoint: &str, request: Value) -> Value {
-        let mut sdapi = begin(checkpoint, request).expect("a request");
-        let first = Sdapi::ask();
-        assert_eq!((first.method, first.path), (Method::GET, CHECKPOINTS));
-        match sdapi.next(&Bytes::from(MODELS), 7) {
-            Ok(Step::Ask(ask)) => {
-                assert_eq!((ask.method, ask.path), (Method::POST, TXT2IMG));
-                assert!(ask.in_turn);
-                serde_json::from_slice(&ask.body).expect("JSON")
-            }
-            other => panic!("{other:?}"),
-        }
+        let generation = begin(checkpoint, request).expect("a request");
+        generation.question(MODELS.as_bytes()).expect("a question")
     }
 
     #[allow(clippy::needless_pass_by_value)]
-    fn answered(body: Value) -> Result<Step, Refusal> {
-        let mut sdapi = begin("me", json!({ "prompt": "a fox" })).expect("a request");
-        sdapi.next(&Bytes::from(MODELS), 7).expect("a step");
-        sdapi.next(&body.to_string().into(), 7)
+    fn answered(body: Value) -> Result<Drawing, Refusal> {
+        let generation = begin("me", json!({ "prompt": "a fox" })).expect("a request");
+        generation.read(&body.to_string().into())
+    }
+
+    fn answer(body: Value) -> Value {
+        let drawing = answered(body).map_err(|refusal| refusal.status);
+        let answer = drawing.expect("an answer").into_bytes(7, false);
+        serde_json::from_slice(&answer).expect("JSON")
     }
 
     #[test]
@@ -340,8 +315,8 @@ mod tests {
     #[test]
     fn a_checkpoint_that_is_not_there_is_a_model_that_does_not_exist() {
         for name in ["other", "base.safetensors [9999999999]", "bas", ""] {
-            let mut sdapi = begin(name, json!({ "prompt": "a fox" })).expect("a request");
-            let refusal = sdapi.next(&Bytes::from(MODELS), 7).unwrap_err();
+            let generation = begin(name, json!({ "prompt": "a fox" })).expect("a request");
+            let refusal = generation.question(MODELS.as_bytes()).unwrap_err();
             assert_eq!(refusal.status, 404, "{name}");
             let body = refusal.into_response().into_body();
             let body: Value = serde_json::from_slice(&body).expect("JSON");
@@ -355,10 +330,7 @@ mod tests {
         let info = json!({ "all_seeds": [7, 8], "sd_model_name": "me", "sd_model_hash": "98", "steps": 20,
             "infotexts": ["grid", "a fox, Seed: 7", "a fox, Seed: 8"], "index_of_first_image": 1 });
         let body = json!({ "images": [png, png, png], "parameters": {}, "info": info.to_string() });
-        let Ok(Step::Answer(answer)) = answered(body) else {
-            panic!("no answer");
-        };
-        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+        let answer = answer(body);
         let data = answer["data"].as_array().expect("a list");
         assert_eq!(data.len(), 2);
         assert_eq!(
@@ -374,10 +346,7 @@ mod tests {
 
     #[test]
     fn no_images_are_an_empty_answer() {
-        let Ok(Step::Answer(answer)) = answered(json!({ "images": [], "info": "{}" })) else {
-            panic!("no answer");
-        };
-        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+        let answer = answer(json!({ "images": [], "info": "{}" }));
         assert_eq!(answer, json!({ "created": 7, "data": [] }));
     }
 
@@ -390,7 +359,8 @@ mod tests {
             json!({ "detail": "Not Found" }),
             json!([]),
         ] {
-            assert_eq!(answered(body.clone()).unwrap_err().status, 502, "{body}");
+            let refusal = answered(body.clone()).err().expect("a refusal");
+            assert_eq!(refusal.status, 502, "{body}");
         }
     }
 
@@ -398,7 +368,7 @@ mod tests {
     fn an_info_that_cannot_be_read_costs_no_image() {
         for info in [json!(null), json!(""), json!("not JSON"), json!("[1]")] {
             let body = json!({ "images": [BASE64.encode(PNG)], "info": info });
-            assert!(matches!(answered(body), Ok(Step::Answer(_))));
+            assert_eq!(answer(body)["data"][0]["width"], 300);
         }
     }
 

@@ -1,7 +1,9 @@
-//! Answers that are not quite OpenAI's, made so that a strict client can read them.
+//! Rewrites whole answers that are not quite OpenAI's, so that strict clients can read them.
 //!
-//! Only whole answers of `/chat/completions` and `/completions` are touched, and only fields at which a client in a
-//! typed language, or an agent built on one, is known to fail. All other bytes stay as they were written.
+//! Only whole answers of `/chat/completions` and `/completions` are changed, and only in fields at which a client in a
+//! typed language, or an agent built on one, is known to fail. All other bytes stay as they were written. The header
+//! `x-free-normalised` names the fields that were changed. Streams, and answers larger than the fallback's
+//! [peek limit](crate::FallbackLayer::peek_limit), pass as they are.
 //!
 //! | field | what comes | who fails at it |
 //! |---|---|---|
@@ -21,16 +23,23 @@
 //! | `arguments` | an object (llama.cpp), null | llama.cpp#20198: a string is expected |
 //! | `text` of a completion | missing or null | a string is expected |
 
+mod body;
+mod future;
+pub(crate) mod layer;
+pub(crate) mod service;
 #[cfg(test)]
 mod tests;
 pub(crate) mod values;
 pub(crate) mod walk;
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 
-use crate::{endpoint::Endpoint, normalise::walk::Walk};
+use self::service::Normalise;
+pub use self::{body::ResponseBody, future::ResponseFuture};
+use crate::{
+    normalise::walk::Walk,
+    upstream::{Irregular, answer::is_irregular},
+};
 
 /// An answer that was changed.
 #[derive(Debug)]
@@ -41,20 +50,14 @@ pub(crate) struct Normal {
     pub(crate) changed: Vec<&'static str>,
 }
 
-/// What a client of OpenAI's can read, made of `body`. `model` stands in where it names none, and `now` where it does
-/// not say when it was created.
+/// What a client of OpenAI's can read, made of `body`.
 ///
 /// `None` where nothing has to change, which takes one pass and holds nothing; also where `body` is no answer of these
 /// endpoints, or has more than 1024 faults. What is made is at most a few times as large as `body`.
-pub(crate) fn normalise(
-    endpoint: Endpoint,
-    body: &[u8],
-    model: &str,
-    now: SystemTime,
-) -> Option<Normal> {
-    if !matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions) {
+pub(crate) fn normalise(answer: &Irregular, body: &[u8]) -> Option<Normal> {
+    if !is_irregular(answer.endpoint) {
         return None;
     }
     let text = std::str::from_utf8(body).ok()?;
-    Walk::new(text, endpoint, model, now).answer()
+    Walk::new(text, answer.endpoint, &answer.model, answer.now).answer()
 }

@@ -2,13 +2,10 @@
 
 use std::{
     fmt,
-    future::Future,
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -39,7 +36,7 @@ pub struct Progress {
 
 /// The queue before one server: first come, first served.
 pub(crate) struct Queue {
-    turn: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     running: Mutex<Option<Progress>>,
 }
@@ -47,7 +44,7 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            turn: Arc::new(Semaphore::new(1)),
+            permits: Arc::new(Semaphore::new(1)),
             waiting: AtomicUsize::new(0),
             running: Mutex::new(None),
         })
@@ -60,13 +57,15 @@ impl Queue {
         }
     }
 
-    /// Waits for a turn. Dropping it leaves the queue.
-    pub(crate) fn wait(self: &Arc<Self>) -> Waiting {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let turn = Arc::clone(&self.turn);
-        Waiting {
+    /// Waits for a turn. A request whose future is dropped leaves the queue.
+    pub(crate) async fn turn(self: &Arc<Self>) -> Turn {
+        let place = Place::in_line(self);
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+        drop(place);
+        *self.running() = Some(Progress::default());
+        Turn {
             queue: Arc::clone(self),
-            permit: Box::pin(async move { turn.acquire_owned().await.ok() }),
+            _permit: permit,
         }
     }
 
@@ -75,29 +74,19 @@ impl Queue {
     }
 }
 
-/// A place in the queue, until the turn has come.
-pub(crate) struct Waiting {
-    queue: Arc<Queue>,
-    permit: Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send + Sync>>,
-}
+/// Counts a request among those that wait.
+struct Place<'a>(&'a AtomicUsize);
 
-impl Future for Waiting {
-    type Output = Turn;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn> {
-        self.permit.as_mut().poll(cx).map(|permit| {
-            *self.queue.running() = Some(Progress::default());
-            Turn {
-                queue: Arc::clone(&self.queue),
-                _permit: permit,
-            }
-        })
+impl<'a> Place<'a> {
+    fn in_line(queue: &'a Queue) -> Self {
+        queue.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(&queue.waiting)
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -140,15 +129,24 @@ impl fmt::Debug for Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use tokio_test::task::{Spawn, spawn};
 
     use super::*;
 
-    async fn one_and_two_that_wait() -> (Arc<Queue>, Turn, Spawn<Waiting>, Spawn<Waiting>) {
+    type Waiting = Spawn<Pin<Box<dyn Future<Output = Turn>>>>;
+
+    fn wait(queue: &Arc<Queue>) -> Waiting {
+        let queue = Arc::clone(queue);
+        spawn(Box::pin(async move { queue.turn().await }))
+    }
+
+    async fn one_and_two_that_wait() -> (Arc<Queue>, Turn, Waiting, Waiting) {
         let queue = Queue::new();
-        let turn = queue.wait().await;
+        let turn = queue.turn().await;
         let [second, third] = [(); 2].map(|()| {
-            let mut waiting = spawn(queue.wait());
+            let mut waiting = wait(&queue);
             assert!(waiting.poll().is_pending());
             waiting
         });
@@ -186,7 +184,7 @@ mod tests {
     async fn progress_is_there_while_somebody_has_the_turn() {
         let queue = Queue::new();
         assert_eq!(queue.state().running, None);
-        let turn = queue.wait().await;
+        let turn = queue.turn().await;
         assert_eq!(queue.state().running, Some(Progress::default()));
         turn.report(0.5, 12.0);
         let progress = queue.state().running.expect("progress");

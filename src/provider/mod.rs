@@ -19,7 +19,7 @@ pub use self::{
 };
 pub(crate) use self::{
     credential::{Credential, Redactor},
-    image_queue::{Turn, Waiting},
+    image_queue::{Queue, Turn},
 };
 
 use std::{error::Error, fmt, sync::Arc};
@@ -37,7 +37,7 @@ use crate::{
     catalog::{Model, NotFree, Target},
     endpoint::Endpoint,
     listing::Prices,
-    provider::{credential::BadKey, image_queue::Queue, known::DEFAULT_LISTING},
+    provider::{credential::BadKey, known::DEFAULT_LISTING},
 };
 
 /// One account at one OpenAI-compatible service: where it is, its credential, and what is free there.

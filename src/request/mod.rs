@@ -11,6 +11,8 @@
 //! as. `rules` says what a dialect makes of a field, with the fields of OpenAI's API from `known_fields`, `schema` what it
 //! makes of the schemas of tools, and `rewrite` does it.
 
+mod admit;
+mod collect;
 pub(crate) mod edits;
 pub(crate) mod error;
 pub(crate) mod form;
@@ -22,6 +24,7 @@ pub(crate) mod needs;
 pub(crate) mod needs_reader;
 #[cfg(test)]
 mod oracle;
+mod parsed;
 #[cfg(test)]
 mod proptests;
 pub(crate) mod rewrite;
@@ -36,10 +39,13 @@ pub use self::needs::Needs;
 pub(crate) use self::scan::{Envelope, scan};
 pub(crate) use self::segments::Segments;
 pub(crate) use self::{
+    admit::{Admitted, admit},
+    collect::Bounds,
     error::ScanError,
     form::scan_form,
-    intake::{Collect, Intake, is_json},
+    intake::{Collect, Intake},
     needs::{LONGEST_ID, State},
+    parsed::Parsed,
     rewrite::{Recipient, Rewritten, note},
 };
 

@@ -159,12 +159,7 @@ impl Reading {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut budget = PollBudget::default();
         while !self.ended {
-            if budget.is_over() {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let frame = ready!(body.as_mut().poll_frame(cx));
-            budget.saw(frame.as_ref());
+            let frame = ready!(budget.poll_frame(body.as_mut(), cx));
             // A client that reads exactly Content-Length bytes may never poll for the end of the body.
             self.ended = frame.is_none() || body.is_end_stream();
             let data = match frame.map(|frame| frame.map(Frame::into_data)) {

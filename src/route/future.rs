@@ -15,7 +15,6 @@ use crate::{
     body::{Body, BoxError},
     endpoint::Endpoint,
     health::Attempt,
-    images::Exchange,
     memory::Held,
     outcome::{Outcome, OutcomeKind},
     provider::Redactor,
@@ -25,7 +24,7 @@ use crate::{
     route::{
         body::ResponseBody,
         incoming,
-        router::{Info, Plan, Router},
+        router::{Info, Router},
     },
     routed::Routed,
     upstream::{Classify, Evidence, UpstreamError, is_event_stream},
@@ -34,28 +33,25 @@ use crate::{
 pin_project! {
     /// The response future of [`FreeModelRoute`](super::FreeModelRoute).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, B, R>
+    pub struct ResponseFuture<S, B>
     where
         S: Service<Request<Body>>,
     {
         #[pin]
-        state: State<S, S::Future, B, R>,
+        state: State<S, S::Future, B>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, F, B, R> {
+    enum State<S, F, B> {
         // The body is on its way; the service was ready when the request came.
         Collecting { #[pin] collect: Collect<B>, job: Option<Job>, service: Option<ReadyService<S>> },
         // The body is whole; if that took its time, another instance has to become ready first.
         Readying { service: ReadyService<S>, job: Option<Job>, whole: Option<(Bytes, Held)> },
         // The inner service is at it.
         Calling { #[pin] future: F, info: Option<Info> },
-        // The same in other words: boxed, so that all other requests do not carry its weight.
-        Translating { exchange: Pin<Box<Exchange<S, F, R>>>, info: Option<Info> },
-        // With the target that cannot do it, or without one.
-        Refused { refusal: Option<Refusal>, info: Option<Info> },
+        Refused { refusal: Option<Refusal> },
         Done,
     }
 }
@@ -67,7 +63,7 @@ struct Job {
     parts: Parts,
 }
 
-impl<S, B, R> ResponseFuture<S, B, R>
+impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<Body>>,
 {
@@ -81,7 +77,6 @@ where
         Self {
             state: State::Refused {
                 refusal: Some(refusal),
-                info: None,
             },
         }
     }
@@ -108,7 +103,7 @@ where
     }
 }
 
-impl<S, B, R> Future for ResponseFuture<S, B, R>
+impl<S, B, R> Future for ResponseFuture<S, B>
 where
     S: Service<Request<Body>, Response = Response<R>> + Clone,
     B: http_body::Body<Data = Bytes>,
@@ -140,7 +135,6 @@ where
                     },
                     (Poll::Ready(Err(refusal)), _) => State::Refused {
                         refusal: Some(refusal),
-                        info: None,
                     },
                     (_, None) => State::Done,
                 },
@@ -156,40 +150,29 @@ where
                     }
                 }
                 StateProj::Calling { future, info } => {
-                    let result = ready!(future.poll(cx));
+                    let mut result = ready!(future.poll(cx));
                     let mut info = info.take();
                     state.set(State::Done);
+                    let translated = info
+                        .as_mut()
+                        .map_or(Ok(()), |info| info.take_translated(&mut result));
+                    if let Err(refusal) = translated {
+                        let response = refusal.into_response().map(ResponseBody::whole);
+                        return Poll::Ready(Ok(response));
+                    }
                     let result = result.map(|response| match &mut info {
                         Some(info) => upstream(response, info),
                         None => response.map(ResponseBody::passing),
                     });
                     return Poll::Ready(finish(result, info));
                 }
-                StateProj::Translating { exchange, info } => {
-                    let result = ready!(exchange.as_mut().poll(cx));
-                    let mut info = info.take();
-                    if let Some(info) = &mut info {
-                        exchange.tell(info);
-                    }
-                    state.set(State::Done);
-                    let result = result.map(|response| {
-                        let is_error = !response.status().is_success();
-                        let target = info.as_ref().map(|info| &info.target);
-                        response.map(|body| match target.filter(|_| is_error) {
-                            Some(target) => target.provider().credential().redact(&body),
-                            None => body,
-                        })
-                    });
-                    let result = result.map(|response| response.map(ResponseBody::whole));
-                    return Poll::Ready(finish(result, info));
-                }
-                StateProj::Refused { refusal, info } => {
-                    let (refusal, info) = (refusal.take(), info.take());
+                StateProj::Refused { refusal } => {
+                    let refusal = refusal.take();
                     state.set(State::Done);
                     match refusal {
                         Some(refusal) => {
                             let response = refusal.into_response().map(ResponseBody::whole);
-                            return Poll::Ready(finish(Ok(response), info));
+                            return Poll::Ready(Ok(response));
                         }
                         None => return Poll::Pending,
                     }
@@ -203,29 +186,18 @@ where
 }
 
 /// Routes a whole request and hands it to a service that is ready for it.
-fn send<S, B, R>(mut service: S, job: Job, bytes: &Bytes, held: Held) -> State<S, S::Future, B, R>
+fn send<S, B>(mut service: S, job: Job, bytes: &Bytes, held: Held) -> State<S, S::Future, B>
 where
-    S: Service<Request<Body>> + Clone,
+    S: Service<Request<Body>>,
 {
-    let (refusal, info) = match job.router.route(job.endpoint, job.parts, bytes, held) {
-        Ok((Plan::Send(request), info)) => {
-            return State::Calling {
-                future: service.call(request),
-                info: Some(info),
-            };
-        }
-        Ok((Plan::Translate(job), info)) => {
-            return State::Translating {
-                exchange: Box::pin(Exchange::new(*job, service)),
-                info: Some(info),
-            };
-        }
-        Ok((Plan::Refuse(refusal), info)) => (refusal, Some(info)),
-        Err(refusal) => (refusal, None),
-    };
-    State::Refused {
-        refusal: Some(refusal),
-        info,
+    match job.router.route(job.endpoint, job.parts, bytes, held) {
+        Ok((request, info)) => State::Calling {
+            future: service.call(request),
+            info: Some(info),
+        },
+        Err(refusal) => State::Refused {
+            refusal: Some(refusal),
+        },
     }
 }
 
@@ -303,7 +275,7 @@ fn finish_by_head<B>(
     }
 }
 
-impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
 where
     S: Service<Request<Body>>,
 {

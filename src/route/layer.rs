@@ -6,16 +6,12 @@ use tower_layer::Layer;
 use crate::{
     catalog::Catalog,
     health::HealthMap,
-    memory::Memory,
     request::Intake,
     rng::{Rng, identity},
     route::{response_owners::Responses, router::Router, service::FreeModelRoute},
     select::{Random, Select},
     upstream::{Classify, DefaultClassify},
 };
-
-/// Over all requests for images: with ten images of a megabyte each and what is made of them, some twenty at a time.
-const MAX_IMAGES_IN_FLIGHT: u64 = 512_000_000;
 
 /// Applies [`FreeModelRoute`] to a service.
 ///
@@ -46,7 +42,7 @@ impl FreeModelRouteLayer {
                 rng: Rng::unpredictable(),
                 intake: Intake::default(),
                 inner_intake: Intake::unbounded(),
-                image_memory: Memory::of(MAX_IMAGES_IN_FLIGHT),
+                image_layer: false,
                 prefer_requested: true,
                 embedding_model: None,
                 responses: Responses::default(),
@@ -115,13 +111,12 @@ impl FreeModelRouteLayer {
         self.with(|router| router.intake = router.intake.clone().max_in_flight(bytes))
     }
 
-    /// The most bytes of images held at a time, over all requests to `/images/generations` whose answer is made of what
-    /// an upstream with another API says: the upstream's answers from the moment they arrive, and the answer made of
-    /// them until the caller has read it. Beyond that a request is answered with 503 and `Retry-After: 1`, or with
-    /// those of its images that are there. Default: 512 MB. The answers to one request may have 64 MiB together.
+    /// Whether an [`ImageLayer`](crate::ImageLayer) is inside, so that `/images/generations` may also go to targets whose
+    /// provider has [another API](crate::ImageApi) for images than OpenAI's. Where it is said to be inside and is not, such
+    /// a request is answered with 500. Default: no; [`stack()`](crate::stack()) has that layer in and says so.
     #[must_use]
-    pub fn max_images_in_flight(self, bytes: u64) -> Self {
-        self.with(|router| router.image_memory = Memory::of(bytes))
+    pub fn image_layer(self, is_inside: bool) -> Self {
+        self.with(|router| router.image_layer = is_inside)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Router)) -> Self {

@@ -1,23 +1,29 @@
 //! The router: which free model gets a request, and what the request looks like there.
 //!
-//! `router` turns a whole request into the one to send, `pick` chooses the target, and `refusals` says why there is none.
-//! `forward` addresses the request to the target, `incoming` says which headers of the response are passed on, and
-//! `routed` marks the response with the target that answered. `responses` remembers which provider holds what a later
-//! request may build upon. Where a provider wants images asked for in another way, `exchange` makes the calls.
+//! `router` turns a whole request into the one to send. `pick` chooses the target: among those that are `eligible`, it is
+//! one of the best `tier`; `refusals` and
+//! `not_now` say why there is none. `outgoing` addresses the request to the target, `incoming`
+//! says which headers of the response are passed on. `response_owners` remembers which provider holds what a later request
+//! may build upon. A request that an [`ImageLayer`](crate::ImageLayer) inside has to translate is sent on with an
+//! extension that says so.
 
 pub(crate) mod body;
+mod eligible;
 pub(crate) mod future;
 pub(crate) mod incoming;
 mod inflate;
 pub(crate) mod layer;
+mod not_now;
 pub(crate) mod outgoing;
-pub(crate) mod pick;
-pub(crate) mod refusals;
+mod pick;
+mod refusals;
 pub(crate) mod response_owners;
 pub(crate) mod router;
 pub(crate) mod service;
+mod tier;
+mod wish;
 
-pub(crate) use self::router::{Info, RoutedWithoutFallback};
+pub(crate) use self::router::RoutedWithoutFallback;
 pub use self::{
     body::ResponseBody, future::ResponseFuture, layer::FreeModelRouteLayer, service::FreeModelRoute,
 };

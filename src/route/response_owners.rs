@@ -1,7 +1,7 @@
 //! Which provider holds a response of the Responses API.
 //!
-//! A request with a `previous_response_id` builds upon a response that only the provider which made it has. Its id is
-//! read from the answer as it passes, so it is known whoever stands around the router.
+//! A request with a `previous_response_id` builds upon a response that only the provider which made it has. The router
+//! reads the id of each answer as it passes, so that it knows the provider without a fallback around it as well.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,15 +17,15 @@ use crate::{
     request::LONGEST_ID,
 };
 
-/// How many responses are remembered; the oldest is forgotten first.
+/// How many responses are remembered. The oldest is forgotten first.
 const MOST: usize = 4096;
 
-/// So much of an answer is looked at: its id stands near the beginning, in a stream within the first event.
-const LOOKED_AT: usize = 16 * 1024;
+/// How many bytes of an answer are read: the id stands near the beginning, in a stream within the first event.
+const LONGEST_BEGINNING: usize = 16 * 1024;
 
-/// The memory of who holds what. Clones share it.
+/// Which provider made which response. Clones share it.
 ///
-/// It holds at most 4,096 ids of at most 256 bytes: 2 MB with all that is around them.
+/// It holds at most 4,096 ids of at most 256 bytes each: 2 MB with its overhead.
 #[derive(Clone, Default)]
 pub(crate) struct Responses(Arc<Mutex<Known>>);
 
@@ -42,13 +42,13 @@ impl Responses {
         self.lock().providers.get(id).map(Arc::clone)
     }
 
-    /// What reads the id of an answer of this provider.
+    /// Reads the id of an answer of this provider.
     pub(crate) fn learner(&self, provider: &str) -> Learner {
         Learner {
             responses: self.clone(),
             provider: provider.into(),
             beginning: Vec::new(),
-            looked: 0,
+            read_at: 0,
             done: false,
         }
     }
@@ -85,28 +85,28 @@ impl Responses {
 pub(crate) struct Learner {
     responses: Responses,
     provider: Arc<str>,
-    /// What has passed so far, at most [`LOOKED_AT`] bytes of it.
+    /// What has passed so far, at most [`LONGEST_BEGINNING`] bytes of it.
     beginning: Vec<u8>,
-    /// How much of it has been looked at.
-    looked: usize,
+    /// The length of the beginning at the last reading.
+    read_at: usize,
     done: bool,
 }
 
 impl Learner {
-    /// Some bytes of the answer pass, which are its `last` ones or not.
+    /// These bytes of the answer pass; they are its `last` ones or not.
     pub(crate) fn pass(&mut self, bytes: &Bytes, last: bool) {
         if self.done {
             return;
         }
-        let room = LOOKED_AT - self.beginning.len();
+        let room = LONGEST_BEGINNING - self.beginning.len();
         self.beginning
             .extend_from_slice(&bytes[..bytes.len().min(room)]);
-        let full = self.beginning.len() == LOOKED_AT;
-        // Each look is at all of it: where it comes byte by byte, one at each doubling is enough.
-        if !last && !full && self.beginning.len() < 2 * self.looked {
+        let full = self.beginning.len() == LONGEST_BEGINNING;
+        // Each reading begins at the start, so an answer that comes byte by byte is read at each doubling of its length.
+        if !last && !full && self.beginning.len() < 2 * self.read_at {
             return;
         }
-        self.looked = self.beginning.len();
+        self.read_at = self.beginning.len();
         let id = id_of(&self.beginning);
         if let Some(id) = &id {
             self.responses.keep(id, &self.provider);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_id_teaches_nothing() {
+    fn an_answer_without_an_id_is_not_remembered() {
         let responses = Responses::default();
         let long = format!(r#"{{"id":"{}"}}"#, "x".repeat(LONGEST_ID + 1));
         for answer in [
@@ -236,11 +236,11 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_held_than_is_looked_at() {
+    fn no_more_is_held_than_is_read() {
         let mut learner = Responses::default().learner("p");
         for _ in 0..100 {
             learner.pass(&Bytes::from(vec![b' '; 1000]), false);
-            assert!(learner.beginning.len() <= LOOKED_AT);
+            assert!(learner.beginning.len() <= LONGEST_BEGINNING);
         }
         assert!(learner.done && learner.beginning.capacity() == 0);
     }

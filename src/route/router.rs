@@ -3,7 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header::CONTENT_TYPE, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE, request::Parts,
+};
 
 use crate::{
     attempt_slot::{AttemptSlot, Session},
@@ -13,16 +15,17 @@ use crate::{
     endpoint::Endpoint,
     headers::PIN,
     health::{Attempt, HealthMap},
-    images::{self, Series, Translation, exchange},
-    memory::{Held, Memory},
+    images::{Api, Handover, Translated},
+    memory::Held,
     refusal::Refusal,
     request::{self, Envelope, Intake, Recipient, Rewritten, State, intake},
     rng::Rng,
     route::{
         outgoing,
-        pick::{Pool, Wish},
-        refusals::{Nobody, foreign_state, no_embedding_model, response_not_found},
+        pick::{NoPick, Pool},
+        refusals::{foreign_state, no_embedding_model, no_image_layer, response_not_found},
         response_owners::{Learner, Responses},
+        wish::Wish,
     },
     select::Select,
     upstream::Classify,
@@ -39,8 +42,8 @@ pub(crate) struct Router {
     pub(crate) intake: Intake,
     /// For what comes from a fallback, which has its own bounds.
     pub(crate) inner_intake: Intake,
-    /// For the answers from which answers with images are made.
-    pub(crate) image_memory: Memory,
+    /// An [`ImageLayer`](crate::ImageLayer) is inside.
+    pub(crate) image_layer: bool,
     pub(crate) prefer_requested: bool,
     /// The model of embedding requests that name none.
     pub(crate) embedding_model: Option<String>,
@@ -56,19 +59,52 @@ pub(crate) struct Info {
     pub(crate) adjusted: Vec<String>,
     /// The attempt, where there is no fallback to finish it.
     pub(crate) attempt: Option<Attempt>,
+    /// Whether the image layer translates the request.
+    pub(crate) translation: Option<Translation>,
     pub(crate) classify: Arc<dyn Classify>,
     /// Reads which response this is, where later requests may build upon it.
     pub(crate) learner: Option<Learner>,
 }
 
-/// What is sent to the target.
-pub(crate) enum Plan {
-    /// The request itself.
-    Send(Request<Body>),
-    /// What its provider understands, in one call or several.
-    Translate(Box<exchange::Job>),
-    /// Nothing: this provider cannot be asked for it.
-    Refuse(Refusal),
+/// A request that the image layer translates.
+pub(crate) struct Translation {
+    /// Where the layer leaves the attempt for the last call.
+    slot: AttemptSlot,
+    /// There is no fallback that takes the attempt from there.
+    alone: bool,
+}
+
+impl Info {
+    /// Takes from the response what the image layer says of the request.
+    ///
+    /// # Errors
+    ///
+    /// A 500 if that layer has not translated the request.
+    pub(crate) fn take_translated<B, E>(
+        &mut self,
+        result: &mut Result<Response<B>, E>,
+    ) -> Result<(), Refusal> {
+        let Some(Translation { slot, alone }) = self.translation.take() else {
+            return Ok(());
+        };
+        if let Ok(response) = result {
+            let Some(translated) = response.extensions_mut().remove::<Translated>() else {
+                // The attempt says nothing about the target, and another target would not help.
+                drop(slot.take_attempt());
+                return Err(no_image_layer());
+            };
+            for field in translated.dropped {
+                request::note(&mut self.dropped, &field);
+            }
+            for field in translated.adjusted {
+                request::note(&mut self.adjusted, &field);
+            }
+        }
+        if alone {
+            self.attempt = slot.take_attempt();
+        }
+        Ok(())
+    }
 }
 
 /// Marks a request that a router has sent on without a fallback around that router.
@@ -104,17 +140,19 @@ impl Router {
         mut parts: Parts,
         bytes: &Bytes,
         held: Held,
-    ) -> Result<(Plan, Info), Refusal> {
+    ) -> Result<(Request<Body>, Info), Refusal> {
         // It goes no further: whoever keeps a request's extensions must not keep its attempt in flight.
         let slot = parts.extensions.remove::<AttemptSlot>();
-        let alone = Session::of_no_fallback();
-        let session = slot.as_ref().map_or(&alone, AttemptSlot::session);
+        let without_fallback = Arc::new(Session::of_no_fallback());
+        let session = slot
+            .as_ref()
+            .map_or(&*without_fallback, AttemptSlot::session);
         session
             .lock()
             .classify
             .get_or_insert_with(|| Arc::clone(&self.classify));
         let envelope = scan(session, bytes, endpoint, &parts.headers)?;
-        let mut attempt = self.pick(&envelope, &parts.headers, session, slot.as_ref())?;
+        let attempt = self.pick(&envelope, &parts.headers, session, slot.as_ref())?;
         let target = attempt.target().clone();
         let recipient = Recipient {
             model: target.model().id(),
@@ -136,55 +174,44 @@ impl Router {
             &self.identity,
             &mut dropped,
         );
-        let translation = translate(endpoint, &target, bytes).map(|translation| {
-            translation.map(|(translation, left_out)| (translation, left_out, attempt.line()))
-        });
-        let attempt = match &slot {
-            Some(slot) => {
+        let alone = slot.is_none();
+        if alone {
+            parts.extensions.insert(RoutedWithoutFallback);
+        }
+        let api = Api::of(&target).filter(|_| endpoint == Endpoint::ImageGenerations);
+        let (attempt, translation) = match (slot, api) {
+            (slot, Some(api)) => {
+                let slot = slot.unwrap_or_else(|| AttemptSlot::new(Arc::clone(&without_fallback)));
                 slot.fill(attempt);
-                None
+                parts.extensions.insert(Handover {
+                    api,
+                    target: target.clone(),
+                    body: bytes.clone(),
+                    slot: slot.clone(),
+                    health: self.health.clone(),
+                });
+                (None, Some(Translation { slot, alone }))
             }
-            None => {
-                parts.extensions.insert(RoutedWithoutFallback);
-                Some(attempt)
+            (Some(slot), None) => {
+                slot.fill(attempt);
+                (None, None)
             }
+            (None, None) => (Some(attempt), None),
         };
         let learner = (endpoint == Endpoint::Responses)
             .then(|| self.responses.learner(target.id().provider()));
-        let mut info = Info {
+        let info = Info {
             target,
             endpoint,
             learner,
             dropped,
             adjusted,
             attempt,
+            translation,
             classify: Arc::clone(&self.classify),
         };
-        let plan = match translation {
-            Ok(None) => Plan::Send(Request::from_parts(parts, Body::whole(body, Some(held)))),
-            Ok(Some((translation, left_out, in_line))) => {
-                for field in left_out {
-                    request::note(&mut info.dropped, &field);
-                }
-                let first = info.attempt.take();
-                let (target, health) = (&info.target, &self.health);
-                let series = Series::new(slot, first, endpoint, target, health, &self.classify);
-                Plan::Translate(Box::new(exchange::Job {
-                    translation,
-                    parts,
-                    target: info.target.clone(),
-                    health: self.health.clone(),
-                    in_line,
-                    _held: held,
-                    memory: self.image_memory.clone(),
-                    series,
-                    received: 0,
-                    head: HeaderMap::new(),
-                }))
-            }
-            Err(refusal) => Plan::Refuse(refusal),
-        };
-        Ok((plan, info))
+        let request = Request::from_parts(parts, Body::whole(body, Some(held)));
+        Ok((request, info))
     }
 
     fn pick(
@@ -211,11 +238,13 @@ impl Router {
         };
         let mut wish = Wish {
             needs: &envelope.needs,
+            headers,
             requested: envelope.requested.as_deref(),
             pinned: headers
                 .get(PIN)
                 .is_some_and(|pin| pin.as_bytes().eq_ignore_ascii_case(b"true")),
             prefer_requested: self.prefer_requested,
+            image_layer: self.image_layer,
             provider: provider.as_deref(),
         };
         if envelope.needs.endpoint == Endpoint::Embeddings {
@@ -228,9 +257,9 @@ impl Router {
         }
         let mut memory = session.lock();
         pool.pick(&wish, &mut memory)
-            .map_err(|nobody| match nobody {
-                Nobody::Refused(refusal) => *refusal,
-                Nobody::NotNow(no_target) => {
+            .map_err(|no_pick| match no_pick {
+                NoPick::Refused(refusal) => *refusal,
+                NoPick::NotNow(no_target) => {
                     let refusal = no_target.refusal.clone();
                     if let Some(slot) = slot {
                         slot.nobody(*no_target);
@@ -238,19 +267,6 @@ impl Router {
                     refusal
                 }
             })
-    }
-}
-
-/// What to send in place of the request, where its provider has another way to be asked for it, and the fields that are
-/// left out there.
-fn translate(
-    endpoint: Endpoint,
-    target: &Target,
-    bytes: &Bytes,
-) -> Result<Option<(Translation, Vec<String>)>, Refusal> {
-    match images::api_of(target).filter(|_| endpoint == Endpoint::ImageGenerations) {
-        Some(api) => Translation::begin(api, target, bytes),
-        None => Ok(None),
     }
 }
 

@@ -21,19 +21,17 @@ use crate::{
 /// # Errors
 ///
 /// Those of the inner service, as they are. What the router itself refuses is a response in OpenAI's error
-/// format: 400, 404, 408, 413, 415, 429, 503, 508; and 502 where images were asked for in another way (see
-/// [`ImageApi`](crate::ImageApi)) and what came back holds none.
+/// format: 400, 404, 408, 413, 415, 429, 503, 508; and 500 where an [`ImageLayer`](crate::ImageLayer) is
+/// [said](crate::FreeModelRouteLayer::image_layer) to be inside and is not.
 ///
 /// # Cancel safety
 ///
-/// Dropping the response future drops the call of the inner service, leaves the [queue](crate::ImageQueue) for a server
-/// of images, and ends the attempt as abandoned.
+/// Dropping the response future drops the call of the inner service and ends the attempt as abandoned.
 ///
 /// # Memory
 ///
 /// A request's body is held until it is answered or has been sent: see
-/// [`max_bodies_in_flight`](crate::FreeModelRouteLayer::max_bodies_in_flight). Where images are asked for in another way,
-/// up to 64 MiB of answers are held for a request, and as much again for what is made of them; elsewhere answers pass.
+/// [`max_bodies_in_flight`](crate::FreeModelRouteLayer::max_bodies_in_flight). Answers pass.
 ///
 /// See the [crate docs](crate) for a complete example.
 #[derive(Clone)]
@@ -55,7 +53,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, ReqBody, ResBody>;
+    type Future = ResponseFuture<S, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)

@@ -2,9 +2,12 @@
 //!
 //! Providers commit to a 200 before their upstream has run, so an error, or nothing at all, may come in one.
 
+use std::time::SystemTime;
+
 use serde::de::MapAccess;
 
 use crate::{
+    endpoint::Endpoint,
     json::{Reads, into, is_json, read as read_json, skip},
     upstream::{
         follow::Follow,
@@ -32,6 +35,23 @@ pub(crate) struct Answer {
     pub(crate) verdict: Verdict,
     /// It reports a cost above zero.
     pub(crate) billed: bool,
+}
+
+/// The mark of a whole answer with fields that strict clients fail at: an extension of its response, put there by the
+/// fallback, which has read the answer, for the layer that normalises answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Irregular {
+    /// What the request asked for.
+    pub(crate) endpoint: Endpoint,
+    /// The model that answered, for an answer that does not name it.
+    pub(crate) model: String,
+    /// The time, for an answer that does not say when it was made.
+    pub(crate) now: SystemTime,
+}
+
+/// Whether a whole answer to this endpoint has fields that strict clients fail at.
+pub(crate) fn is_irregular(endpoint: Endpoint) -> bool {
+    matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
 }
 
 /// Reads the whole body of a 2xx.

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::request::is_json;
+use crate::content_type::is_json;
 
 /// Headers that are no longer true when a body is replaced.
 const DESCRIBING: &[&str] = &[

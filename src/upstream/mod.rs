@@ -16,7 +16,7 @@ pub(crate) mod resets;
 pub(crate) mod shape;
 
 pub(crate) use self::{
-    answer::Verdict,
+    answer::{Irregular, Verdict},
     body_headers::{encodings, no_longer_as_sent, relabel},
     events::{EventReader, is_event_stream},
     follow::Follow,

@@ -423,11 +423,14 @@ async fn an_upstream_that_keeps_the_request_does_not_keep_the_attempt() {
 }
 
 /// A router that leaves the slot in the request.
-fn other_router(
+fn other_router<F: Fn(&AttemptSlot) + Clone + Send + 'static>(
     upstream: &Upstream,
     slots: &Arc<Mutex<Vec<AttemptSlot>>>,
-    fill: impl Fn(&AttemptSlot) + Clone,
-) -> impl Service<Request<Body>, Response = Response<ScriptedBody>, Error = BoxError> + Clone {
+    fill: F,
+) -> impl Service<Request<Body>, Response = Response<ScriptedBody>, Error = BoxError, Future: Send>
++ Clone
++ Send
++ use<F> {
     let slots = Arc::clone(slots);
     ServiceBuilder::new()
         .map_request(move |request: Request<Body>| {
@@ -443,8 +446,9 @@ fn other_router(
 async fn another_router_that_keeps_the_slot_does_not_keep_the_attempt() {
     let (target, health) = (target(&provider("a"), "m"), HealthMap::seeded(7));
     let (slots, upstream) = (Arc::default(), Upstream::script([Reply::hang()]));
-    let router = other_router(&upstream, &slots, |slot| {
-        slot.fill(health.begin(&target).unwrap());
+    let map = health.clone();
+    let router = other_router(&upstream, &slots, move |slot| {
+        slot.fill(map.begin(&target).unwrap());
     });
     let service = FallbackLayer::new().layer(router);
     let mut response = task::spawn(service.oneshot(upload(at_once(CHAT))));

@@ -18,8 +18,8 @@ use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_free_models::{
     Body, Catalog, Fallback, FallbackLayer, FreeModelRoute, FreeModelRouteLayer, FreeRule,
-    HealthMap, Model, OutcomeKind, Provider, Routed, Scope, Stack, Target, TargetState, fallback,
-    route, stack,
+    HealthMap, ImageLayer, Images, Model, Normalise, NormaliseLayer, OutcomeKind, Provider, Routed,
+    Scope, Stack, Target, TargetState, fallback, images, normalise, route, stack,
 };
 use tower_http::{
     decompression::DecompressionLayer,
@@ -69,8 +69,8 @@ fn content(answer: &Whole) -> Value {
 mod auto_traits {
     use super::*;
 
-    type Router = FreeModelRoute<HyperClient>;
-    type Both = Fallback<Router>;
+    type Router = FreeModelRoute<Images<HyperClient>>;
+    type Both = Normalise<Fallback<Router>>;
 
     const fn shared<T: Clone + Send + Sync + 'static>() {}
     const fn sent<T: Send + 'static>() {}
@@ -79,6 +79,8 @@ mod auto_traits {
         shared::<Stack>();
         shared::<FreeModelRouteLayer>();
         shared::<FallbackLayer>();
+        shared::<ImageLayer>();
+        shared::<NormaliseLayer>();
         shared::<Catalog>();
         shared::<HealthMap>();
         shared::<Target>();
@@ -92,7 +94,9 @@ mod auto_traits {
         sent::<<Both as Service<Request<Upload>>>::Future>();
     };
 
-    type Answer = fallback::ResponseBody<route::ResponseBody<hyper::body::Incoming>>;
+    type Answer = normalise::ResponseBody<
+        fallback::ResponseBody<route::ResponseBody<images::ResponseBody<hyper::body::Incoming>>>,
+    >;
 
     const fn unpin<T: Unpin>() {}
     const _: () = unpin::<Answer>();
@@ -134,7 +138,7 @@ async fn they_fit_around_the_handlers_of_axum() {
 
 #[tokio::test]
 async fn they_fit_around_a_client_inside_a_handler_of_axum() {
-    type Models = Fallback<FreeModelRoute<HyperClient>>;
+    type Models = Normalise<Fallback<FreeModelRoute<Images<HyperClient>>>>;
     async fn ask(
         State(models): State<Models>,
         request: Request<axum::body::Body>,

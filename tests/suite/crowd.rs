@@ -1,4 +1,4 @@
-//! A crowd of callers over a pool of which half fails, each in its own way: nobody notices.
+//! A crowd of callers over a pool of which half fails, each in its own way: no caller notices.
 
 use std::{
     pin::Pin,
@@ -22,7 +22,7 @@ use tower_free_models::{Body, FreeRule, Model, Provider, Target};
 const CALLERS: usize = 2000;
 /// Each takes two file descriptors of this process, which often has no more than 1024.
 const CONNECTIONS: usize = 300;
-/// What a failing target says where it can say anything; nobody may hear it.
+/// What a failing target says where it can say anything; no caller may get it.
 const LOSER: &str = "said-by-a-loser";
 
 /// The ways to fail that a server of HTTP can show. Each is a model of a provider of its own.
@@ -150,7 +150,7 @@ fn words(answer: &Whole) -> String {
     words
 }
 
-/// A client with no more than so many connections: who is ready has one, and has it until the end of the answer.
+/// A client with a bounded number of connections: a clone that is ready has one, and keeps it until the end of the answer.
 struct Bounded {
     client: HttpClient,
     places: Arc<Semaphore>,

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Barrier,
+        Arc, Barrier,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -727,7 +727,7 @@ proptest! {
             for step in &steps {
                 pair.step(step).await;
             }
-            // Whoever is left goes away, and then nobody is in flight.
+            // The attempts that are left are dropped, and then none is in flight.
             for (target, number, _, attempt) in std::mem::take(&mut pair.in_flight) {
                 drop(attempt);
                 pair.model.targets[target].abandoned += 1;
@@ -792,6 +792,9 @@ fn unavailable() -> Outcome {
 fn counts_add_up_whatever_many_threads_do() {
     let targets = targets(&["a", "b"], &["m", "n"]);
     let health = HealthMap::seeded(1);
+    let told = Arc::new(AtomicU64::new(0));
+    let hook = Arc::clone(&told);
+    health.on_outcome(move |_| _ = hook.fetch_add(1, Ordering::Relaxed));
     let (begun, ended) = (AtomicU64::new(0), [const { AtomicU64::new(0) }; 3]);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -823,7 +826,11 @@ fn counts_add_up_whatever_many_threads_do() {
     let sum = |of: fn(&tower_free_models::Tally) -> u64| -> u64 {
         snapshot.targets.iter().map(|t| of(&t.tally)).sum()
     };
-    assert_eq!(sum(|t| t.started), begun.into_inner());
+    let begun = begun.into_inner();
+    assert_eq!(
+        (sum(|t| t.started), told.load(Ordering::Relaxed)),
+        (begun, begun)
+    );
     assert_eq!(
         [
             sum(|t| t.succeeded),

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, limit::ConcurrencyLimit};
 use tower_free_models::{
-    Catalog, Dialect, FreeModelRouteLayer, FreeRule, HealthMap, ImageApi, Model, ModelBuilder,
-    OutcomeKind, Provider, Stack, Target, TargetState,
+    Catalog, Dialect, FallbackLayer, FreeModelRouteLayer, FreeRule, HealthMap, ImageApi,
+    ImageLayer, Model, ModelBuilder, OutcomeKind, Provider, Stack, Target, TargetState,
 };
 
 /// The model that every provider here has, by the name that the stand-in for sdnext knows.
@@ -121,6 +121,59 @@ async fn where_images_are_generated_as_at_openai_the_request_and_the_answer_pass
     let seen = upstream.seen.lock().unwrap();
     assert_eq!(seen[0].parts.uri, "http://a.test/v1/images/generations");
     assert_eq!(seen[0].body, body);
+}
+
+// The layer.
+
+/// A router without an image layer inside.
+fn without_images(targets: impl IntoIterator<Item = Target>) -> (FreeModelRouteLayer, HealthMap) {
+    let health = HealthMap::seeded(7);
+    let catalog = Catalog::from_targets(targets);
+    (FreeModelRouteLayer::new(catalog, health.clone()), health)
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_image_layer_images_come_only_from_where_they_are_generated_as_at_openai() {
+    let translated = [ImageApi::Chat, ImageApi::OpenRouter, ImageApi::Sdapi];
+    let translated = || translated.map(|api| at(&format!("{api:?}").to_lowercase(), api));
+    let targets = translated().into_iter().chain([at("b", ImageApi::OpenAi)]);
+    let (layer, _) = without_images(targets);
+    let upstream = Upstream::script([openai_images()]);
+    for _ in 0..8 {
+        let response = layer.layer(upstream.clone()).oneshot(request(json!({})));
+        let whole = read(response.await.expect("a response")).await;
+        assert_eq!(whole.header("x-free-provider"), Some("b"), "{whole:?}");
+    }
+    let (layer, _) = without_images(translated());
+    let response = layer.layer(nobody()).oneshot(request(json!({})));
+    let whole = read(response.await.expect("a response")).await;
+    assert_eq!(whole.status(), 404);
+    assert_eq!(whole.json()["error"]["param"], "output_image");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_layer_that_is_said_to_be_inside_and_is_not_is_a_500_that_names_it() {
+    let (layer, health) = without_images([at("a", ImageApi::Chat), at("b", ImageApi::Chat)]);
+    let layer = layer.image_layer(true);
+    let upstream = Upstream::script([Reply::error(404)]);
+    let alone = layer.layer(upstream.clone()).oneshot(request(json!({})));
+    let alone = read(alone.await.expect("a response")).await;
+    let under_a_fallback = FallbackLayer::new().layer(layer.layer(upstream.clone()));
+    let under_a_fallback = under_a_fallback.oneshot(request(json!({})));
+    let under_a_fallback = read(under_a_fallback.await.expect("a response")).await;
+    for whole in [alone, under_a_fallback] {
+        assert_eq!(whole.status(), 500, "{whole:?}");
+        let error = &whole.json()["error"];
+        assert_eq!(error["code"], "image_layer_missing");
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.contains("ImageLayer"), "{message}");
+    }
+    // No target is at fault, and none is asked in vain a second time.
+    assert_eq!(upstream.calls(), 2);
+    let snapshot = health.snapshot();
+    let tallies = || snapshot.targets.iter().map(|target| target.tally);
+    assert_eq!(tallies().map(|tally| tally.abandoned).sum::<u64>(), 2);
+    assert_eq!(tallies().map(|tally| tally.failed).sum::<u64>(), 0);
 }
 
 // By chat.
@@ -388,9 +441,10 @@ async fn the_images_that_are_there_are_kept_when_the_time_is_over() {
 async fn a_router_without_a_fallback_counts_each_chat_for_an_image() {
     let health = HealthMap::seeded(7);
     let catalog = Catalog::from_targets([at("a", ImageApi::Chat)]);
-    let layer = FreeModelRouteLayer::new(catalog, health.clone());
+    let layer = FreeModelRouteLayer::new(catalog, health.clone()).image_layer(true);
     let upstream = Upstream::script([drawn_by_chat(), Reply::error(429)]);
-    let response = layer.layer(upstream).oneshot(request(json!({ "n": 3 })));
+    let images = ImageLayer::new().layer(upstream);
+    let response = layer.layer(images).oneshot(request(json!({ "n": 3 })));
     let whole = read(response.await.expect("a response")).await;
     assert_eq!(whole.json()["data"].as_array().map(Vec::len), Some(1));
     assert_eq!(whole.header("x-free-adjusted"), Some("n"));
@@ -398,6 +452,16 @@ async fn a_router_without_a_fallback_counts_each_chat_for_an_image() {
         counts(&health),
         (2, 1, 1, 0, Some(OutcomeKind::RateLimited))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_without_a_fallback_counts_an_image_that_could_not_be_asked_for() {
+    let (layer, health) = without_images([at("a", ImageApi::Chat)]);
+    let images = ImageLayer::new().layer(Upstream::script([Reply::unreachable()]));
+    let layer = layer.image_layer(true).layer(images);
+    assert!(layer.oneshot(request(json!({}))).await.is_err());
+    let (started, succeeded, failed, abandoned, _) = counts(&health);
+    assert_eq!((started, succeeded, failed, abandoned), (1, 0, 1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -737,13 +801,15 @@ async fn a_provider_that_can_stream_does_so_where_another_one_cannot() {
 async fn a_router_without_a_fallback_translates_too_and_finishes_its_attempts() {
     let health = HealthMap::seeded(7);
     let target = studio();
-    let layer = FreeModelRouteLayer::new(Catalog::from_targets([target]), health.clone());
+    let catalog = Catalog::from_targets([target]);
+    let layer = FreeModelRouteLayer::new(catalog, health.clone()).image_layer(true);
     for (asked, status) in [
         (json!({ "size": "8x8" }), 200),
         (json!({ "size": "9x9" }), 400),
     ] {
         let sdnext = Sdnext::new(Mood::Well, nobody());
-        let response = layer.layer(sdnext).oneshot(request(asked)).await;
+        let images = ImageLayer::new().layer(sdnext);
+        let response = layer.layer(images).oneshot(request(asked)).await;
         let whole = read(response.expect("a response")).await;
         assert_eq!(whole.status(), status, "{whole:?}");
         assert_eq!(whole.header("x-free-model"), Some(MODEL));

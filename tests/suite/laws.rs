@@ -1598,7 +1598,7 @@ fn own_router(
             .expect("a slot for each attempt");
         let next = pool
             .iter()
-            .find(|target| !slot.tried(target.id()))
+            .find(|target| slot.may_try(target))
             .and_then(|target| health.begin(target));
         let upstream = upstream.clone();
         async move {

@@ -49,7 +49,7 @@ fn standing_in(
             .expect("a slot for each attempt");
         if let Some(attempt) = pool
             .iter()
-            .find(|target| !slot.tried(target.id()))
+            .find(|target| slot.may_try(target))
             .and_then(|target| health.begin(target))
         {
             slot.fill(attempt);

@@ -57,7 +57,7 @@ proptest! {
     ) {
         const RECOVERY: Duration = Duration::from_secs(20);
         /// The longest end that was stated or guessed by then, a probe of every target that hangs until its caller's
-        /// time is over, and the turns of those who wait.
+        /// time is over, and the turns of the requests that wait.
         const SOON: Duration = Duration::from_secs(90);
 
         paused(async {
@@ -111,7 +111,7 @@ proptest! {
             while let Some(served) = requests.join_next().await {
                 prop_assert!(served.unwrap(), "{:?}", health.snapshot());
             }
-            // Nothing is left behind: whoever comes now is served.
+            // Nothing is left behind: a request that comes now is served.
             sleep(SOON).await;
             let response = service.oneshot(chat()).await.unwrap();
             prop_assert_eq!(response.status(), 200, "{:?}", health.snapshot());

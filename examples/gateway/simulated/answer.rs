@@ -1,4 +1,4 @@
-//! What a model says: something short that shows who answered what.
+//! The text of a simulated answer: short, and it names the model that answered.
 
 use serde_json::{Value, json};
 

@@ -51,7 +51,7 @@ pub(super) fn busy(model: &str, provider: &str, wait: Duration) -> Refusal {
     Refusal::new(StatusCode::TOO_MANY_REQUESTS, message, metadata)
 }
 
-/// The model is down, who knows for how long.
+/// The model is down for an unknown time.
 pub(super) fn overloaded() -> Refusal {
     let message = "No instances available";
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message, Value::Null)

@@ -72,7 +72,7 @@ pub(crate) fn upstream(seed: u64) -> Router {
         .route("/{provider}/v1/images/edits", post(draw))
         .route("/{provider}/v1/audio/transcriptions", post(hear))
         .route("/{provider}/v1/audio/translations", post(hear))
-        // Whoever stands in front has a limit of its own.
+        // The gateway around this service has a limit of its own.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::map_response_with_state(
             Arc::clone(&upstream),

@@ -1,4 +1,4 @@
-//! Who is in the pool: three providers, eleven models, no prices.
+//! The simulated pool: three providers, eleven models, no prices.
 
 use serde_json::{Value, json};
 

@@ -76,7 +76,7 @@ impl Probe {
         self
     }
 
-    /// From now on nobody becomes ready.
+    /// From now on no instance becomes ready.
     pub fn close(&self) {
         self.log().closed = true;
     }
@@ -103,7 +103,7 @@ impl Probe {
         self.log().called.clone()
     }
 
-    /// How often somebody asked whether an instance is ready.
+    /// How often `poll_ready` was called.
     pub fn polls(&self) -> usize {
         self.log().polls
     }

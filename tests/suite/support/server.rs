@@ -379,7 +379,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
     }
 }
 
-/// An address where nobody listens.
+/// An address where no server listens.
 pub async fn nowhere() -> SocketAddr {
     bind().await.0
 }

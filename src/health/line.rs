@@ -1,64 +1,48 @@
 //! The requests that wait for a target, in the order in which they came.
 //!
-//! A request that finds no target joins the line and sleeps until its own timer ends or the map calls it. The map
-//! calls as many as there are places: an event that frees nothing wakes no request, and of all who wait for the same
-//! end a few go first. A request that was called but is served elsewhere, or leaves, passes the call on.
+//! A request that finds no target joins the line and sleeps until its own timer ends or the line calls it. An event calls
+//! as many requests as it frees places, so that an event which frees nothing wakes no request. A request that was called
+//! but is served by another target, or leaves, passes the call on to the next one.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{Notify, futures::OwnedNotified},
-    time::Instant,
-};
+use tokio::{sync::Notify, time::Instant};
 
-use crate::{
-    catalog::{Target, TargetId},
-    health::map::HealthMap,
-};
+use crate::catalog::TargetId;
 
-/// Waiting requests are let go in groups of 1, 2, 4, … this far apart, once what they wait for ends: the first ones
-/// show whether there is room for more.
+/// Requests that wait for the same end are let go in groups of 1, 2, 4, … this far apart: the first ones show whether the
+/// target takes more.
 const BETWEEN_GROUPS: Duration = Duration::from_millis(100);
 
-/// Words of an [`Interest`] that are for targets; the rest are for providers.
-const TARGET_WORDS: usize = 16;
-const WORDS: usize = TARGET_WORDS + 2;
+const WORDS: usize = 16;
 
-/// A set of targets, and of the providers they are at, in 144 bytes: a Bloom filter with one hash. It may hold more
-/// than was put in, which costs a call in vain, and never less.
+/// A set of targets and providers in 128 bytes: a Bloom filter with one hash. It may contain more than was put in, which
+/// costs a call in vain, and never less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Interest([u64; WORDS]);
+pub(super) struct Interest([u64; WORDS]);
 
 impl Interest {
     const NONE: Self = Self([0; WORDS]);
-    pub(crate) const ALL: Self = Self([u64::MAX; WORDS]);
+    pub(super) const ALL: Self = Self([u64::MAX; WORDS]);
 
     /// The target alone.
-    pub(crate) fn of(target: &TargetId) -> Self {
-        let mut one = Self::NONE;
-        one.add_target(target);
-        one
+    pub(super) fn of(target: &TargetId) -> Self {
+        Self::NONE.with(target.hashed())
     }
 
-    /// Any target of this provider.
-    pub(crate) fn of_provider(name: &str) -> Self {
-        let mut one = Self::NONE;
-        one.add_provider(name);
-        one
-    }
-
-    fn add_target(&mut self, target: &TargetId) {
-        let bit = target.hashed() % (TARGET_WORDS as u64 * 64);
-        self.0[(bit / 64) as usize] |= 1 << (bit % 64);
-    }
-
-    /// By FNV-1a (RFC 9923), which is short: a request that waits for thousands of targets adds each one's provider.
-    fn add_provider(&mut self, name: &str) {
+    /// Any target of this provider. The hash is FNV-1a (RFC 9923), which is short: a request that waits for thousands of
+    /// targets adds the provider of each.
+    pub(super) fn of_provider(name: &str) -> Self {
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        let bit = hash % ((WORDS - TARGET_WORDS) as u64 * 64);
-        self.0[TARGET_WORDS + (bit / 64) as usize] |= 1 << (bit % 64);
+        Self::NONE.with(hash)
+    }
+
+    const fn with(mut self, hash: u64) -> Self {
+        let bit = hash % (WORDS as u64 * 64);
+        self.0[(bit / 64) as usize] |= 1 << (bit % 64);
+        self
     }
 
     fn meets(&self, other: &Self) -> bool {
@@ -77,11 +61,11 @@ impl Interest {
 }
 
 impl<'a> FromIterator<&'a TargetId> for Interest {
+    /// The targets, and with each the provider it is at.
     fn from_iter<I: IntoIterator<Item = &'a TargetId>>(targets: I) -> Self {
-        targets.into_iter().fold(Self::NONE, |mut all, target| {
-            all.add_target(target);
-            all.add_provider(target.provider());
-            all
+        targets.into_iter().fold(Self::NONE, |all, target| {
+            all.and(&Self::of_provider(target.provider()))
+                .with(target.hashed())
         })
     }
 }
@@ -92,7 +76,7 @@ struct Call {
     to: Interest,
     /// There is room for any number of requests: each that is served calls two more.
     spreads: bool,
-    /// The number of the event: what was read at that number or later takes it into account.
+    /// The number of the event: what was read at that number or later takes the event into account.
     event: u64,
 }
 
@@ -100,37 +84,37 @@ struct Call {
 struct Waiting {
     wants: Interest,
     notify: Arc<Notify>,
-    /// It was called for this and has not looked since.
+    /// The call that the request has not yet followed with a look.
     called: Option<Call>,
-    /// What it was called for earlier and found taken: of all that want it, this one knows when to try next, so it
-    /// passes the call on when it leaves for something else.
+    /// The calls that it followed and found nothing free. It goes on waiting for the same targets and its own timer is
+    /// right for them, so the next request need not look until this one leaves.
     in_vain: Option<Call>,
     /// The end that it waits for, and when it is its turn after that.
     turn: Option<(Instant, Instant)>,
 }
 
-/// All that wait.
+/// All requests that wait.
 #[derive(Debug, Default)]
-pub(crate) struct Line {
-    /// By their number: the lower, the earlier they came.
+pub(super) struct Line {
+    /// By number: the lower, the earlier the request came.
     waiting: BTreeMap<u64, Waiting>,
     next: u64,
     /// How many turns have been given out for each end to come.
     turns: BTreeMap<Instant, u32>,
-    /// How often something was freed: what was read before the last time is out of date.
-    pub(crate) freed: u64,
+    /// How many events there were: what was read before the last one is out of date.
+    pub(super) freed: u64,
 }
 
 impl Line {
-    /// Some places at these targets are free: calls as many requests.
-    pub(crate) fn free(&mut self, to: Interest, places: u32) {
+    /// This many places at these targets are free: calls as many requests.
+    pub(super) fn free(&mut self, to: Interest, places: u32) {
         if places > 0 {
             self.event(to, false, places);
         }
     }
 
     /// These targets take any number of requests: the first two are called, and each that is served calls two more.
-    pub(crate) fn open(&mut self, to: Interest) {
+    pub(super) fn open(&mut self, to: Interest) {
         self.event(to, true, 2);
     }
 
@@ -141,6 +125,7 @@ impl Line {
         self.call(0, call, places);
     }
 
+    /// Calls up to `places` requests from this number on.
     fn call(&mut self, from: u64, call: Call, places: u32) {
         let behind = self.waiting.range_mut(from..).map(|(_, waiting)| waiting);
         let interested =
@@ -151,8 +136,9 @@ impl Line {
         }
     }
 
-    /// Joins the line, or comes back to its place in it, after a look in vain at what `read` events had led to.
-    pub(crate) fn join(
+    /// Joins the line, or comes back to `place` in it, after a look that found nothing free and that took the events up
+    /// to `read` into account.
+    pub(super) fn join(
         &mut self,
         place: Option<u64>,
         wants: Interest,
@@ -170,35 +156,27 @@ impl Line {
         waiting.wants = wants;
         let notify = Arc::clone(&waiting.notify);
         // A call that came after the look stays: its wake-up is still to come.
-        let called = waiting.called.take_if(|call| call.event <= read);
-        // What it cannot use goes to those behind it, so that it ends with the last of them; and so does a call to all
-        // targets, which says nothing of those that the others wait for.
-        let is_known = |call: &Call| call.to != Interest::ALL && call.to.meets(&wants);
-        let mut passed_on = waiting.in_vain.take_if(|call| !is_known(call));
-        match called {
-            Some(call) if is_known(&call) => {
-                let earlier = waiting.in_vain;
-                waiting.in_vain = Some(earlier.map_or(call, |earlier| Call {
-                    to: call.to.and(&earlier.to),
-                    spreads: call.spreads || earlier.spreads,
-                    ..call
-                }));
-            }
-            Some(call) => {
-                if let Some(earlier) = passed_on.replace(call) {
-                    self.call(number + 1, earlier, 1);
-                }
-            }
-            None => {}
-        }
-        if let Some(call) = passed_on {
+        let followed = [
+            waiting.in_vain.take(),
+            waiting.called.take_if(|call| call.event <= read),
+        ];
+        // A call that is of no use to this request goes to those behind it, so that it ends with the last of them; and so
+        // does a call to all targets, which says nothing of those that the others wait for.
+        let is_kept = |call: &Call| call.to != Interest::ALL && call.to.meets(&wants);
+        let (kept, passed_on): (Vec<_>, Vec<_>) = followed.into_iter().flatten().partition(is_kept);
+        waiting.in_vain = kept.into_iter().reduce(|earlier, call| Call {
+            to: call.to.and(&earlier.to),
+            spreads: call.spreads || earlier.spreads,
+            ..call
+        });
+        for call in passed_on {
             self.call(number + 1, call, 1);
         }
         (number, notify)
     }
 
     /// The turn of a waiting request after an end that several may wait for; `chance` is in 0..1.
-    pub(crate) fn turn(&mut self, number: u64, end: Instant, now: Instant, chance: f64) -> Instant {
+    pub(super) fn turn(&mut self, number: u64, end: Instant, now: Instant, chance: f64) -> Instant {
         let known = self.waiting.get(&number).and_then(|waiting| waiting.turn);
         let is_ahead = |&(same, turn): &(Instant, Instant)| same == end && turn > now;
         if let Some((_, turn)) = known.filter(is_ahead) {
@@ -206,7 +184,7 @@ impl Line {
         }
         self.turns = self.turns.split_off(&now);
         let given = self.turns.entry(end).or_default();
-        // 0, then 1 and 2, then 3 to 6, …
+        // The first request is in group 0, then two in group 1, four in group 2, …
         let group = (*given + 1).ilog2();
         *given = given.saturating_add(1).min(u32::MAX - 1);
         let after = f64::from(group) * (1.0 - 0.5 * chance);
@@ -217,20 +195,14 @@ impl Line {
         turn
     }
 
-    /// A request has left the line: served by this target, or not at all.
-    fn leave(&mut self, number: u64, served: Option<&TargetId>) {
+    /// A request leaves the line, served by this target or by none. It passes on what it was called for and does not
+    /// take.
+    pub(super) fn leave(&mut self, number: u64, served: Option<&TargetId>) {
         let Some(waiting) = self.waiting.remove(&number) else {
             return;
         };
-        let served = served.map_or(Interest::NONE, |target| [target].into_iter().collect());
-        if let Some(call) = waiting.called {
-            match served.meets(&call.to) {
-                true if call.spreads => self.call(0, call, 2),
-                true => {}
-                false => self.call(0, call, 1),
-            }
-        }
-        if let Some(call) = waiting.in_vain {
+        let served: Interest = served.into_iter().collect();
+        for call in [waiting.called, waiting.in_vain].into_iter().flatten() {
             let rest = call.to.without(&served);
             if call.spreads && served.meets(&call.to) {
                 self.call(0, call, 2);
@@ -244,51 +216,6 @@ impl Line {
     fn called(&self) -> Vec<u64> {
         let called = self.waiting.iter().filter(|(_, w)| w.called.is_some());
         called.map(|(&number, _)| number).collect()
-    }
-}
-
-/// A request's place in the line. Dropping it leaves the line.
-pub(crate) struct Place {
-    pub(crate) map: HealthMap,
-    pub(crate) number: u64,
-    pub(crate) notify: Arc<Notify>,
-}
-
-impl Place {
-    /// Resolves when the map calls this request. A call is not missed, even if the future is polled later.
-    pub(crate) fn called(&self) -> OwnedNotified {
-        Arc::clone(&self.notify).notified_owned()
-    }
-
-    /// When it is this request's turn after an end that several may wait for.
-    pub(crate) fn turn(&self, end: Instant) -> Instant {
-        self.map.turn(self, end)
-    }
-
-    /// Whether it is in the line of this map.
-    pub(crate) fn is_of(&self, map: &HealthMap) -> bool {
-        self.map.is_same(map)
-    }
-
-    /// The request has begun an attempt for this target.
-    pub(crate) fn served(self, target: &Target) {
-        self.map
-            .with_line(|line| line.leave(self.number, Some(target.id())));
-    }
-}
-
-impl Drop for Place {
-    /// Does nothing for one that was served: it has left already.
-    fn drop(&mut self) {
-        self.map.with_line(|line| line.leave(self.number, None));
-    }
-}
-
-impl fmt::Debug for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place")
-            .field("number", &self.number)
-            .finish_non_exhaustive()
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Seen {
 }
 
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct StreamBuffer {
     reader: EventReader,
     limit: usize,
     /// Whole events.
@@ -46,7 +46,7 @@ pub(crate) struct Gate {
     pub(crate) seen: Seen,
 }
 
-impl Gate {
+impl StreamBuffer {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             reader: EventReader::new(limit),

@@ -1,6 +1,7 @@
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, future::Future, task::Poll, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
 use futures_util::{StreamExt as _, future::join_all, stream};
 use http::{Request, Response};
 use http_body::Frame;
@@ -10,10 +11,12 @@ use tokio_test::task::spawn;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 
 use crate::{
+    body::Body,
     catalog::{Catalog, Model},
-    images::exchange::*,
+    health::HealthMap,
+    images::{ImageLayer, Images},
     provider::{Dialect, FreeRule, ImageApi, Provider},
-    route::{FreeModelRouteLayer, ResponseBody},
+    route::{FreeModelRoute, FreeModelRouteLayer},
 };
 
 /// A megabyte and a third in base64.
@@ -21,20 +24,38 @@ const IMAGE: usize = 1_000_000;
 
 type Upstream = UnsyncBoxBody<Bytes, Infallible>;
 
-fn layer(bound: u64) -> FreeModelRouteLayer {
-    let dialect = Dialect {
-        images: ImageApi::Chat,
-        ..Dialect::OPENAI
-    };
-    let provider = Provider::new("p").base_url("http://p.test/v1");
-    let provider = provider.free(FreeRule::All).dialect(dialect).build();
-    let target = provider.expect("a provider").target(Model::new("m"));
-    let catalog = Catalog::from_targets([target.expect("a target")]);
-    FreeModelRouteLayer::new(catalog, HealthMap::seeded(7)).max_images_in_flight(bound)
+/// The image layer inside a router without a fallback.
+struct Layers {
+    images: ImageLayer,
+    route: FreeModelRouteLayer,
+    health: HealthMap,
 }
 
-fn held(layer: &FreeModelRouteLayer) -> u64 {
-    layer.router.image_memory.held()
+impl Layers {
+    fn bounded(bound: u64) -> Self {
+        let dialect = Dialect {
+            images: ImageApi::Chat,
+            ..Dialect::OPENAI
+        };
+        let provider = Provider::new("p").base_url("http://p.test/v1");
+        let provider = provider.free(FreeRule::All).dialect(dialect).build();
+        let target = provider.expect("a provider").target(Model::new("m"));
+        let catalog = Catalog::from_targets([target.expect("a target")]);
+        let health = HealthMap::seeded(7);
+        Self {
+            images: ImageLayer::new().max_images_in_flight(bound),
+            route: FreeModelRouteLayer::new(catalog, health.clone()).image_layer(true),
+            health,
+        }
+    }
+
+    fn layer<S>(&self, service: S) -> FreeModelRoute<Images<S>> {
+        self.route.layer(self.images.layer(service))
+    }
+
+    fn held(&self) -> u64 {
+        self.images.memory.held()
+    }
 }
 
 fn request(n: usize) -> Request<Full<Bytes>> {
@@ -60,8 +81,10 @@ fn artist(
     Request<Body>,
     Response = Response<Upstream>,
     Error = Infallible,
-    Future: Future<Output = Result<Response<Upstream>, Infallible>>,
-> + Clone {
+    Future: Future<Output = Result<Response<Upstream>, Infallible>> + Send + 'static,
+> + Clone
++ Send
++ 'static {
     service_fn(move |_| {
         let answer = answer.clone();
         async move {
@@ -81,7 +104,10 @@ fn artist(
     })
 }
 
-async fn json_of(response: Response<ResponseBody<Upstream>>) -> Value {
+async fn json_of<B>(response: Response<B>) -> Value
+where
+    B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
+{
     let body = response.into_body().collect().await.expect("a body");
     serde_json::from_slice(&body.to_bytes()).expect("JSON")
 }
@@ -89,7 +115,7 @@ async fn json_of(response: Response<ResponseBody<Upstream>>) -> Value {
 #[tokio::test(start_paused = true)]
 async fn all_exchanges_together_hold_no_more_than_the_bound_and_are_refused_beyond_it() {
     const BOUND: u64 = 20_000_000;
-    let layer = layer(BOUND);
+    let layer = Layers::bounded(BOUND);
     let service = layer.layer(artist(drawing()));
     let callers = join_all((0..24).map(|_| service.clone().oneshot(request(1))));
     let mut callers = std::pin::pin!(callers);
@@ -98,7 +124,7 @@ async fn all_exchanges_together_hold_no_more_than_the_bound_and_are_refused_beyo
         tokio::select! {
             biased;
             responses = &mut callers => break responses,
-            () = tokio::time::sleep(Duration::from_micros(500)) => most = most.max(held(&layer)),
+            () = tokio::time::sleep(Duration::from_micros(500)) => most = most.max(layer.held()),
         }
     };
     assert!(most <= BOUND, "{most}");
@@ -122,8 +148,8 @@ async fn all_exchanges_together_hold_no_more_than_the_bound_and_are_refused_beyo
     }
     assert!(served >= 3 && refused >= 1, "{served} {refused}");
     // What was made of the answers is held until the callers have read it.
-    assert!((bytes..=BOUND).contains(&held(&layer)), "{}", held(&layer));
-    let tally = layer.router.health.snapshot().targets[0].tally;
+    assert!((bytes..=BOUND).contains(&layer.held()), "{}", layer.held());
+    let tally = layer.health.snapshot().targets[0].tally;
     assert_eq!(
         (tally.succeeded, tally.failed, tally.abandoned),
         (served, 0, refused)
@@ -135,23 +161,23 @@ async fn all_exchanges_together_hold_no_more_than_the_bound_and_are_refused_beyo
         assert!(!refused || answer["error"]["code"] == "too_many_images");
         assert_eq!(answer["data"].is_array(), !refused);
     }
-    assert_eq!(held(&layer), 0);
+    assert_eq!(layer.held(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn images_that_are_there_are_kept_when_there_is_no_room_for_another() {
-    let layer = layer(5_500_000);
+    let layer = Layers::bounded(5_500_000);
     let service = layer.layer(artist(drawing()));
     let response = service.oneshot(request(4)).await.expect("a response");
     let answer = json_of(response).await;
     assert_eq!(answer["data"].as_array().map(Vec::len), Some(1));
     assert_eq!(answer["metadata"]["stopped_by"], "memory");
-    assert_eq!(held(&layer), 0);
+    assert_eq!(layer.held(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_leaves_an_exchange_at_any_stage_gives_every_byte_back() {
-    let layer = layer(100_000_000);
+    let layer = Layers::bounded(100_000_000);
     let service = layer.layer(artist(drawing()));
     let (mut most, mut left_early) = (0, 0);
     // Two calls of 5 ms and fourteen pieces, at every millisecond; then the answer.
@@ -165,7 +191,7 @@ async fn whoever_leaves_an_exchange_at_any_stage_gives_every_byte_back() {
             }
             tokio::time::advance(Duration::from_millis(1)).await;
         }
-        most = most.max(held(&layer));
+        most = most.max(layer.held());
         left_early += usize::from(answer.is_none());
         drop(exchange);
         // A part of it was read.
@@ -173,7 +199,7 @@ async fn whoever_leaves_an_exchange_at_any_stage_gives_every_byte_back() {
             answer.body_mut().frame().await;
         }
         drop(answer);
-        assert_eq!(held(&layer), 0, "{stays}");
+        assert_eq!(layer.held(), 0, "{stays}");
     }
     assert!(most > 2 * IMAGE as u64, "{most}");
     assert!((30..50).contains(&left_early), "{left_early}");

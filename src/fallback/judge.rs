@@ -1,0 +1,462 @@
+//! What an outcome means for this request: what the next pick has to know, whether another attempt is made, and what
+//! goes back to the client if none is.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, response};
+use tokio::time::Instant;
+
+use super::{
+    config::Config,
+    final_response::{Account, Failed, LastError, OutOf},
+    inspect::{self, Limits},
+};
+use crate::{
+    attempt_slot::{AttemptSlot, NoTarget, SecondTry, Session, Terms, WaitState},
+    body::Body,
+    catalog::{Target, TargetId},
+    clock::later,
+    endpoint::Endpoint,
+    health::{Attempt, Place},
+    memory::Held,
+    outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
+    refusal::Refusal,
+    request::{Parsed, Segments},
+    routed::{Routed, mark_trail},
+    upstream::{Classify, Evidence, UpstreamError},
+};
+
+/// All that outlives one attempt.
+pub(super) struct Judge<E> {
+    pub(super) config: Arc<Config>,
+    parsed: Arc<Parsed>,
+    _held: Held,
+    session: Arc<Session>,
+    /// Every attempt in order, with what it came to.
+    trail: Vec<(TargetId, OutcomeKind)>,
+    /// An answer must have begun by then.
+    pub(super) deadline: Instant,
+    /// How long the request may wait for a target, from the first time that it has to.
+    waits: Option<Waits>,
+    /// What an upstream said that may go back to the client, and of which kind: the first refusal of the request, or else
+    /// the last response that does if all attempts ended in its kind.
+    said: Option<(OutcomeKind, Failed)>,
+    /// What the last upstream that failed said.
+    last: Option<LastError>,
+    /// The last error of the inner service. It goes back if all attempts ended in one.
+    error: Option<E>,
+    /// The first end of a limit that an attempt has met.
+    limit: Option<Instant>,
+}
+
+impl<E> Drop for Judge<E> {
+    /// The inner service may keep the session with the request; it must not keep the place among those that wait, nor
+    /// the body.
+    fn drop(&mut self) {
+        let mut session = self.session.lock();
+        let ended = (session.place.take(), session.parsed.take());
+        drop(session);
+        drop(ended);
+    }
+}
+
+/// What a request does that found no target.
+pub(super) enum Wait {
+    Until(Instant),
+    /// It is sent, whatever is guessed of the targets.
+    Over,
+    OutOfTime,
+    Refuse,
+}
+
+/// How long a request may wait for a target.
+#[derive(Clone, Copy)]
+struct Waits {
+    /// For the end of what is stated.
+    until: Instant,
+    /// Where a guess is all that holds targets back: then it is sent in the end, and needs time for an answer.
+    by_guess: Instant,
+}
+
+/// What comes next.
+pub(super) enum Next<E> {
+    Attempt,
+    Answer(Response<Bytes>),
+    /// The inner service's own error.
+    Error(E),
+}
+
+impl<E> Judge<E> {
+    pub(super) fn new(config: Arc<Config>, parsed: Parsed, held: Held) -> Self {
+        let deadline = later(Instant::now(), config.deadline);
+        let (parsed, session) = (Arc::new(parsed), Arc::<Session>::default());
+        let mut memory = session.lock();
+        memory.parsed = Some(Arc::clone(&parsed));
+        memory.classify.clone_from(&config.classify);
+        if !config.max_wait.is_zero() {
+            memory.wait = WaitState::Waits;
+        }
+        drop(memory);
+        Self {
+            config,
+            parsed,
+            _held: held,
+            session,
+            trail: Vec::new(),
+            deadline,
+            waits: None,
+            said: None,
+            last: None,
+            error: None,
+            limit: None,
+        }
+    }
+
+    /// The request for one attempt, with a fresh slot.
+    pub(super) fn request(&self) -> (Request<Body>, AttemptSlot) {
+        let slot = AttemptSlot::new(Arc::clone(&self.session));
+        let now = Instant::now();
+        self.session.lock().terms = Some(Terms {
+            calls: self.config.max_attempts.saturating_sub(self.trail.len()),
+            answer_by: self.answer_end(now, false),
+            answer_by_with_choice: self.answer_end(now, true),
+        });
+        let mut parts = self.parsed.parts.clone();
+        parts.extensions.insert(slot.clone());
+        let body = Body::whole(Segments::from(self.parsed.bytes.clone()), None);
+        (Request::from_parts(parts, body), slot)
+    }
+
+    pub(super) fn classify(&self) -> Arc<dyn Classify> {
+        self.session.classify()
+    }
+
+    pub(super) fn endpoint(&self) -> Endpoint {
+        self.parsed.endpoint()
+    }
+
+    // ===== deadlines =====
+
+    /// When the wait for a head ends. The head of a stream comes before its first token; that of another answer may come
+    /// with the whole of it.
+    pub(super) fn head_deadline(&self, began: Instant) -> Instant {
+        let config = &self.config;
+        match self.parsed.streams() {
+            true => self.until(began, config.header_timeout.min(config.first_token_timeout)),
+            false => self.answer_deadline(began),
+        }
+    }
+
+    /// Within which bounds a success of an attempt is read.
+    pub(super) fn limits(&self, began: Instant) -> Limits {
+        Limits {
+            endpoint: self.endpoint(),
+            bytes: self.config.peek_limit,
+            first_token: self.until(began, self.config.first_token_timeout),
+            answer: self.answer_deadline(began),
+        }
+    }
+
+    /// When the wait for an answer that is not streamed ends.
+    fn answer_deadline(&self, began: Instant) -> Instant {
+        self.answer_end(began, self.session.lock().had_choice)
+    }
+
+    /// While other targets are untried, one that hangs may use up half of what is left of the deadline, so that another
+    /// can still answer; but never less than the head of a stream may take, because no other would answer in less.
+    fn answer_end(&self, began: Instant, had_choice: bool) -> Instant {
+        let end = self.until(began, self.config.answer_timeout);
+        let left = self.deadline.saturating_duration_since(began);
+        match had_choice && self.trail.len() + 1 < self.config.max_attempts {
+            true => end.min(began + (left / 2).max(self.config.header_timeout)),
+            false => end,
+        }
+    }
+
+    /// So long after `began`, but not after the deadline.
+    pub(super) fn until(&self, began: Instant, limit: Duration) -> Instant {
+        later(began, limit).min(self.deadline)
+    }
+
+    // ===== what an attempt came to =====
+
+    /// An answer begins: marks its head with all attempts.
+    pub(super) fn succeeded<B>(&mut self, target: &TargetId, response: &mut Response<B>) {
+        self.note(target, OutcomeKind::Succeeded);
+        self.mark_trail(response);
+    }
+
+    /// The inner service answered with an error.
+    pub(super) fn unreachable(&mut self, attempt: Attempt, error: E) -> Next<E> {
+        self.error = Some(error);
+        self.failed(attempt, &Outcome::of(OutcomeKind::Unreachable), None)
+    }
+
+    /// A deadline passed before an answer had begun.
+    pub(super) fn too_slow(&mut self, attempt: Attempt) -> Next<E> {
+        let out_of_time = Instant::now() >= self.deadline;
+        if out_of_time && (!self.trail.is_empty() || self.waits.is_some()) {
+            // It had only what other attempts, or the wait for a target, left of the time: that is not its fault.
+            self.note(attempt.target().id(), OutcomeKind::TooSlow);
+            drop(attempt);
+            return self.out_of_time();
+        }
+        self.failed(attempt, &Outcome::of(OutcomeKind::TooSlow), None)
+    }
+
+    /// A success does not answer.
+    pub(super) fn no_answer(
+        &mut self,
+        attempt: Attempt,
+        head: response::Parts,
+        failure: inspect::Failure,
+    ) -> Next<E> {
+        let body = match failure {
+            inspect::Failure::Outcome(OutcomeKind::TooSlow) => return self.too_slow(attempt),
+            inspect::Failure::Outcome(kind) => {
+                return self.failed(attempt, &Outcome::of(kind), None);
+            }
+            // The router passes answers as they are, and so does not look for a credential in them.
+            inspect::Failure::Error(body) => attempt.target().provider().credential().redact(&body),
+        };
+        self.failure(attempt, head, body)
+    }
+
+    /// Reads what an upstream's failure says, once: for health, for this request and for the client.
+    pub(super) fn failure(
+        &mut self,
+        attempt: Attempt,
+        mut head: response::Parts,
+        body: Bytes,
+    ) -> Next<E> {
+        let target = attempt.target().clone();
+        let error = UpstreamError::read(head.status, &head.headers, body);
+        let now = attempt.map().wall();
+        let evidence = Evidence::new(&target, self.endpoint(), &head.headers, &error, now);
+        let outcome = self.session.classify().classify(&evidence);
+        // An error in a 2xx goes back as the failure that it is.
+        head.status = error.answered_with();
+        let failed = Failed {
+            target,
+            head,
+            error,
+        };
+        self.failed(attempt, &outcome, Some(failed))
+    }
+
+    /// Records the outcome of an attempt, and decides.
+    fn failed(&mut self, attempt: Attempt, outcome: &Outcome, failed: Option<Failed>) -> Next<E> {
+        use OutcomeKind as Kind;
+        let target = attempt.target().clone();
+        self.note(target.id(), outcome.kind);
+        let failed = match failed {
+            Some(failed) if is_clients_own(&target, outcome, &failed) => {
+                attempt.fail(&Outcome::of(Kind::Refused));
+                self.said = Some((Kind::Refused, failed));
+                return self.end(OutOf::Budget);
+            }
+            failed => failed,
+        };
+        let map = attempt.map().clone();
+        // Before the next pick, so that the pick sees it.
+        if outcome.kind == Kind::TooSlow && attempt.was_in_line() {
+            // It had only what requests before it at its server left of the time: that is not its fault.
+            drop(attempt);
+        } else {
+            attempt.fail(outcome);
+        }
+        self.remember(&target, outcome, map.second_try(&target));
+        let limits = [self.limit, map.end_of_limit(&target)];
+        self.limit = limits.into_iter().flatten().min();
+        self.last = Some(LastError {
+            target: target.id().clone(),
+            status: failed.as_ref().map(|failed| failed.head.status),
+            message: failed.as_ref().and_then(|failed| failed.error.summary()),
+        });
+        let goes_back = match outcome.kind {
+            Kind::Refused if self.is_refused() => return self.end(OutOf::Budget),
+            Kind::Refused => true,
+            Kind::Unfit => !self.is_refused(),
+            // A limit of the client's own credential, which health does not keep.
+            Kind::RateLimited => !self.is_refused() && target.provider().takes_callers_credential(),
+            _ => false,
+        };
+        if goes_back {
+            self.said = failed.map(|failed| (outcome.kind, failed));
+        }
+        if self.trail.len() >= self.config.max_attempts {
+            self.end(OutOf::Budget)
+        } else if Instant::now() >= self.deadline {
+            self.out_of_time()
+        } else {
+            Next::Attempt
+        }
+    }
+
+    /// Whether an upstream has found fault with the request.
+    fn is_refused(&self) -> bool {
+        matches!(self.said, Some((OutcomeKind::Refused, _)))
+    }
+
+    /// What the next pick has to know. `after_guess`: when a target that is not in a stated cooldown may be tried again.
+    fn remember(&self, target: &Target, outcome: &Outcome, after_guess: Option<Instant>) {
+        use OutcomeKind as Kind;
+        let stated = match outcome.recovery {
+            Recovery::After(wait) => !wait.is_zero(),
+            Recovery::DayEnd => true,
+            Recovery::Unstated => outcome.kind == Kind::OutOfQuota,
+        };
+        let second_try = match (outcome.kind, after_guess) {
+            _ if stated => SecondTry::AtReset,
+            // One that was too slow would take as long again.
+            (Kind::RateLimited | Kind::Unavailable | Kind::Unreachable, Some(at)) => {
+                SecondTry::At(at)
+            }
+            _ => SecondTry::Never,
+        };
+        let mut memory = self.session.lock();
+        memory.tried(target.id(), second_try);
+        match (outcome.kind, outcome.lack) {
+            // An empty answer may be an accident: the only target is asked once more.
+            (Kind::Empty, _) if memory.tried.len() == 1 => memory.allow_again(|_| true),
+            (_, Some(Lack::ContextLength(window))) => {
+                let too_small = window.or_else(|| target.model().context_length());
+                memory.too_small = memory.too_small.max(too_small);
+            }
+            _ => {}
+        }
+        let of_the_provider = outcome.scope == Scope::Provider && outcome.kind != Kind::Unreachable;
+        // Another model of a router has another upstream.
+        let for_good = outcome.kind == Kind::Refused && !outcome.relayed
+            || matches!(outcome.lack, Some(Lack::TokensPerMinute | Lack::Endpoint));
+        if for_good || of_the_provider {
+            memory.avoid(target.provider().name(), !for_good);
+        }
+    }
+
+    // ===== where no target is free =====
+
+    /// Whether, and until when, the request waits for a target.
+    pub(super) fn wait(&mut self, no_target: &NoTarget) -> Wait {
+        if self.is_refused() {
+            return Wait::Refuse;
+        }
+        let now = Instant::now();
+        if now >= self.deadline {
+            return Wait::OutOfTime;
+        }
+        let mut memory = self.session.lock();
+        if memory.wait == WaitState::Waits {
+            let (deadline, max_wait) = (self.deadline, self.config.max_wait);
+            let Waits { until, by_guess } = *self.waits.get_or_insert_with(|| {
+                let until = later(now, max_wait).min(deadline);
+                let by_guess = until.min(now + deadline.saturating_duration_since(now) / 2);
+                Waits { until, by_guess }
+            });
+            let limit = if no_target.by_guess { by_guess } else { until };
+            let first = no_target.worth_waiting.filter(|first| first.at <= limit);
+            let end = first.map(|first| match &no_target.place {
+                // A turn that comes too late for this request is its last moment instead.
+                Some(place) if first.is_shared => place.turn(first.at).min(limit),
+                _ => first.at,
+            });
+            let end = end.or_else(|| no_target.probing.then_some(limit));
+            if let Some(end) = end.filter(|_| limit > now) {
+                return Wait::Until(end);
+            }
+        }
+        // All that is left to wait for is further away, and a guess at that.
+        if no_target.by_guess && memory.wait != WaitState::Over {
+            memory.wait = WaitState::Over;
+            return Wait::Over;
+        }
+        Wait::Refuse
+    }
+
+    /// The request has waited, and looks again from its place among those that wait.
+    pub(super) fn waited(&self, place: Option<Place>) {
+        let mut memory = self.session.lock();
+        memory.waited(Instant::now());
+        memory.place = place;
+    }
+
+    pub(super) fn no_target(&mut self, refusal: Refusal) -> Next<E> {
+        self.end(OutOf::Targets(refusal))
+    }
+
+    /// A layer inside has answered by itself: that goes back, unless an upstream has refused the request before.
+    pub(super) fn passes<B>(&mut self, response: &mut Response<B>) -> Result<(), Next<E>> {
+        if self.is_refused() {
+            return Err(self.end(OutOf::Budget));
+        }
+        self.note_earlier();
+        if !self.trail.is_empty() {
+            self.mark_trail(response);
+        }
+        Ok(())
+    }
+
+    // ===== the end =====
+
+    pub(super) fn out_of_time(&mut self) -> Next<E> {
+        self.end(OutOf::Time(self.config.deadline.as_secs_f64()))
+    }
+
+    /// The final response, when no attempt answered.
+    fn end(&mut self, out_of: OutOf) -> Next<E> {
+        let alike = self.ended_alike();
+        match self.error.take() {
+            Some(error) if alike == Some(OutcomeKind::Unreachable) => return Next::Error(error),
+            _ => {}
+        }
+        let said = self.said.take();
+        let said = said.filter(|&(kind, _)| kind == OutcomeKind::Refused || alike == Some(kind));
+        let mut response = match said {
+            Some((_, failed)) => failed.into_response(),
+            None => Account {
+                trail: &self.trail,
+                last: self.last.as_ref(),
+                limit: self.limit,
+            }
+            .refusal(out_of)
+            .into_response(),
+        };
+        self.mark_trail(&mut response);
+        Next::Answer(response)
+    }
+
+    /// The outcome of all attempts, if they ended alike.
+    fn ended_alike(&self) -> Option<OutcomeKind> {
+        let (_, first) = self.trail.first()?;
+        let alike = self.trail.iter().all(|(_, outcome)| outcome == first);
+        alike.then_some(*first)
+    }
+
+    /// Adds an attempt to the trail, after those that were made inside before it, to answer by several calls.
+    fn note(&mut self, target: &TargetId, outcome: OutcomeKind) {
+        self.note_earlier();
+        self.trail.push((target.clone(), outcome));
+    }
+
+    fn note_earlier(&mut self) {
+        self.trail.append(&mut self.session.lock().earlier);
+    }
+
+    fn mark_trail<B>(&self, response: &mut Response<B>) {
+        mark_trail(response.headers_mut(), &self.trail);
+        if let Some(routed) = response.extensions_mut().get_mut::<Routed>() {
+            routed.trail.clone_from(&self.trail);
+        }
+    }
+}
+
+/// Whether the client's own credential was refused: that goes back to the client, and is not written to shared health.
+fn is_clients_own(target: &Target, outcome: &Outcome, failed: &Failed) -> bool {
+    let by_status = matches!(failed.head.status.as_u16(), 401..=403);
+    let by_kind = matches!(
+        outcome.kind,
+        OutcomeKind::Unauthorised | OutcomeKind::OutOfQuota | OutcomeKind::Gated
+    );
+    target.provider().takes_callers_credential() && (by_status || by_kind)
+}

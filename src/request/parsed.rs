@@ -1,0 +1,75 @@
+//! A request that was collected and read once, for all its attempts.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{header, request::Parts};
+
+use crate::{
+    endpoint::Endpoint,
+    refusal::Refusal,
+    request::{
+        admit::{Admitted, Format},
+        form::scan_form,
+        scan::{Envelope, scan},
+    },
+};
+
+/// A request as it came, and what one pass over its body found.
+pub(crate) struct Parsed {
+    pub(crate) parts: Parts,
+    pub(crate) bytes: Bytes,
+    pub(crate) envelope: Envelope,
+}
+
+impl Parsed {
+    /// Reads the whole body of a request; what cannot be read is refused with 400.
+    pub(crate) fn read(parts: Parts, admitted: &Admitted, bytes: Bytes) -> Result<Self, Refusal> {
+        let envelope = match &admitted.format {
+            Format::Json => scan(&bytes, admitted.endpoint),
+            Format::Form(kind) => scan_form(&bytes, admitted.endpoint, kind.as_bytes()),
+        };
+        let envelope = envelope.map_err(|error| {
+            let refusal = Refusal::bad_request(error.to_string());
+            match error.param() {
+                Some(param) => refusal.param(param),
+                None => refusal,
+            }
+        })?;
+        Ok(Self {
+            parts,
+            bytes,
+            envelope,
+        })
+    }
+
+    pub(crate) const fn endpoint(&self) -> Endpoint {
+        self.envelope.needs.endpoint
+    }
+
+    /// Whether the answer is asked for as a stream of events.
+    pub(crate) const fn streams(&self) -> bool {
+        self.envelope.needs.stream
+    }
+
+    /// Whether this is what a reading of that request would give: its body are the very same bytes in memory, and
+    /// nothing in its head was changed that says how to read them.
+    pub(crate) fn is_of(&self, parts: &Parts, bytes: &Bytes) -> bool {
+        let same_header = |name| self.parts.headers.get_all(&name) == parts.headers.get_all(name);
+        self.bytes.as_ptr() == bytes.as_ptr()
+            && self.bytes.len() == bytes.len()
+            && self.parts.method == parts.method
+            && self.parts.uri == parts.uri
+            && same_header(header::CONTENT_TYPE)
+            && same_header(header::CONTENT_ENCODING)
+    }
+}
+
+impl fmt::Debug for Parsed {
+    /// Without the prompt.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parsed")
+            .field("needs", &self.envelope.needs)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,382 @@
+//! Which eligible targets may be tried now, and how good each is for the request: facts exclude, estimates rank.
+
+use std::cmp::Reverse;
+
+use tokio::time::Instant;
+
+use crate::{
+    attempt_slot::{Memory, WaitState},
+    capability::{Capabilities, Capability},
+    catalog::{Target, TargetId},
+    health::{Phase, Standing},
+    outcome::OutcomeKind,
+    request::Needs,
+    route::{eligible::Eligible, wish::Wish},
+};
+
+/// An eligible target, and its rank if it may be tried now.
+pub(super) struct Judged<'a> {
+    pub(super) target: &'a Target,
+    pub(super) standing: &'a Standing,
+    pub(super) rank: Result<Rank, HeldBack>,
+}
+
+/// How good a target is for a request; the lowest is best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    /// The request has tried it already.
+    again: bool,
+    tier: Tier,
+    /// Its window, where a larger one is a better guess.
+    room: Reverse<Option<u64>>,
+    /// It has not succeeded lately, which matters once another target has failed this request.
+    unproven: bool,
+    /// The end of the guess that it cools by: the first to end is tried first.
+    until: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Tier {
+    Named,
+    Fit,
+    UnknownFit,
+    /// Its window, its output, or a capability that it was found to lack, seems not to be enough.
+    Doubtful,
+    Cooling,
+}
+
+/// Why an eligible target may not be tried now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeldBack {
+    Tried,
+    Cooling(Instant, OutcomeKind),
+    Guessed(Instant),
+    Probing(Instant),
+    Quarantined,
+    Avoided,
+}
+
+impl HeldBack {
+    /// Whether the request may be sent to this target once what holds it back is over.
+    pub(super) fn is_worth_waiting_for(self, id: &TargetId, memory: &Memory) -> bool {
+        match self {
+            Self::Cooling(..) => memory.may_wait_for(id),
+            Self::Guessed(_) | Self::Probing(_) => true,
+            Self::Tried => memory.second_try(id).is_some(),
+            Self::Quarantined | Self::Avoided => false,
+        }
+    }
+}
+
+/// The targets of the best rank.
+pub(super) fn best<'j, 'a>(judged: &'j [Judged<'a>]) -> Vec<&'j Judged<'a>> {
+    let rank = |judged: &&Judged<'_>| judged.rank.as_ref().ok().copied();
+    match judged.iter().filter_map(|judged| rank(&judged)).min() {
+        Some(first) => {
+            let best = judged.iter().filter(|judged| rank(judged) == Some(first));
+            best.collect()
+        }
+        None => Vec::new(),
+    }
+}
+
+impl<'a> Judged<'a> {
+    pub(super) fn new(
+        eligible: Eligible<'a>,
+        standings: &'a [Standing],
+        wish: &Wish<'_>,
+        memory: &Memory,
+    ) -> Self {
+        let standing = &standings[eligible.index];
+        let eligible = Eligible {
+            named: eligible.named && wish.prefer_requested,
+            ..eligible
+        };
+        Self {
+            target: eligible.target,
+            standing,
+            rank: rank(&eligible, standing, wish.needs, memory),
+        }
+    }
+
+    /// Whether it may be tried now, and has not been tried by this request.
+    pub(super) fn is_untried(&self) -> bool {
+        self.rank.is_ok_and(|rank| !rank.again)
+    }
+}
+
+fn rank(
+    eligible: &Eligible<'_>,
+    standing: &Standing,
+    needs: &Needs,
+    memory: &Memory,
+) -> Result<Rank, HeldBack> {
+    let target = eligible.target;
+    if standing.quarantined {
+        return Err(HeldBack::Quarantined);
+    }
+    if let Phase::Stated(until, kind) = standing.phase {
+        return Err(HeldBack::Cooling(until, kind));
+    }
+    let again = match memory.record_of(target.id()) {
+        Some(tried) if !tried.again => return Err(HeldBack::Tried),
+        tried => tried.is_some(),
+    };
+    if memory.avoids(target.provider().name()) {
+        return Err(HeldBack::Avoided);
+    }
+    match (standing.phase, memory.wait) {
+        (Phase::Probing(until), WaitState::Never | WaitState::Waits) => {
+            return Err(HeldBack::Probing(until));
+        }
+        (Phase::Guessed(until, _), WaitState::Waits) => return Err(HeldBack::Guessed(until)),
+        _ => {}
+    }
+    let tier = match standing.phase {
+        // A name is a wish to try that one first, and a target in probation needs a request that tries it.
+        Phase::Probation { .. } | Phase::Healthy if eligible.named => Tier::Named,
+        Phase::Probation { rested: true } | Phase::Healthy => {
+            fit(eligible, standing, needs, memory)
+        }
+        _ => Tier::Cooling,
+    };
+    let by_room = tier == Tier::Doubtful || memory.too_small.is_some();
+    Ok(Rank {
+        again,
+        tier,
+        room: Reverse(by_room.then(|| window(target, standing).unwrap_or(u64::MAX))),
+        unproven: !memory.tried.is_empty() && !standing.proven,
+        until: match standing.phase {
+            Phase::Guessed(until, _) => Some(until),
+            _ => None,
+        },
+    })
+}
+
+fn fit(eligible: &Eligible<'_>, standing: &Standing, needs: &Needs, memory: &Memory) -> Tier {
+    /// Any model that is offered today has at least such a window.
+    const SMALLEST_WINDOW: u64 = 4096;
+    let model = eligible.target.model();
+    let window = window(eligible.target, standing);
+    let is_too_small = |window| {
+        let too_small = memory.too_small;
+        window < needs.window() || too_small.is_some_and(|too_small| window <= too_small)
+    };
+    let output = needs.output_tokens.zip(model.likely_output());
+    if window.is_some_and(is_too_small)
+        || output.is_some_and(|(asked, most)| asked > most)
+        || !standing.lacks.intersection(needs.hard).is_empty()
+    {
+        return Tier::Doubtful;
+    }
+    let capabilities = model.capabilities();
+    // The listing of a chat model need not say that it writes text.
+    let stated = Capabilities {
+        yes: capabilities.yes.with(Capability::TextOutput),
+        no: capabilities.no,
+    };
+    let is_known = eligible.serves == Some(true)
+        && stated.certain(needs.hard)
+        && capabilities.missing(needs.soft).is_empty()
+        && (window.is_some() || needs.window() <= SMALLEST_WINDOW);
+    if is_known {
+        Tier::Fit
+    } else {
+        Tier::UnknownFit
+    }
+}
+
+/// The window that is stated, or the smaller one that was found.
+fn window(target: &Target, standing: &Standing) -> Option<u64> {
+    let windows = [target.model().context_length(), standing.window];
+    windows.into_iter().flatten().min()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        attempt_slot::SecondTry,
+        capability::CapabilitySet,
+        catalog::{Model, ModelBuilder},
+        endpoint::Endpoint,
+        provider::{FreeRule, Provider},
+        request::scan,
+    };
+
+    fn target(model: ModelBuilder) -> Target {
+        let provider = Provider::new("p").free(FreeRule::All).build().unwrap();
+        provider.target(model).unwrap()
+    }
+
+    fn model() -> ModelBuilder {
+        Model::new("m").context_length(8192).output(&["text"])
+    }
+
+    fn standing(phase: Phase) -> Standing {
+        Standing {
+            phase,
+            quarantined: false,
+            proven: false,
+            success_rate: None,
+            first_token: None,
+            in_flight: 0,
+            lacks: CapabilitySet::EMPTY,
+            window: None,
+        }
+    }
+
+    fn waiting(wait: WaitState) -> Memory {
+        let mut memory = Memory::default();
+        memory.wait = wait;
+        memory
+    }
+
+    fn rank_of(
+        model: ModelBuilder,
+        standing: &Standing,
+        named: bool,
+        memory: &Memory,
+    ) -> Result<Rank, HeldBack> {
+        let body = r#"{"messages":[{"role":"user","content":"Hi"}],"max_tokens":100}"#;
+        let envelope = scan(&Bytes::from(body), Endpoint::ChatCompletions).unwrap();
+        let eligible = Eligible {
+            target: &target(model),
+            index: 0,
+            named,
+            serves: Some(true),
+        };
+        rank(&eligible, standing, &envelope.needs, memory)
+    }
+
+    fn tier(model: ModelBuilder, standing: &Standing, named: bool) -> Tier {
+        let rank = rank_of(model, standing, named, &waiting(WaitState::Over));
+        rank.unwrap().tier
+    }
+
+    const PROBATION: Phase = Phase::Probation { rested: false };
+    const RESTED: Phase = Phase::Probation { rested: true };
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_request_that_names_a_target_puts_it_first_in_probation() {
+        for (phase, unnamed) in [
+            (Phase::Healthy, Tier::Fit),
+            (RESTED, Tier::Fit),
+            (PROBATION, Tier::Cooling),
+        ] {
+            assert_eq!(tier(model(), &standing(phase), true), Tier::Named);
+            assert_eq!(tier(model(), &standing(phase), false), unnamed);
+        }
+        let soon = Instant::now() + Duration::from_secs(1);
+        for phase in [
+            Phase::Guessed(soon, OutcomeKind::Empty),
+            Phase::Probing(soon),
+        ] {
+            for named in [true, false] {
+                assert_eq!(tier(model(), &standing(phase), named), Tier::Cooling);
+            }
+        }
+    }
+
+    #[test]
+    fn a_target_fits_by_what_is_stated_and_what_was_found() {
+        let healthy = standing(Phase::Healthy);
+        let fit = |model, standing: &Standing| tier(model, standing, false);
+        let small = || model().context_length(50);
+        assert_eq!(fit(model(), &healthy), Tier::Fit);
+        assert_eq!(fit(small(), &healthy), Tier::Doubtful);
+        assert_eq!(fit(model().max_output(99), &healthy), Tier::Doubtful);
+        let found = |window, lacks| Standing {
+            window,
+            lacks,
+            ..healthy.clone()
+        };
+        let lack = CapabilitySet::EMPTY.with(Capability::TextOutput);
+        let other = CapabilitySet::EMPTY.with(Capability::Tools);
+        assert_eq!(fit(model(), &found(Some(50), other)), Tier::Doubtful);
+        assert_eq!(fit(model(), &found(None, lack)), Tier::Doubtful);
+        assert_eq!(fit(model(), &found(None, other)), Tier::Fit);
+        let order = [
+            Tier::Named,
+            Tier::Fit,
+            Tier::UnknownFit,
+            Tier::Doubtful,
+            Tier::Cooling,
+        ];
+        assert!(order.is_sorted());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_holds_a_target_back_depends_on_whether_the_request_waits() {
+        use WaitState::{Never, Over, Waits};
+        let until = Instant::now() + Duration::from_secs(1);
+        let kind = OutcomeKind::Unavailable;
+        let probing = (Phase::Probing(until), HeldBack::Probing(until));
+        let guessed = (Phase::Guessed(until, kind), HeldBack::Guessed(until));
+        let stated = (Phase::Stated(until, kind), HeldBack::Cooling(until, kind));
+        for ((phase, why), holds) in [
+            (probing, &[Never, Waits][..]),
+            (guessed, &[Waits]),
+            (stated, &[Never, Waits, Over]),
+        ] {
+            for wait in [Never, Waits, Over] {
+                let rank = rank_of(model(), &standing(phase), true, &waiting(wait));
+                assert_eq!(rank.err(), holds.contains(&wait).then_some(why), "{wait:?}");
+            }
+        }
+        let quarantined = Standing {
+            quarantined: true,
+            ..standing(Phase::Healthy)
+        };
+        let rank = rank_of(model(), &quarantined, true, &waiting(Over));
+        assert_eq!(rank, Err(HeldBack::Quarantined));
+    }
+
+    #[test]
+    fn a_tried_target_comes_last_and_a_provider_that_cannot_help_is_avoided() {
+        let (healthy, mut memory) = (standing(Phase::Healthy), Memory::default());
+        let first = rank_of(model(), &healthy, false, &memory).unwrap();
+        memory.tried(target(model()).id(), SecondTry::AtReset);
+        let rank = |memory: &Memory| rank_of(model(), &healthy, true, memory);
+        assert_eq!(rank(&memory), Err(HeldBack::Tried));
+        memory.allow_again(|_| true);
+        let again = rank(&memory).unwrap();
+        assert!(again > first && again.tier == Tier::Named);
+        memory.avoid("p", true);
+        assert_eq!(rank(&memory), Err(HeldBack::Avoided));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn within_a_tier_the_larger_the_proven_and_the_first_to_end_go_first() {
+        let rank = |model, standing: &Standing, memory: &Memory| {
+            rank_of(model, standing, false, memory).unwrap()
+        };
+        let (healthy, mut memory) = (standing(Phase::Healthy), Memory::default());
+        let proven = Standing {
+            proven: true,
+            ..healthy.clone()
+        };
+        let [small, tiny] = [60, 50].map(|window| model().context_length(window));
+        assert!(rank(small, &healthy, &memory) < rank(tiny, &healthy, &memory));
+        assert_eq!(
+            rank(model(), &healthy, &memory),
+            rank(model().context_length(9000), &proven, &memory),
+            "before a failure neither window nor record matters"
+        );
+        let second = Duration::from_secs(1);
+        let guessed = |end| standing(Phase::Guessed(end, OutcomeKind::Empty));
+        let [sooner, later] = [1, 2].map(|n| guessed(Instant::now() + n * second));
+        assert!(rank(model(), &sooner, &memory) < rank(model(), &later, &memory));
+        memory.tried(target(Model::new("other")).id(), SecondTry::Never);
+        assert!(rank(model(), &proven, &memory) < rank(model(), &healthy, &memory));
+        memory.too_small = Some(4096);
+        let larger = model().context_length(9000);
+        assert!(rank(larger, &healthy, &memory) < rank(model(), &proven, &memory));
+        memory.too_small = Some(8192);
+        assert_eq!(rank(model(), &proven, &memory).tier, Tier::Doubtful);
+    }
+}

@@ -58,6 +58,18 @@ impl Source {
             Some(Free::Priced) => builder.free(FreeRule::Priced),
             None => builder,
         };
+        if let Some(endpoints) = &config.endpoints {
+            builder = builder.endpoints(endpoints.iter().copied());
+        }
+        if let Some(listing) = &config.listing {
+            builder = builder.listing(&listing.path, listing.format());
+        }
+        if let Some(auth) = &config.auth {
+            builder = builder.auth(auth.scheme());
+        }
+        if let Some(dialect) = &config.dialect {
+            builder = builder.dialect(dialect.build());
+        }
         let provider = builder
             .build()
             .map_err(|error| match error.is_plan_unsaid() {
@@ -84,7 +96,7 @@ impl Source {
     }
 }
 
-/// A known service that answers nobody without a key is of no use without one.
+/// A known service that answers no request without a key is of no use without one.
 fn needs(known: &KnownProvider, config: &config::Provider) -> Result<(), String> {
     if known.keyless || config.key.is_some() || config.base_url.is_some() {
         return Ok(());
@@ -227,6 +239,13 @@ pub(crate) fn describe(error: &(dyn Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, Request, Response};
+    use http_body_util::{BodyExt, Full};
+    use tower::{Layer, ServiceExt, service_fn};
+    use tower_free_models::Body;
+
     use super::*;
 
     #[test]
@@ -320,6 +339,74 @@ mod tests {
             Some("https://api.groq.com/openai/v1")
         );
         assert!(!second.dialect().fields.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_provider_described_in_a_file_is_used_as_it_says() {
+        let file = r#"
+            [[provider]]
+            name = "acme"
+            base_url = "http://acme.test/api/v2"
+            key_env = "ACME_KEY"
+            free = "all"
+            endpoints = ["chat/completions"]
+            listing = { path = "../catalog", format = "google" }
+            auth = { header = "x-acme-key", prefix = "Token " }
+            [provider.dialect]
+            developer_role = false
+            [provider.dialect.fields]
+            seed = { rename = "random_seed" }
+        "#;
+        let variable = |_: &str| Some("sk-1".to_owned());
+        let config = Config::parse(file, &|_| false, &variable).expect("a configuration");
+        let acme = Source::from_config(&config.providers[0], &variable).expect("a provider");
+
+        // What is asked of it, and with which body.
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let client = service_fn({
+            let sent = Arc::clone(&sent);
+            move |request: Request<Body>| {
+                let sent = Arc::clone(&sent);
+                async move {
+                    let (head, body) = request.into_parts();
+                    assert_eq!(head.headers["x-acme-key"], "Token sk-1");
+                    assert!(!head.headers.contains_key("authorization"));
+                    let body = body.collect().await?.to_bytes();
+                    let answer = match head.method == Method::GET {
+                        true => r#"{"data":[{"id":"models/m"}]}"#,
+                        false => {
+                            r#"{"choices":[{"message":{"content":"yes"},"finish_reason":"stop"}]}"#
+                        }
+                    };
+                    sent.lock().unwrap().push((head.uri.to_string(), body));
+                    let answer = Response::new(Full::from(answer));
+                    Ok::<_, BoxError>(answer)
+                }
+            }
+        });
+        let (catalog, health) = (Catalog::new(), HealthMap::new());
+        let mut refresh = Refresh::new(catalog.clone(), health.clone()).provider(acme.provider);
+        refresh.once(client.clone()).await;
+        let service = tower_free_models::stack(catalog, health).layer(client);
+        let ask = |path: &str, body: &str| {
+            let request = Request::post(path).header("content-type", "application/json");
+            let request = request
+                .body(Full::from(body.to_owned()))
+                .expect("a request");
+            service.clone().oneshot(request)
+        };
+        let body = r#"{"model":"m","seed":1,"messages":[{"role":"developer","content":"x"}]}"#;
+        let answer = ask("/v1/chat/completions", body).await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        let answer = ask("/v1/completions", r#"{"model":"m"}"#).await;
+        assert_eq!(answer.expect("a refusal").status(), 404);
+
+        let sent = sent.lock().unwrap();
+        let uris: Vec<_> = sent.iter().map(|(uri, _)| uri.as_str()).collect();
+        let chat = "http://acme.test/api/v2/chat/completions";
+        assert_eq!(uris, ["http://acme.test/api/catalog", chat]);
+        let chat = r#"{"model":"m","random_seed":1,"messages":[{"role":"system","content":"x"}]}"#;
+        assert_eq!(sent[1].1, chat);
     }
 
     #[test]

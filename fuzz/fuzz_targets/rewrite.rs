@@ -14,14 +14,17 @@ mod oracle;
 /// One with every kind of rule.
 fn busy() -> Dialect {
     let mut dialect = Dialect::OPENAI;
-    dialect.fields = &[
-        ("seed", Rule::Drop),
-        ("max_tokens", Rule::Rename("max_completion_tokens")),
-        ("max_completion_tokens", Rule::AtMost(400)),
-        ("n", Rule::Default("1")),
-        ("store", Rule::Replace("true", "false")),
+    dialect.fields = vec![
+        ("seed".into(), Rule::Drop),
+        (
+            "max_tokens".into(),
+            Rule::Rename("max_completion_tokens".into()),
+        ),
+        ("max_completion_tokens".into(), Rule::AtMost(400)),
+        ("n".into(), Rule::Default("1".into())),
+        ("store".into(), Rule::Replace("true".into(), "false".into())),
     ];
-    dialect.message_fields = &["name", "reasoning"];
+    dialect.message_fields = vec!["name".into(), "reasoning".into()];
     dialect.developer_role = false;
     dialect.null_content = false;
     dialect
@@ -30,15 +33,15 @@ fn busy() -> Dialect {
 /// One that lets little through.
 fn strict() -> Dialect {
     let mut dialect = Dialect::OPENAI;
-    dialect.fields = &[("seed", Rule::Rename("random_seed"))];
-    dialect.only = &["temperature", "max_tokens"];
+    dialect.fields = vec![("seed".into(), Rule::Rename("random_seed".into()))];
+    dialect.only = vec!["temperature".into(), "max_tokens".into()];
     dialect
 }
 
 /// One of a service that gets known fields only.
 fn closed() -> Dialect {
     let mut dialect = Dialect::OPENAI;
-    dialect.known = Some(&["top_k"]);
+    dialect.known = Some(vec!["top_k".into()]);
     dialect
 }
 

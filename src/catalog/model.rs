@@ -38,15 +38,6 @@ pub struct Model {
     created: Option<u64>,
     expires: Option<SystemTime>,
     owned_by: Option<String>,
-    assumed: Assumed,
-}
-
-/// What of a model is not stated by anybody, but assumed of its like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Assumed {
-    capabilities: CapabilitySet,
-    context_length: bool,
-    max_output: Option<u64>,
 }
 
 /// What each capability is called in `supported_parameters`, under any of these names.
@@ -138,7 +129,6 @@ impl Model {
             created: None,
             expires: None,
             owned_by: None,
-            assumed: Assumed::default(),
         })
     }
 
@@ -148,7 +138,7 @@ impl Model {
         &self.id
     }
 
-    /// The window in tokens, if it is stated or [assumed](Self::context_is_assumed).
+    /// The window in tokens, if it is stated.
     #[must_use]
     pub fn context_length(&self) -> Option<u64> {
         self.context_length
@@ -174,27 +164,6 @@ impl Model {
     #[must_use]
     pub fn image_size(&self) -> Option<(u32, u32)> {
         self.image_size
-    }
-
-    /// What of its [`capabilities`](Self::capabilities) nobody has stated: it is assumed, since models of its name
-    /// usually have it. Nothing is ever assumed to be missing.
-    #[must_use]
-    pub fn assumed(&self) -> CapabilitySet {
-        self.assumed.capabilities
-    }
-
-    /// Whether nobody has stated the [`context_length`](Self::context_length), and it is that of models of its name.
-    #[must_use]
-    pub fn context_is_assumed(&self) -> bool {
-        self.assumed.context_length
-    }
-
-    /// The longest answer in tokens: the [`max_output`](Self::max_output), or else that of models of its name.
-    ///
-    /// Good enough to prefer one model to another, and not to cut a request down to it.
-    #[must_use]
-    pub fn likely_output(&self) -> Option<u64> {
-        self.max_output.or(self.assumed.max_output)
     }
 
     /// Whether it may be picked without being asked for by name.
@@ -253,7 +222,6 @@ impl Model {
             created: _,
             // The same for the same id, until the crate changes its mind.
             likely_kind: _,
-            assumed: _,
         } = self;
         let mut hasher = DefaultHasher::new();
         (id, context_length, max_output, yes, no, image_size).hash(&mut hasher);
@@ -262,34 +230,21 @@ impl Model {
     }
 
     /// This model without what no model has at its provider, whatever is stated of it.
-    pub(crate) fn without(mut self, lacks: impl IntoIterator<Item = Capability>) -> Self {
-        let lacks = lacks.into_iter().collect();
+    pub(crate) fn without(mut self, lacks: CapabilitySet) -> Self {
         let Capabilities { yes, no } = &mut self.capabilities;
         *yes = yes.difference(lacks);
         *no = no.union(lacks);
         self
     }
 
-    /// This model with what its like usually have, as far as nothing is stated about it.
-    pub(crate) fn assuming(mut self, like: Likeness) -> Self {
+    /// This model with a capability, unless it is stated to be without.
+    pub(crate) fn with(mut self, capability: Capability) -> Self {
         let Capabilities { yes, no } = &mut self.capabilities;
-        self.assumed.capabilities = like.yes.difference(yes.union(*no));
-        *yes = yes.union(self.assumed.capabilities);
-        if self.context_length.is_none() {
-            self.context_length = like.context_length;
-            self.assumed.context_length = like.context_length.is_some();
+        if !no.contains(capability) {
+            yes.insert(capability);
         }
-        self.assumed.max_output = like.max_output;
         self
     }
-}
-
-/// What models of a name usually have.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Likeness {
-    pub(crate) context_length: Option<u64>,
-    pub(crate) max_output: Option<u64>,
-    pub(crate) yes: CapabilitySet,
 }
 
 /// Builds a [`Model`].

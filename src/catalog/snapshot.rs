@@ -111,23 +111,10 @@ impl Snapshot {
 
     /// The targets that a request asks for with this `model`: by an exact id at any provider, or by `provider/id`.
     ///
-    /// A name that [means any](means_any) names none in particular, and so does one that no target has.
+    /// A name that [means any](super::means_any) names none in particular, and so does one that no target has.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Target> {
         self.targets
             .iter()
             .filter(move |target| target.is_named(name))
     }
-}
-
-/// Whether this `model` of a request means any model.
-///
-/// ```
-/// use tower_free_models::means_any;
-///
-/// assert!(means_any("free") && means_any("openrouter/free") && means_any(""));
-/// assert!(!means_any("acme/chat:free"));
-/// ```
-#[must_use]
-pub fn means_any(model: &str) -> bool {
-    matches!(model, "" | "free" | "auto" | "openrouter/free")
 }

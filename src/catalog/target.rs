@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     capability::Capability,
-    catalog::{assumed, belief::Belief, model::Model, snapshot::means_any},
+    catalog::{belief::Belief, model::Model},
     headers::percent_decoded,
     provider::{FreeRule, ImageApi, Provider},
 };
@@ -33,18 +33,38 @@ struct Inner {
     row: u64,
 }
 
+impl Provider {
+    /// A target for a model that the operator wrote down, and vouches for by writing it.
+    ///
+    /// # Errors
+    ///
+    /// If the provider's rule says that the id cannot be free, as on OpenRouter without `:free` at its end, or under
+    /// [`FreeRule::Plan`] if the service is [known](Plan) to leave it out of its free plan; or if the id is empty, longer
+    /// than 256 bytes, or holds control characters.
+    ///
+    /// ```
+    /// use tower_free_models::{Model, Provider};
+    ///
+    /// let openrouter = Provider::openrouter().build()?;
+    /// assert!(openrouter.target(Model::new("acme/chat:free")).is_ok());
+    /// assert!(openrouter.target(Model::new("acme/chat")).is_err());
+    /// # Ok::<(), tower_free_models::ProviderError>(())
+    /// ```
+    pub fn target(&self, model: impl Into<Model>) -> Result<Target, NotFree> {
+        Target::written(self, model.into())
+    }
+}
+
 impl Target {
     /// A target that a listing speaks of and whose price the caller has judged; `row` is what the listing says.
     pub(crate) fn listed(provider: &Provider, model: Model, row: u64) -> Result<Self, BadId> {
         BadId::check(model.id())?;
-        let model = model.without(provider.dialect().lacks.iter().copied());
-        let service = provider.known_as().map_or("", |known| known.name);
-        let mut like = assumed::of(service, &model);
-        if provider.dialect().images == ImageApi::Sdapi {
+        let model = model.without(provider.dialect().lacks);
+        let model = match provider.dialect().images {
             // Such a server has nothing else.
-            like.yes.insert(Capability::ImageOutput);
-        }
-        let model = model.assuming(like);
+            ImageApi::Sdapi => model.with(Capability::ImageOutput),
+            _ => model,
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 provider: provider.clone(),
@@ -62,14 +82,6 @@ impl Target {
         Self { price_read, ..self }
     }
 
-    /// This target, of which its listing says at `now` what it said before.
-    pub(crate) fn confirmed(&self, now: Instant) -> Self {
-        Self {
-            price_read: self.price_read.map(|_| now),
-            ..self.clone()
-        }
-    }
-
     /// When its price is believed no more, if its price is what makes it free.
     pub(crate) fn price_ends(&self) -> Option<Instant> {
         self.price_read.map(Belief::end)
@@ -83,7 +95,7 @@ impl Target {
 
     /// Whether a request may go to it at `now`: one that asks for it by name, or any other.
     ///
-    /// A model whose price was not confirmed for an hour is picked by name only, after a day not at all. A model that
+    /// A model whose price was last read more than an hour ago is picked by name only, after a day not at all. A model that
     /// the operator has taken out of the choice, or that judges conversations, is picked by name only.
     pub(crate) fn is_open_to(&self, named: bool, now: Instant) -> bool {
         let by_choice = self.model().is_random() && !self.model().is_guard();
@@ -95,7 +107,7 @@ impl Target {
     }
 
     /// A target that the operator wrote down.
-    pub(crate) fn written(provider: &Provider, model: Model) -> Result<Self, NotFree> {
+    fn written(provider: &Provider, model: Model) -> Result<Self, NotFree> {
         let id = model.id().to_owned();
         let refused = |reason| NotFree {
             provider: provider.shared_name(),
@@ -153,6 +165,19 @@ impl fmt::Debug for Target {
             .field("model", &self.inner.model)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether this `model` of a request means any model.
+///
+/// ```
+/// use tower_free_models::means_any;
+///
+/// assert!(means_any("free") && means_any("openrouter/free") && means_any(""));
+/// assert!(!means_any("acme/chat:free"));
+/// ```
+#[must_use]
+pub fn means_any(model: &str) -> bool {
+    matches!(model, "" | "free" | "auto" | "openrouter/free")
 }
 
 /// The name of a target, a cheap key: `provider/model`.

@@ -1,75 +1,49 @@
-//! What a listing's entries come in.
+//! What the rows of a listing come in.
 
 use std::fmt;
 
-use serde::{
-    Deserialize,
-    de::{Deserializer, SeqAccess, Visitor},
-};
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::listing::{Fault, ListingError, MOST_ENTRIES};
+use super::{
+    object::Object,
+    result::{ListingError, MOST_ROWS},
+};
 
-/// The entries of a listing, whatever else it holds.
-pub(crate) struct Envelope<'a> {
-    pub(crate) entries: Vec<&'a RawValue>,
-    pub(crate) id_in: IdIn,
-}
-
-/// The field of an entry that holds what is sent as `model`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum IdIn {
-    /// `id`, as OpenAI has it.
-    Id,
-    /// `name`, as Cohere, Cloudflare and Ollama's own API have it: an `id` beside it is of no use.
-    Name,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Lists<'a> {
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    models: Option<&'a RawValue>,
-    #[serde(borrow)]
-    result: Option<&'a RawValue>,
+/// The rows of a listing, whatever else it holds.
+pub(super) struct Envelope<'a> {
+    pub(super) rows: Vec<&'a RawValue>,
+    /// The field of a row that holds what is sent as `model`: `id`, as OpenAI has it, or `name`, as Cohere, Cloudflare
+    /// and Ollama's own API have it, where an `id` beside it is of no use.
+    pub(super) id_field: &'static str,
 }
 
 impl<'a> Envelope<'a> {
     /// Opens `{"data": […]}`, `{"models": […]}` (Cohere, Ollama), `{"result": […]}` (Cloudflare) or a bare array
     /// (GitHub). Where there are several, as llama.cpp sends them, `data` is the one in OpenAI's format.
-    pub(crate) fn open(text: &'a str) -> Result<Self, ListingError> {
-        let no_list = || ListingError {
-            fault: Fault::NoList,
-        };
+    pub(super) fn open(text: &'a str) -> Result<Self, ListingError> {
         let whole: &RawValue = serde_json::from_str(text)?;
-        let (list, id_in) = match whole.get().as_bytes() {
-            [b'[', ..] => (whole, IdIn::Id),
-            [b'{', ..] => {
-                let lists: Lists<'a> = serde_json::from_str(whole.get())?;
-                let data = lists.data.map(|list| (list, IdIn::Id));
-                let named = || Some((lists.models.or(lists.result)?, IdIn::Name));
-                data.or_else(named).ok_or_else(no_list)?
-            }
-            // A struct can be read from an array, and a scalar is neither.
-            _ => return Err(no_list()),
+        let lists = Object::read(whole.get());
+        let list = |name| lists.as_ref().and_then(|lists| lists.raw(name));
+        let null = |raw: &&RawValue| raw.get() != "null";
+        let named = || list("models").filter(null).or_else(|| list("result"));
+        let (list, id_field) = match list("data").filter(null) {
+            Some(list) => (list, "id"),
+            None => named().map_or((whole, "id"), |list| (list, "name")),
         };
-        let Entries(entries) = serde_json::from_str(list.get())?;
-        match entries.len() > MOST_ENTRIES {
-            true => Err(ListingError {
-                fault: Fault::TooMany,
-            }),
-            false => Ok(Self { entries, id_in }),
+        let Rows(rows) = serde_json::from_str(list.get()).map_err(|_| ListingError::no_list())?;
+        match rows.len() > MOST_ROWS {
+            true => Err(ListingError::too_many()),
+            false => Ok(Self { rows, id_field }),
         }
     }
 }
 
-/// The entries of a list, of a list that is too long only so many that this is seen: what is read of an entry can be a
-/// hundred times as large as its text.
-struct Entries<'a>(Vec<&'a RawValue>);
+/// The rows of a list. Of a list that is too long only one row too many is kept, because a row that is held is larger
+/// than the text of a short one.
+struct Rows<'a>(Vec<&'a RawValue>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for Rows<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Walk;
 
@@ -81,16 +55,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = list.next_element()? {
-                    if entries.len() <= MOST_ENTRIES {
-                        entries.push(entry);
+                let mut rows = Vec::new();
+                while let Some(row) = list.next_element()? {
+                    if rows.len() <= MOST_ROWS {
+                        rows.push(row);
                     }
                 }
-                Ok(entries)
+                Ok(rows)
             }
         }
 
-        deserializer.deserialize_seq(Walk).map(Entries)
+        deserializer.deserialize_seq(Walk).map(Rows)
     }
 }

@@ -2,63 +2,78 @@
 //!
 //! No number here is ever a float, in which `1e-400` is zero and `NaN` compares as nothing at all.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// What the `pricing` of one entry comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Prices {
-    /// The entry does not price both the prompt and the completion.
-    Unstated,
-    /// Prompt and completion are priced, and every stated price is exactly zero.
-    Zero,
-    /// Some price is not zero, or is not a number that could be.
-    NotZero,
-}
+use super::{
+    object::{Object, flag},
+    vocabulary::IS_FREE,
+};
+use crate::provider::Prices;
 
 impl Prices {
-    /// Reads the shape of OpenRouter's `PublicPricing` (its OpenAPI of 2026-08-22).
-    ///
-    /// Whatever is not known to be something else is a price, and what cannot be read is not zero: a field
-    /// of tomorrow must not make a paid model free.
-    pub(crate) fn read(pricing: Option<&RawValue>) -> Self {
-        Self::read_named(pricing, ["prompt", "completion"])
+    /// What a row costs: what it says itself, or else what all servers of its model say. Hugging Face's router may
+    /// choose any of them, also one that is not live while the listing is made and is again a minute later.
+    pub(super) fn of(row: &Object<'_>) -> Self {
+        if IS_FREE
+            .iter()
+            .any(|name| flag(&row.get(name)) == Some(false))
+        {
+            return Self::NotZero;
+        }
+        let own = Self::read(row.raw("pricing"), ["prompt", "completion"]);
+        let servers = row.raw("providers");
+        let servers =
+            servers.and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
+        let servers = servers.into_iter().flatten().map(Self::of_server);
+        let servers = servers.reduce(Self::worse).unwrap_or(Self::Unstated);
+        match (own, servers) {
+            (Self::Unstated, servers) => servers,
+            (_, Self::NotZero) => Self::NotZero,
+            (own, _) => own,
+        }
     }
 
-    /// The same, where prompt and completion are called `input` and `output`, as by the providers of HF's router.
-    pub(crate) fn of_input_and_output(pricing: Option<&RawValue>) -> Self {
-        Self::read_named(pricing, ["input", "output"])
+    fn of_server(server: &RawValue) -> Self {
+        let Some(server) = Object::read(server.get()) else {
+            return Self::NotZero;
+        };
+        let prices = Self::read(server.raw("pricing"), ["input", "output"]);
+        match (prices, flag(&server.get("is_free"))) {
+            (_, Some(false)) => Self::NotZero,
+            (Self::Unstated, Some(true)) => Self::Zero,
+            (prices, _) => prices,
+        }
     }
 
-    /// What several prices come to, if any of them may be the one that is asked for.
-    pub(crate) fn all(prices: impl IntoIterator<Item = Self>) -> Self {
-        let worse = |one, other| match (one, other) {
+    fn worse(self, other: Self) -> Self {
+        match (self, other) {
             (Self::NotZero, _) | (_, Self::NotZero) => Self::NotZero,
             (Self::Unstated, _) | (_, Self::Unstated) => Self::Unstated,
             (Self::Zero, Self::Zero) => Self::Zero,
-        };
-        prices.into_iter().reduce(worse).unwrap_or(Self::Unstated)
+        }
     }
 
-    fn read_named(pricing: Option<&RawValue>, names: [&str; 2]) -> Self {
-        let Some(pricing) = pricing else {
+    /// Reads the shape of OpenRouter's `PublicPricing` (its OpenAPI of 2026-08-22); `names` are those of the prices of
+    /// prompt and completion.
+    ///
+    /// A field that is not known to be something else is a price, and what cannot be read is not zero, because a new
+    /// field must not make a paid model free.
+    fn read(pricing: Option<&RawValue>, names: [&str; 2]) -> Self {
+        let Some(pricing) = pricing.filter(|raw| raw.get() != "null") else {
             return Self::Unstated;
         };
-        let Ok(Fields(prices)) = serde_json::from_str(pricing.get()) else {
+        let Some(prices) = Object::read(pricing.get()) else {
             return Self::NotZero;
         };
-        let zero = prices.iter().all(|(key, value)| match key.as_str() {
-            // A fraction by which the prices are multiplied: of nothing, nothing.
+        let is_zero = prices.fields().all(|(name, value)| match name {
+            // A fraction by which the prices are multiplied.
             "discount" => is_quantity(value) || states_zero(value),
             "overrides" => overrides_are_zero(value),
             _ => states_zero(value),
         });
-        let stated = |name| prices.iter().any(|(key, _)| key == name);
-        match zero {
+        match is_zero {
             false => Self::NotZero,
-            true if names.into_iter().all(stated) => Self::Zero,
+            true if names.iter().all(|name| prices.raw(name).is_some()) => Self::Zero,
             true => Self::Unstated,
         }
     }
@@ -66,19 +81,14 @@ impl Prices {
 
 /// Prices for long prompts or for hours of the day: free means free at any length and at any hour.
 fn overrides_are_zero(overrides: &RawValue) -> bool {
-    let Ok(overrides) = serde_json::from_str::<Option<Vec<Fields<'_>>>>(overrides.get()) else {
+    let Ok(overrides) = serde_json::from_str::<Option<Vec<Object<'_>>>>(overrides.get()) else {
         return false;
     };
-    overrides
-        .iter()
-        .flatten()
-        .flat_map(|Fields(prices)| prices)
-        .all(|(key, value)| match key.as_str() {
-            "min_prompt_tokens" | "utc_start" | "utc_end" => {
-                is_quantity(value) || states_zero(value)
-            }
-            _ => states_zero(value),
-        })
+    let mut prices = overrides.iter().flatten().flat_map(Object::fields);
+    prices.all(|(name, value)| match name {
+        "min_prompt_tokens" | "utc_start" | "utc_end" => is_quantity(value) || states_zero(value),
+        _ => states_zero(value),
+    })
 }
 
 /// Whether this is a number, or the null of a field that is not a price and states nothing.
@@ -119,33 +129,6 @@ fn is_zero(text: &str) -> bool {
         })
 }
 
-/// The fields of an object, each as often as it is written: a map would keep only the last of two prices.
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Walk;
-
-        impl<'de> Visitor<'de> for Walk {
-            type Value = Vec<(String, &'de RawValue)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of prices")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(fields)
-            }
-        }
-
-        deserializer.deserialize_map(Walk).map(Fields)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -153,7 +136,8 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Prices {
-        Prices::read(Some(serde_json::from_str(json).expect("test JSON")))
+        let row = format!(r#"{{"pricing":{json}}}"#);
+        Prices::of(&Object::read(&row).expect("test JSON"))
     }
 
     #[test]
@@ -196,7 +180,7 @@ mod tests {
 
     #[test]
     fn prompt_and_completion_must_both_be_stated() {
-        assert_eq!(Prices::read(None), Prices::Unstated);
+        assert_eq!(read("null"), Prices::Unstated);
         assert_eq!(read("{}"), Prices::Unstated);
         assert_eq!(read(r#"{"prompt":"0"}"#), Prices::Unstated);
         assert_eq!(read(r#"{"completion":0,"request":0}"#), Prices::Unstated);

@@ -1,28 +1,81 @@
-//! What services call a capability, where they do not say it as OpenRouter does.
+//! What services call the fields of a row, and what their words mean.
 
 use crate::capability::Capability;
 
-/// The words for what a model can do: in GitHub's and LM Studio's `capabilities`, Cohere's `features`, Mistral's
-/// `capabilities` (with a yes or a no), Cloudflare's `properties` and Ollama's `capabilities`.
-const CAPABILITIES: &[(&str, &[Capability])] = &[
-    ("tools", &[Capability::Tools]),
-    ("tool-calling", &[Capability::Tools]),
-    ("tool_use", &[Capability::Tools]),
-    ("function_calling", &[Capability::Tools]),
-    ("vision", &[Capability::ImageInput]),
-    ("audio", &[Capability::AudioInput]),
-    ("reasoning", &[Capability::Reasoning]),
-    ("thinking", &[Capability::Reasoning]),
-    ("json_mode", &[Capability::JsonObject]),
-    (
-        "json_schema",
-        &[Capability::JsonObject, Capability::JsonSchema],
-    ),
+/// The window. Several names of one limit are promises, so the least counts: what the upstream of OpenRouter, GitHub or
+/// llama.cpp grants can be less than the model has.
+pub(super) const WINDOW: &[&str] = &[
+    "context_length",
+    "context_window",
+    "max_context_length",
+    "max_model_len",
+    "loaded_context_length",
+    "top_provider.context_length",
+    "limits.context_length",
+    "limits.max_input_tokens",
+    "meta.n_ctx",
+    "meta.n_ctx_train",
 ];
 
-/// The words for what a model is, as the modality it answers with: LM Studio's and Together's `type`, Cloudflare's
-/// `task.name` and Cohere's `endpoints`, in small letters. Where the modality is none of ours, its model is of no use
-/// here.
+/// The longest answer; Groq states both of the first.
+pub(super) const LONGEST_ANSWER: &[&str] = &[
+    "max_completion_tokens",
+    "max_output_length",
+    "top_provider.max_completion_tokens",
+    "limits.max_output_tokens",
+];
+
+/// What a message may hold.
+pub(super) const INPUT: &[&str] = &[
+    "architecture.input_modalities",
+    "input_modalities",
+    "supported_input_modalities",
+];
+
+/// What an answer holds.
+pub(super) const OUTPUT: &[&str] = &[
+    "architecture.output_modalities",
+    "output_modalities",
+    "supported_output_modalities",
+];
+
+/// The last day, as OpenRouter and Mistral call it.
+pub(super) const LAST_DAY: &[&str] = &["expiration_date", "deprecation"];
+
+/// What a model is said to be: by LM Studio and Together, by Cloudflare, and as a list by Cohere.
+pub(super) const KIND: &[&str] = &["type", "task.name", "endpoints"];
+
+/// Words for what a model can do, as a list (GitHub, LM Studio, Ollama, Cohere) or as an object of yes and no (Mistral).
+pub(super) const ABILITIES: &[&str] = &["capabilities", "features"];
+
+/// Whether a model is free, as Kilo writes it, and as others do.
+pub(super) const IS_FREE: &[&str] = &["isFree", "is_free"];
+
+/// What each server behind Hugging Face's router says of a model. The router may choose any of them.
+pub(super) const OF_SERVERS: &[&str] = &["supports_tools", "supports_structured_output"];
+
+/// Mistral's flag of the models that chat.
+pub(super) const CHATS: &str = "completion_chat";
+
+/// The words for what a model can do or not: in lists, in objects of yes and no, and in Cloudflare's `properties`.
+const CAPABILITIES: &[(&str, Capability)] = &[
+    ("tools", Capability::Tools),
+    ("tool-calling", Capability::Tools),
+    ("tool_use", Capability::Tools),
+    ("function_calling", Capability::Tools),
+    ("supports_tools", Capability::Tools),
+    ("vision", Capability::ImageInput),
+    ("audio", Capability::AudioInput),
+    ("reasoning", Capability::Reasoning),
+    ("thinking", Capability::Reasoning),
+    ("json_mode", Capability::JsonObject),
+    ("json_schema", Capability::JsonSchema),
+    ("supports_structured_output", Capability::JsonSchema),
+    (CHATS, Capability::TextOutput),
+];
+
+/// The words for what a model is, in small letters, as the modality that it answers with. A model with a modality that
+/// no endpoint has is of no use here.
 const KINDS: &[(&str, &str)] = &[
     ("llm", "text"),
     ("vlm", "text"),
@@ -31,6 +84,7 @@ const KINDS: &[(&str, &str)] = &[
     ("code", "text"),
     ("generate", "text"),
     ("text generation", "text"),
+    (CHATS, "text"),
     ("embeddings", "embeddings"),
     ("embedding", "embeddings"),
     ("embed", "embeddings"),
@@ -39,6 +93,7 @@ const KINDS: &[(&str, &str)] = &[
     ("text-to-image", "image"),
     ("transcribe", "transcription"),
     ("transcription", "transcription"),
+    ("audio_transcription", "transcription"),
     ("automatic speech recognition", "transcription"),
     ("audio", "audio"),
     ("text-to-speech", "audio"),
@@ -55,15 +110,24 @@ const KINDS: &[(&str, &str)] = &[
     ("summarization", "summary"),
 ];
 
-/// What `word` says that a model can do, if it is known.
-pub(crate) fn capabilities(word: &str) -> &'static [Capability] {
+/// The capability that `word` stands for, if it is known.
+pub(super) fn capability(word: &str) -> Option<Capability> {
     let known = CAPABILITIES.iter().find(|(name, _)| *name == word);
-    known.map_or(&[], |(_, capabilities)| capabilities)
+    known.map(|(_, capability)| *capability)
 }
 
 /// The modality that a model of this kind answers with, if the word is known.
-pub(crate) fn output(kind: &str) -> Option<&'static str> {
+pub(super) fn output(kind: &str) -> Option<&'static str> {
     let kind = kind.to_ascii_lowercase();
     let known = KINDS.iter().find(|(name, _)| *name == kind);
     known.map(|(_, output)| *output)
+}
+
+/// What a message may hold by the kind of its model: LM Studio tells a model that sees from one that does not only so.
+pub(super) fn input(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "vlm" => &["text", "image"],
+        "llm" => &["text"],
+        _ => &[],
+    }
 }

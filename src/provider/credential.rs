@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use memchr::{memchr, memchr2_iter, memmem, memrchr2};
 
-use crate::provider::known::Auth;
+use super::{error::Fault, known::Auth};
 
 /// What stands in the place of a secret; the shorter in that of a secret of less than 10 bytes.
 const REDACTED: [&[u8]; 2] = [b"[redacted]", b"redacted"];
@@ -39,26 +39,19 @@ const STRUCTURAL: &[&str] = &[
 
 /// What is sent to a provider, and to no one else: its key, and the headers that its operator added.
 pub(crate) struct Credential {
-    authorization: Option<HeaderValue>,
+    /// The header that carries the key.
+    key: Option<(HeaderName, HeaderValue)>,
     headers: HeaderMap,
     /// The key, what of it is sent, and the headers that may hold credentials, as far as they are searched for.
     secrets: Vec<String>,
 }
 
-/// Why a key cannot be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BadKey {
-    Empty,
-    /// It has a character that no header can carry.
-    Character,
-}
-
 impl Credential {
-    pub(crate) fn new(
+    pub(super) fn new(
         key: Option<&str>,
-        auth: Auth,
+        auth: &Auth,
         headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
-    ) -> Result<Self, BadKey> {
+    ) -> Result<Self, Fault> {
         // An operator may put anything into a header, so none of them is for logs.
         let headers = headers.into_iter().map(|(name, mut value)| {
             value.set_sensitive(true);
@@ -70,51 +63,53 @@ impl Credential {
         let mut secrets: Vec<_> = named.map(str::to_owned).collect();
         // The line end that a key brings along from a file is not part of it.
         let key = key.map(str::trim);
-        let authorization = key.map(|key| match auth {
-            _ if key.is_empty() => Err(BadKey::Empty),
-            Auth::Bearer if !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                Err(BadKey::Character)
-            }
-            Auth::Bearer => Ok(format!("Bearer {key}")),
-            // A password may hold anything but control characters (RFC 7617, section 2).
-            Auth::Basic if key.contains(char::is_control) => Err(BadKey::Character),
-            Auth::Basic => {
-                let sent = BASE64.encode(key);
-                let credential = format!("Basic {sent}");
-                // A server that decodes it may echo the user or the password alone.
-                let halves = key.split_once(':');
-                secrets.extend(
-                    halves
-                        .into_iter()
-                        .flat_map(|(user, password)| [user.to_owned(), password.to_owned()]),
-                );
-                secrets.push(sent);
-                Ok(credential)
-            }
-        });
-        let authorization = authorization.transpose()?.map(|credential| {
-            let mut value = HeaderValue::try_from(credential).map_err(|_| BadKey::Character)?;
-            value.set_sensitive(true);
-            Ok(value)
-        });
         secrets.extend(key.map(str::to_owned));
+        let key = key.map(|key| {
+            let fits = match auth {
+                // A password may hold anything but control characters (RFC 7617, section 2).
+                Auth::Basic => !key.contains(char::is_control),
+                Auth::Bearer | Auth::Header { .. } => {
+                    key.bytes().all(|byte| byte.is_ascii_graphic())
+                }
+            };
+            let (name, value) = match auth {
+                _ if key.is_empty() => return Err(Fault::EmptyKey),
+                _ if !fits => return Err(Fault::Key),
+                Auth::Bearer => (AUTHORIZATION, format!("Bearer {key}")),
+                Auth::Basic => {
+                    let sent = BASE64.encode(key);
+                    let value = format!("Basic {sent}");
+                    // A server that decodes it may echo the user or the password alone.
+                    if let Some((user, password)) = key.split_once(':') {
+                        secrets.extend([user.to_owned(), password.to_owned()]);
+                    }
+                    secrets.push(sent);
+                    (AUTHORIZATION, value)
+                }
+                Auth::Header { name, prefix } => (name.clone(), format!("{prefix}{key}")),
+            };
+            let mut value = HeaderValue::try_from(value).map_err(|_| Fault::Key)?;
+            value.set_sensitive(true);
+            Ok((name, value))
+        });
+        let key = key.transpose()?;
         secrets.retain(|secret| secret.len() >= SHORTEST);
         Ok(Self {
-            authorization: authorization.transpose()?,
+            key,
             headers,
             secrets,
         })
     }
 
     pub(crate) const fn has_key(&self) -> bool {
-        self.authorization.is_some()
+        self.key.is_some()
     }
 
     /// Puts it on a request, and takes away the credential that the request came with.
     pub(crate) fn set(&self, headers: &mut HeaderMap) {
         headers.remove(AUTHORIZATION);
-        let key = self.authorization.iter().map(|key| (&AUTHORIZATION, key));
-        for (name, value) in key.chain(&self.headers) {
+        let key = self.key.iter().map(|(name, value)| (name, value));
+        for (name, value) in self.headers.iter().chain(key) {
             headers.insert(name, value.clone());
         }
     }
@@ -377,7 +372,7 @@ mod tests {
             HeaderName::from_static("x-api-key"),
             HeaderValue::from_static("second-secret"),
         );
-        Arc::new(Credential::new(Some(key), Auth::Bearer, [header]).unwrap())
+        Arc::new(Credential::new(Some(key), &Auth::Bearer, [header]).unwrap())
     }
 
     fn redacted(text: &str, key: &str) -> String {
@@ -390,19 +385,19 @@ mod tests {
 
     #[test]
     fn a_key_is_trimmed_and_never_empty() {
-        let new = |key| Credential::new(Some(key), Auth::Bearer, []);
+        let new = |key| Credential::new(Some(key), &Auth::Bearer, []);
         let mut headers = HeaderMap::new();
         new("sk-1\n").unwrap().set(&mut headers);
         assert_eq!(headers[AUTHORIZATION], "Bearer sk-1");
         assert!(headers[AUTHORIZATION].is_sensitive());
-        assert_eq!(new(" \n").err(), Some(BadKey::Empty));
-        assert_eq!(new("sk 1").err(), Some(BadKey::Character));
+        assert_eq!(new(" \n").err(), Some(Fault::EmptyKey));
+        assert_eq!(new("sk 1").err(), Some(Fault::Key));
     }
 
     #[test]
     fn the_callers_credential_does_not_stay_beside_it() {
         for key in [None, Some("sk-1")] {
-            let credential = Credential::new(key, Auth::Bearer, []).unwrap();
+            let credential = Credential::new(key, &Auth::Bearer, []).unwrap();
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer caller"));
             credential.set(&mut headers);
@@ -418,7 +413,7 @@ mod tests {
     fn a_basic_credential_is_the_base64_of_user_and_password() {
         // The example of RFC 7617, section 2.
         let key = "Aladdin:open sesame";
-        let credential = Credential::new(Some(key), Auth::Basic, []).unwrap();
+        let credential = Credential::new(Some(key), &Auth::Basic, []).unwrap();
         let mut headers = HeaderMap::new();
         credential.set(&mut headers);
         assert_eq!(headers[AUTHORIZATION], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
@@ -519,7 +514,7 @@ mod tests {
     #[test]
     fn either_half_of_a_basic_credential_is_a_secret() {
         let key = Some("administrator:open sesame");
-        let credential = Credential::new(key, Auth::Basic, []).unwrap();
+        let credential = Credential::new(key, &Auth::Basic, []).unwrap();
         for echo in [
             "administrator:open sesame",
             "administrator",

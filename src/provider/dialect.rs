@@ -1,6 +1,6 @@
 //! What differs between providers: data first, code where it must be.
 
-use crate::{capability::Capability, endpoint::Endpoint};
+use crate::{capability::CapabilitySet, endpoint::Endpoint};
 
 /// How a service differs from OpenAI's API.
 ///
@@ -12,34 +12,34 @@ use crate::{capability::Capability, endpoint::Endpoint};
 /// [`elsewhere`](Self::elsewhere). [`known`](Self::known) is about all endpoints. Names are compared to the letter,
 /// after unescaping. Of the messages of a body the first 16,384 members that could be left out or changed are edited;
 /// the rest is sent as it is. `model`, and what is left out because it could cost money, are beyond any rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dialect {
     /// Top-level fields of a request and what is done to them, by their exact names.
-    pub fields: &'static [(&'static str, Rule)],
+    pub fields: Vec<(String, Rule)>,
     /// The same of requests to other endpoints than `/chat/completions`.
-    pub elsewhere: &'static [(Endpoint, &'static [(&'static str, Rule)])],
+    pub elsewhere: Vec<(Endpoint, Vec<(String, Rule)>)>,
     /// The only top-level fields that are let through, for a service that refuses what it does not know. What
     /// [`fields`](Self::fields) names is let through too, and so are `model`, `messages`, `input`, `prompt` and `stream`.
     /// Empty: all of them are.
-    pub only: &'static [&'static str],
+    pub only: Vec<String>,
     /// For a service that chooses models or tools itself, and could be told to by a field that is not known here: at
     /// any endpoint, also in a form, only the fields are let through that OpenAI's API has there, these, and those that
     /// a rule names. `None`: all fields are.
     ///
     /// Of a service that is known so, this stays when the operator gives it another dialect without such a list.
-    pub known: Option<&'static [&'static str]>,
+    pub known: Option<Vec<String>>,
     /// Members of an entry of `messages` that are left out. These can be: `name`, `reasoning`, `reasoning_content`,
     /// `reasoning_details`, `refusal`, `annotations`, `audio`, `images`.
-    pub message_fields: &'static [&'static str],
+    pub message_fields: Vec<String>,
     /// Whether a message may have the role `developer`. If not, it goes there as `system`.
     pub developer_role: bool,
     /// Whether the `content` of a message may be null. If not, an empty string goes there.
     pub null_content: bool,
     /// Keywords that are left out of the JSON schemas in `tools`, at any depth. A parameter of such a name stays.
-    pub schema_keywords: &'static [&'static str],
+    pub schema_keywords: Vec<String>,
     /// What no model has there, whatever a listing says of it.
-    pub lacks: &'static [Capability],
+    pub lacks: CapabilitySet,
     /// How an image is asked for.
     pub images: ImageApi,
 }
@@ -47,20 +47,20 @@ pub struct Dialect {
 /// What is done to one top-level field of a request.
 ///
 /// A field may have several rules. One that is renamed heeds the bounds and the default of its new name as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rule {
     /// It is left out.
     Drop,
     /// It goes by another name there, and its value stays as it is. If that is given too, this one is left out: whoever
     /// sends both `max_tokens` and `max_completion_tokens` means the newer one. A null counts as not given.
-    Rename(&'static str),
+    Rename(String),
     /// A number above this is lowered to it. What is no number stays.
     AtMost(u64),
     /// Where its value is the first JSON, byte for byte, it becomes the second.
-    Replace(&'static str, &'static str),
+    Replace(String, String),
     /// Where it is missing (or null), this JSON is put in.
-    Default(&'static str),
+    Default(String),
     /// Where it is missing (or null), this limit of the answer is put in, in tokens.
     ///
     /// Thoughts count as a part of the answer, so a model that is not stated to be without them gets the larger one, as
@@ -96,15 +96,15 @@ pub enum ImageApi {
 impl Dialect {
     /// OpenAI's own: nothing differs.
     pub const OPENAI: Self = Self {
-        fields: &[],
-        elsewhere: &[],
-        only: &[],
+        fields: Vec::new(),
+        elsewhere: Vec::new(),
+        only: Vec::new(),
         known: None,
-        message_fields: &[],
+        message_fields: Vec::new(),
         developer_role: true,
         null_content: true,
-        schema_keywords: &[],
-        lacks: &[],
+        schema_keywords: Vec::new(),
+        lacks: CapabilitySet::EMPTY,
         images: ImageApi::OpenAi,
     };
 }
@@ -113,4 +113,15 @@ impl Default for Dialect {
     fn default() -> Self {
         Self::OPENAI
     }
+}
+
+/// Owned rules, of a table that is written down.
+pub(crate) fn rules(rules: &[(&str, Rule)]) -> Vec<(String, Rule)> {
+    let owned = |(name, rule): &(&str, Rule)| ((*name).to_owned(), rule.clone());
+    rules.iter().map(owned).collect()
+}
+
+/// Owned names, of a list that is written down.
+pub(crate) fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }

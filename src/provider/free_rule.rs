@@ -1,6 +1,15 @@
 //! What is free, at each provider by its own rule.
 
-use crate::listing::Prices;
+/// What the prices of a listed model come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Prices {
+    /// Not both the prompt and the completion are priced.
+    Unstated,
+    /// Prompt and completion are priced, and every stated price is exactly zero.
+    Zero,
+    /// Some price is not zero, or is not a number that could be.
+    NotZero,
+}
 
 /// What makes an entry of a provider's listing free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

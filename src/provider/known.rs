@@ -1,15 +1,14 @@
 //! The providers that are known by name: the types here, the data in `table`.
 
+use http::HeaderName;
+
 use crate::{
     endpoint::Endpoint,
     outcome::Scope,
     provider::{
-        ProviderBuilder,
-        base_url::BaseUrl,
         dialect::Dialect,
         free_rule::{FreeRule, Plan},
         quota_day::Day,
-        table::{self, KNOWN},
     },
 };
 
@@ -37,7 +36,7 @@ use crate::{
 /// });
 /// # drop(providers);
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KnownProvider {
     /// Its name.
@@ -77,7 +76,7 @@ pub struct KnownProvider {
     /// the service's terms.
     pub opt_in: bool,
     /// The limits of its free plan, as far as they are known. They inform; what is enforced is what responses say.
-    pub limits: &'static [Limit],
+    pub limits: Vec<Limit>,
     /// When its day ends.
     pub day: Day,
     /// The endpoints that it serves. It is asked on no other one.
@@ -102,7 +101,7 @@ pub struct KnownProvider {
 }
 
 /// How a key is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Auth {
     /// `Authorization: Bearer KEY` (RFC 6750).
@@ -110,6 +109,13 @@ pub enum Auth {
     Bearer,
     /// `Authorization: Basic BASE64`, where the key is `user:password` (RFC 7617).
     Basic,
+    /// `NAME: PREFIXKEY`, as in `x-api-key: KEY` or `Authorization: Token KEY`.
+    Header {
+        /// The name of the header.
+        name: HeaderName,
+        /// What stands before the key, with the space after it if there is one.
+        prefix: String,
+    },
 }
 
 /// The format of a listing.
@@ -171,152 +177,8 @@ pub enum Period {
 pub(crate) const DEFAULT_LISTING: &str = "/v1/models";
 
 impl KnownProvider {
-    /// All of them.
-    #[must_use]
-    pub fn all() -> &'static [Self] {
-        KNOWN
-    }
-
-    /// A builder that is filled in but for the key, and for the word of whoever builds it where
-    /// [`free`](Self::free) is [`FreeRule::Plan`]: see [`ProviderBuilder::free`].
-    pub fn builder(&self) -> ProviderBuilder {
-        ProviderBuilder::known(self)
-    }
-
-    pub(crate) const fn openrouter() -> &'static Self {
-        &table::OPENROUTER
-    }
-
-    /// The provider of this name. `groq#2`, a second key of `groq`, is the same service.
-    #[must_use]
-    pub fn named(name: &str) -> Option<&'static Self> {
-        // `groq#2` is a second key of `groq`.
-        let (name, _) = name.split_once('#').unwrap_or((name, ""));
-        KNOWN.iter().find(|known| known.name == name)
-    }
-
-    /// The provider that a base URL leads to, by its host or a subdomain of it.
-    pub(crate) fn at(base: &BaseUrl) -> Option<&'static Self> {
-        let host = base.host().trim_end_matches('.').to_ascii_lowercase();
-        KNOWN.iter().filter(|known| !known.local).find(|known| {
-            let own = known.host();
-            host == own || host.strip_suffix(own).is_some_and(|sub| sub.ends_with('.'))
-        })
-    }
-
-    fn host(&self) -> &'static str {
+    pub(super) fn host(&self) -> &'static str {
         let (_, rest) = self.base_url.split_once("://").unwrap_or_default();
         rest.split(['/', ':']).next().unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{listing::Prices, provider::dialect::Rule};
-
-    #[test]
-    fn every_known_provider_builds_and_is_found_by_name_and_by_host() {
-        for known in KnownProvider::all() {
-            let builder = match known.account_env {
-                Some(_) => known.builder().account("0123"),
-                None => known.builder(),
-            };
-            let provider = builder.free(known.free).build().expect(known.name);
-            assert_eq!(provider.name(), known.name);
-            assert_eq!(provider.free_rule(), known.free);
-            assert_eq!(provider.day(), known.day);
-            let base = provider.base().expect(known.name);
-            assert_eq!(base.host(), known.host());
-            let at = KnownProvider::at(base).map(|k| k.name);
-            assert_eq!(at, (!known.local).then_some(known.name));
-            assert_eq!(
-                KnownProvider::named(known.name).map(|k| k.name),
-                Some(known.name)
-            );
-        }
-    }
-
-    #[test]
-    fn a_host_is_known_by_its_whole_name_only() {
-        let at = |url| KnownProvider::at(&BaseUrl::parse(url).expect(url)).map(|known| known.name);
-        assert_eq!(at("https://eu.OpenRouter.ai/api/v1"), Some("openrouter"));
-        assert_eq!(at("https://openrouter.ai.:443/api/v1"), Some("openrouter"));
-        assert_eq!(at("https://notopenrouter.ai/api/v1"), None);
-        assert_eq!(at("https://openrouter.ai.example/api/v1"), None);
-    }
-
-    #[test]
-    fn every_entry_says_what_can_be_acted_on() {
-        for (index, known) in KnownProvider::all().iter().enumerate() {
-            let name = known.name;
-            let is_short =
-                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            assert!(name.len() <= 16 && name.bytes().all(is_short), "{name}");
-            let first = KnownProvider::all().iter().position(|k| k.name == name);
-            assert_eq!(first, Some(index), "{name}");
-            assert!(
-                known.source.contains("(20") || known.source.contains(", 20"),
-                "{name} has no date"
-            );
-            assert!(known.keyless || !known.key_env.is_empty(), "{name}");
-            assert!(!known.endpoints.is_empty(), "{name}");
-            assert!(known.limits.iter().all(|limit| limit.amount > 0), "{name}");
-            assert_eq!(
-                known.account_env.is_some(),
-                known.base_url.contains("{account_id}")
-            );
-            let is_free = |id: &&str| known.free.admits(known.plan, id, Prices::Unstated);
-            assert!(known.unlisted.iter().all(is_free), "{name}");
-        }
-    }
-
-    #[test]
-    fn what_is_local_is_on_this_machine_and_only_that_is_wholly_free() {
-        for known in KnownProvider::all() {
-            let is_here = known.base_url.starts_with("http://127.0.0.1:");
-            assert_eq!(known.local, is_here, "{}", known.name);
-            assert_eq!(known.local, known.free == FreeRule::All, "{}", known.name);
-            assert!(
-                known.local || known.base_url.starts_with("https://"),
-                "{}",
-                known.name
-            );
-        }
-    }
-
-    #[test]
-    fn no_rule_of_a_dialect_contradicts_another() {
-        for known in KnownProvider::all() {
-            let Dialect { fields, only, .. } = known.dialect;
-            for (index, (field, rule)) in fields.iter().enumerate() {
-                let at = |name: &str| format!("{}: {name}", known.name);
-                assert_eq!(
-                    fields.iter().position(|(other, _)| other == field),
-                    Some(index),
-                    "{}",
-                    at(field)
-                );
-                match rule {
-                    Rule::Rename(new) => {
-                        assert!(!fields.contains(&(new, Rule::Drop)), "{}", at(field));
-                        assert!(only.is_empty() || only.contains(new) && !only.contains(field));
-                    }
-                    Rule::Drop => assert!(!only.contains(field), "{}", at(field)),
-                    Rule::Default(json) => {
-                        let read = serde_json::from_str::<serde_json::Value>(json);
-                        assert!(read.is_ok(), "{}", at(field));
-                    }
-                    Rule::AtMost(_) | Rule::Replace(..) | Rule::DefaultLimit { .. } => {}
-                }
-            }
-            for needed in ["model", "messages", "stream", "tools", "response_format"] {
-                assert!(
-                    only.is_empty() || only.contains(&needed),
-                    "{}: {needed}",
-                    known.name
-                );
-            }
-        }
     }
 }

@@ -39,7 +39,7 @@ pub struct DailyRequests {
 
 impl AccountStatus {
     /// Reads an answer; `None` where it says nothing.
-    pub(crate) fn read(answer: &Answer, read_at: SystemTime) -> Option<Self> {
+    pub(super) fn read(answer: &Answer, read_at: SystemTime) -> Option<Self> {
         let body: Value = serde_json::from_slice(&answer.body).ok()?;
         let data = body.get("data").filter(|data| data.is_object())?;
         Some(Self {
@@ -62,11 +62,11 @@ impl DailyRequests {
 }
 
 /// The request for it, where the provider has a key and is known to answer.
-pub(crate) fn request(provider: &Provider) -> Option<Request<Body>> {
+pub(super) fn request(provider: &Provider) -> Option<Request<Body>> {
     let base = provider.base().filter(|_| provider.has_key())?;
     // The same headers and credential as for the listing, and always under the provider's own base.
     let mut request = provider.listing_request()?;
-    *request.uri_mut() = base.uri(provider.known_as()?.account_status?, None);
+    *request.uri_mut() = base.uri(provider.account_status()?, None);
     Some(request)
 }
 

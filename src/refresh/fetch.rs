@@ -1,6 +1,7 @@
 //! One GET, bounded in bytes and in time.
 
 use std::{
+    error::Error,
     future::poll_fn,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
@@ -14,28 +15,55 @@ use tower_service::Service;
 
 use crate::{
     body::{Body, BoxError},
+    listing::ListingError,
     poll_budget::PollBudget,
-    refresh::report::Fault,
 };
 
 /// How long an answer may take, and how large it may be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) timeout: Duration,
+pub(super) struct Bounds {
+    pub(super) timeout: Duration,
     /// In bytes.
-    pub(crate) size: usize,
+    pub(super) size: usize,
 }
 
 /// An answer. Its body is read where the status says success, and empty elsewhere.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+/// Why there is no listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    NoAddress,
+    /// With the client's own words.
+    Unreachable(String),
+    TooSlow(Duration),
+    TooLarge(usize),
+    Status(StatusCode),
+    Listing(ListingError),
+    NoEntry,
+    Unreadable,
+}
+
+impl Fault {
+    pub(super) fn unreachable(error: &(dyn Error + 'static)) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        Self::Unreachable(text)
+    }
 }
 
 /// Sends a request, and reads its answer. A redirect is an answer like any other.
-pub(crate) async fn get<S, B>(
+pub(super) async fn get<S, B>(
     client: S,
     request: Request<Body>,
     bounds: Bounds,

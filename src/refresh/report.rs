@@ -1,19 +1,19 @@
-//! What a refresh came to, for people and for whoever keeps a status.
+//! What a refresh came to, for people and for a page of status.
 
 use std::{
     error::Error,
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use http::StatusCode;
 
 use crate::{
     catalog::Swap,
-    listing::{ListingError, Skipped},
+    listing::Skipped,
     provider::Provider,
-    refresh::account::AccountStatus,
+    refresh::{account::AccountStatus, fetch::Fault},
 };
 
 /// What asking one provider for its models came to.
@@ -24,8 +24,7 @@ use crate::{
 pub struct Report {
     /// The provider's name.
     pub provider: String,
-    /// What changed in the catalog; `None` where its targets were left as they are: after a failure, or where the
-    /// provider says that nothing has changed. Models that have expired are reported by themselves.
+    /// What changed in the catalog; `None` after a failure, where its targets were left as they are. Models that have expired are reported by themselves.
     pub swap: Option<Swap>,
     /// How many free models of it are in the catalog now.
     pub free: usize,
@@ -40,7 +39,7 @@ pub struct Report {
     pub skipped: Vec<Skipped>,
     /// Why it could not be refreshed the last time that it was tried.
     pub error: Option<RefreshError>,
-    /// When its listing was last read, or found unchanged; `None` if that never was.
+    /// When its listing was last read; `None` if that never was.
     pub read_at: Option<SystemTime>,
     /// When it is to be asked again.
     pub next: SystemTime,
@@ -99,7 +98,7 @@ impl Reports {
             .cloned()
     }
 
-    pub(crate) fn keep(&self, report: &Report) {
+    pub(super) fn keep(&self, report: &Report) {
         let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match reports
             .iter_mut()
@@ -117,34 +116,8 @@ pub struct RefreshError {
     fault: Fault,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    NoAddress,
-    /// With the client's own words.
-    Unreachable(String),
-    TooSlow(Duration),
-    TooLarge(usize),
-    Status(StatusCode),
-    Listing(ListingError),
-    NoEntry,
-    Unreadable,
-}
-
-impl Fault {
-    pub(crate) fn unreachable(error: &(dyn Error + 'static)) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        Self::Unreachable(text)
-    }
-}
-
 impl RefreshError {
-    pub(crate) fn new(fault: Fault, provider: &Provider) -> Self {
+    pub(super) fn new(fault: Fault, provider: &Provider) -> Self {
         let fault = match fault {
             // A client may put into its words what it was given.
             Fault::Unreachable(text) => {

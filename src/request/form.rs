@@ -111,8 +111,9 @@ impl FormEdits {
         let model = to.model;
         let is_known = |name: &String| {
             let name = base(name);
-            to.dialect.known.is_none_or(|known| {
-                known.contains(&name) || known_fields::of_openai(endpoint).contains(&name)
+            to.dialect.known.as_ref().is_none_or(|known| {
+                known.iter().any(|own| own == name)
+                    || known_fields::of_openai(endpoint).contains(&name)
             })
         };
         let part = Bytes::from(format!(
@@ -391,7 +392,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
 
     use super::*;
-    use crate::provider::Dialect;
+    use crate::provider::{Dialect, dialect::names};
 
     const TYPE: &str = "multipart/form-data; boundary=XX";
     const MODEL: &str = "Content-Disposition: form-data; name=\"model\"\r\n\r\nnew/model";
@@ -530,7 +531,7 @@ mod tests {
     #[test]
     fn a_service_that_chooses_by_itself_gets_known_parts_only() {
         let dialect = Dialect {
-            known: Some(&["url"]),
+            known: Some(names(&["url"])),
             ..Dialect::OPENAI
         };
         let to = Recipient {

@@ -165,21 +165,22 @@ impl Field {
 
 impl Expected<'_> {
     /// The rules that can apply: none speaks of a model, or of what may cost.
-    fn rules(&self) -> Vec<(&'static str, Rule)> {
+    fn rules(&self) -> Vec<(&str, &Rule)> {
         let ours = |name: &str| fold(name) == "model" || may_cost(name);
-        let applies = |&(name, rule): &(&'static str, Rule)| {
+        let applies = |&(name, rule): &(&str, &Rule)| {
             !ours(name) && !matches!(rule, Rule::Rename(new) if ours(new))
         };
-        let fields = self.dialect.fields.iter().copied();
+        let fields = self.dialect.fields.iter();
+        let fields = fields.map(|(name, rule)| (name.as_str(), rule));
         fields.filter(applies).collect()
     }
 
     /// The first new name of each field that is renamed.
-    fn renames(&self) -> HashMap<&'static str, &'static str> {
+    fn renames(&self) -> HashMap<&str, &str> {
         let mut renames = HashMap::new();
         for (name, rule) in self.rules() {
             if let Rule::Rename(new) = rule {
-                renames.entry(name).or_insert(new);
+                renames.entry(name).or_insert(new.as_str());
             }
         }
         renames
@@ -194,7 +195,7 @@ impl Expected<'_> {
         }
         for (name, rule) in self.rules() {
             match rule {
-                Rule::AtMost(most) if names.contains(&name) => bounds.push(most),
+                Rule::AtMost(most) if names.contains(&name) => bounds.push(*most),
                 _ => {}
             }
         }
@@ -208,7 +209,7 @@ impl Expected<'_> {
 
     /// The fields that are sent, one rule after the other; first those that are put in.
     fn fields(&self, before: &Members<'_>) -> Vec<Field> {
-        let (rules, renames, only) = (self.rules(), self.renames(), self.dialect.only);
+        let (rules, renames, only) = (self.rules(), self.renames(), &self.dialect.only);
         let model = serde_json::to_string(self.model).expect("a string is JSON");
         let read = |&(key, value): &(&str, &str)| Field {
             name: unescape(key),
@@ -245,37 +246,37 @@ impl Expected<'_> {
                 !(field.is_null() && other)
             }
         });
-        fields.retain(|field| !rules.contains(&(&*field.name, Rule::Drop)));
+        fields.retain(|field| !rules.contains(&(&*field.name, &Rule::Drop)));
         if !only.is_empty() {
             fields.retain(|field| {
                 let name = &*field.name;
                 ["model", "messages", "input", "prompt", "stream"].contains(&name)
-                    || only.contains(&name)
+                    || only.iter().any(|own| own == name)
                     || rules.iter().any(|(own, _)| *own == name)
                     || rules
                         .iter()
-                        .any(|(_, rule)| matches!(rule, Rule::Rename(new) if *new == name))
+                        .any(|(_, rule)| matches!(rule, Rule::Rename(new) if new == name))
             });
         }
-        if let Some(own) = self.dialect.known {
+        if let Some(own) = &self.dialect.known {
             fields.retain(|field| {
                 let name = &*field.name;
                 ["input", "prompt"].contains(&name)
                     || OF_OPENAI.split_whitespace().any(|known| known == name)
-                    || own.contains(&name)
+                    || own.iter().any(|own| own == name)
                     || rules.iter().any(|(own, _)| *own == name)
                     || rules
                         .iter()
-                        .any(|(_, rule)| matches!(rule, Rule::Rename(new) if *new == name))
+                        .any(|(_, rule)| matches!(rule, Rule::Rename(new) if new == name))
             });
         }
         for field in &mut fields {
             let instead = rules.iter().find_map(|(own, rule)| match rule {
-                Rule::Replace(old, new) if *own == field.name && *old == field.value => Some(*new),
+                Rule::Replace(old, new) if *own == field.name && *old == field.value => Some(new),
                 _ => None,
             });
             if let Some(new) = instead.filter(|_| !field.is_null()) {
-                field.value = new.to_owned();
+                field.value.clone_from(new);
             }
             if let Some(new) = renames.get(&*field.name) {
                 field.sent = (*new).to_owned();
@@ -297,7 +298,7 @@ impl Expected<'_> {
         }
         for &(name, rule) in &rules {
             let json = match rule {
-                Rule::Default(json) => json.to_owned(),
+                Rule::Default(json) => json.clone(),
                 Rule::DefaultLimit { answer, .. } => answer.to_string(),
                 _ => continue,
             };
@@ -330,7 +331,7 @@ impl Expected<'_> {
         let read = |entry: &'a RawValue| {
             let mut members: Members<'_> =
                 serde_json::from_str(entry.get()).map_err(|_| entry.get())?;
-            let goes = |key: &str| self.dialect.message_fields.contains(&&*unescape(key));
+            let goes = |key: &str| self.dialect.message_fields.contains(&unescape(key));
             members.0.retain(|(key, _)| !goes(key));
             for (key, value) in &mut members.0 {
                 match &*unescape(key) {

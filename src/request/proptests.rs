@@ -13,7 +13,10 @@ use proptest::{
 use crate::{
     capability::Capability,
     endpoint::Endpoint,
-    provider::{Dialect, Rule},
+    provider::{
+        Dialect, Rule,
+        dialect::{names, rules},
+    },
     request::{
         error::ScanError,
         oracle::{self, Expected},
@@ -101,16 +104,16 @@ fn rule() -> impl Strategy<Value = (&'static str, Rule)> {
     ];
     let rule = prop_oneof![
         1 => Just(Rule::Drop),
-        2 => select(&NAMES[..]).prop_map(Rule::Rename),
+        2 => select(&NAMES[..]).prop_map(|name| Rule::Rename(name.into())),
         2 => (0..2000u64).prop_map(Rule::AtMost),
-        2 => select(&["{\"a\" : []}", "1234"][..]).prop_map(Rule::Default),
+        2 => select(&["{\"a\" : []}", "1234"][..]).prop_map(|json| Rule::Default(json.into())),
         1 => Just(Rule::DefaultLimit { answer: 1234, with_thoughts: 9 }),
-        1 => Just(Rule::Replace("true", "false")),
+        1 => Just(Rule::Replace("true".into(), "false".into())),
     ];
     (select(&NAMES[..]), rule)
 }
 
-/// Any dialect. What it is made of is never freed: a dialect is a static table.
+/// Any dialect.
 fn dialect() -> impl Strategy<Value = Dialect> {
     let only = subsequence(vec!["content", "max_tokens", "mode", "plugins", ""], 0..4);
     let messages = subsequence(vec!["name", "audio"], 0..3);
@@ -124,10 +127,10 @@ fn dialect() -> impl Strategy<Value = Dialect> {
     )
         .prop_map(
             |(fields, only, known, messages, [developer_role, null_content])| Dialect {
-                fields: fields.leak(),
-                only: only.unwrap_or_default().leak(),
-                known: known.map(|known| &*known.leak()),
-                message_fields: messages.leak(),
+                fields: rules(&fields),
+                only: names(&only.unwrap_or_default()),
+                known: known.map(|known| names(&known)),
+                message_fields: names(&messages),
                 developer_role,
                 null_content,
                 ..Dialect::OPENAI

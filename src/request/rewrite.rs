@@ -94,9 +94,9 @@ impl Rewriting<'_> {
         let top_level = self.edits.len();
         self.edits.extend(json.tools.iter().cloned().map(Edit::cut));
         if needs.endpoint == Endpoint::ChatCompletions {
-            self.messages(&json.messages, to.dialect.message_fields);
+            self.messages(&json.messages, &to.dialect.message_fields);
             self.message_values(&json.message_values, to.dialect);
-            self.schemas(json, to.dialect.schema_keywords);
+            self.schemas(json, &to.dialect.schema_keywords);
         }
         if self.edits.len() > top_level {
             self.edits.sort_unstable_by_key(|edit| edit.span.start);
@@ -169,13 +169,13 @@ impl Rewriting<'_> {
     }
 
     /// Leaves `names` out of all messages.
-    fn messages(&mut self, members: &[Member<&'static str>], names: &[&str]) {
+    fn messages(&mut self, members: &[Member<&'static str>], names: &[String]) {
         if names.is_empty() {
             return;
         }
         let mut commas = Commas::default();
         for member in members {
-            let stays = !names.contains(&member.what);
+            let stays = names.iter().all(|name| name != member.what);
             if let Some(span) = commas.pass(member, stays) {
                 self.edits.push(Edit::cut(span));
                 note(&mut self.done.dropped, &format!("messages.{}", member.what));
@@ -200,7 +200,7 @@ impl Rewriting<'_> {
     }
 
     /// Leaves `keywords` out of the schemas of all tools.
-    fn schemas(&mut self, json: &JsonEdits, keywords: &[&'static str]) {
+    fn schemas(&mut self, json: &JsonEdits, keywords: &[String]) {
         if keywords.is_empty() {
             return;
         }
@@ -297,7 +297,10 @@ pub(crate) fn note(names: &mut Vec<String>, name: &str) {
 mod tests {
     use super::*;
     use crate::{
-        provider::{KnownProvider, Rule},
+        provider::{
+            KnownProvider, Rule,
+            dialect::{names, rules},
+        },
         request::{
             edits::{MAX_MESSAGE_FIELDS, MESSAGE_FIELDS},
             known_fields, scan,
@@ -327,10 +330,10 @@ mod tests {
     }
 
     /// The body without its model, what was dropped, and what was adjusted.
-    fn spoken(dialect: Dialect, body: &str) -> (String, String, String) {
+    fn spoken(dialect: &Dialect, body: &str) -> (String, String, String) {
         let to = Recipient {
             model: "m",
-            dialect: &dialect,
+            dialect,
             max_output: None,
             window: None,
             thinks: false,
@@ -339,14 +342,14 @@ mod tests {
         (body, done.dropped.join(" "), done.adjusted.join(" "))
     }
 
-    fn fields(fields: &'static [(&'static str, Rule)]) -> Dialect {
+    fn fields(fields: &[(&str, Rule)]) -> Dialect {
         Dialect {
-            fields,
+            fields: rules(fields),
             ..Dialect::OPENAI
         }
     }
 
-    fn assert_spoken(dialect: Dialect, cases: &[(&str, &str, &str, &str)]) {
+    fn assert_spoken(dialect: &Dialect, cases: &[(&str, &str, &str, &str)]) {
         for &(before, after, dropped, adjusted) in cases {
             let expected = (after.to_owned(), dropped.to_owned(), adjusted.to_owned());
             assert_eq!(spoken(dialect, before), expected, "{before}");
@@ -409,7 +412,7 @@ mod tests {
     fn a_field_that_is_not_taken_is_left_out_however_it_is_written() {
         let dialect = fields(&[("seed", Rule::Drop), ("top_k", Rule::Drop)]);
         assert_spoken(
-            dialect,
+            &dialect,
             &[
                 (r#"{"model":0,"seed":1}"#, r#"{"model":"m"}"#, "seed", ""),
                 (r#"{"seed":1,"model":0}"#, r#"{"model":"m"}"#, "seed", ""),
@@ -427,9 +430,9 @@ mod tests {
 
     #[test]
     fn a_renamed_field_keeps_its_value_byte_for_byte() {
-        let dialect = fields(&[("old", Rule::Rename("new"))]);
+        let dialect = fields(&[("old", Rule::Rename("new".into()))]);
         assert_spoken(
-            dialect,
+            &dialect,
             &[
                 (
                     r#"{"model":0, "o\u006cd" : [ 1.0 ]}"#,
@@ -486,20 +489,20 @@ mod tests {
             let adjusted = if given == sent { "" } else { "n" };
             let before = format!(r#"{{"model":0,"n":{given}}}"#);
             let after = format!(r#"{{"model":"m","n":{sent}}}"#);
-            assert_spoken(dialect, &[(&before, &after, "", adjusted)]);
+            assert_spoken(&dialect, &[(&before, &after, "", adjusted)]);
         }
     }
 
     #[test]
     fn a_default_stands_where_nothing_is_given() {
         let dialect = fields(&[
-            ("n", Rule::Default("{\"a\": 1}")),
-            ("old", Rule::Rename("new")),
-            ("old", Rule::Default("500")),
+            ("n", Rule::Default("{\"a\": 1}".into())),
+            ("old", Rule::Rename("new".into())),
+            ("old", Rule::Default("500".into())),
             ("new", Rule::AtMost(400)),
         ]);
         assert_spoken(
-            dialect,
+            &dialect,
             &[
                 ("{}", r#"{"model":"m","n":{"a": 1},"new":400}"#, "", "n new"),
                 (
@@ -527,11 +530,11 @@ mod tests {
     #[test]
     fn only_what_is_known_is_let_through_where_all_else_is_refused() {
         let dialect = Dialect {
-            only: &["temperature"],
-            ..fields(&[("old", Rule::Rename("new"))])
+            only: names(&["temperature"]),
+            ..fields(&[("old", Rule::Rename("new".into()))])
         };
         assert_spoken(
-            dialect,
+            &dialect,
             &[
                 (
                     r#"{"stream":true,"x":1,"messages":[],"temperature":0,"old":1,"model":0,"input":1,"prompt":2}"#,
@@ -553,12 +556,12 @@ mod tests {
     #[test]
     fn any_name_that_is_left_out_can_stand_in_a_header() {
         let dialect = Dialect {
-            only: &["n"],
+            only: names(&["n"]),
             ..Dialect::OPENAI
         };
         let long = "x".repeat(1000);
         let body = format!(r#"{{"a, b\r\n%é":1,"":2,"{long}":3,"model":0}}"#);
-        let (_, dropped, _) = spoken(dialect, &body);
+        let (_, dropped, _) = spoken(&dialect, &body);
         let expected = format!("a%2C%20b%0D%0A%25%C3%A9  {}...", "x".repeat(64));
         assert_eq!(dropped, expected);
     }
@@ -566,11 +569,14 @@ mod tests {
     #[test]
     fn a_service_that_chooses_by_itself_gets_known_fields_only() {
         let dialect = Dialect {
-            known: Some(&["top_k"]),
-            ..fields(&[("old", Rule::Rename("temperature")), ("top_p", Rule::Drop)])
+            known: Some(names(&["top_k"])),
+            ..fields(&[
+                ("old", Rule::Rename("temperature".into())),
+                ("top_p", Rule::Drop),
+            ])
         };
         assert_spoken(
-            dialect,
+            &dialect,
             &[
                 (
                     r#"{"model":0,"messages":[],"top_k":1,"t\u006fp_k":1,"compound_custom":{},"extra_body":{"models":[]},"seed":1,"top_p":1,"old":1,"":2}"#,
@@ -591,7 +597,7 @@ mod tests {
     #[test]
     fn known_fields_are_those_of_the_endpoint() {
         let dialect = Dialect {
-            known: Some(&["input_type"]),
+            known: Some(names(&["input_type"])),
             ..Dialect::OPENAI
         };
         let to = Recipient {
@@ -623,9 +629,9 @@ mod tests {
 
     #[test]
     fn a_value_that_is_refused_becomes_another() {
-        let dialect = fields(&[("store", Rule::Replace("true", "false"))]);
+        let dialect = fields(&[("store", Rule::Replace("true".into(), "false".into()))]);
         assert_spoken(
-            dialect,
+            &dialect,
             &[
                 (
                     r#"{"model":0,"store": true ,"x":true}"#,
@@ -656,7 +662,7 @@ mod tests {
             ..Dialect::OPENAI
         };
         assert_spoken(
-            dialect,
+            &dialect,
             &[
                 (
                     r#"{"model":0,"messages":[{"role":"developer","content":"role"},{"content":null,"r\u006fle" : "dev\u0065loper"},{"role":"user","name":"developer","content":[{"role":"developer"}]}],"role":"developer"}"#,
@@ -678,11 +684,11 @@ mod tests {
     fn a_null_content_is_empty_where_null_is_refused() {
         let dialect = Dialect {
             null_content: false,
-            message_fields: &["name"],
+            message_fields: names(&["name"]),
             ..Dialect::OPENAI
         };
         assert_spoken(
-            dialect,
+            &dialect,
             &[(
                 r#"{"messages":[{"name":1,"content": null,"tool_calls":[{"content":null}]},{"content":[null],"name":null}],"content":null,"model":0}"#,
                 r#"{"messages":[{"content": "","tool_calls":[{"content":null}]},{"content":[null]}],"content":null,"model":"m"}"#,
@@ -695,11 +701,11 @@ mod tests {
     #[test]
     fn keywords_of_schemas_go_with_their_commas_from_the_tools_that_are_left() {
         let dialect = Dialect {
-            schema_keywords: &["additionalProperties", "$schema"],
+            schema_keywords: names(&["additionalProperties", "$schema"]),
             ..fields(&[("n", Rule::Drop)])
         };
         assert_spoken(
-            dialect,
+            &dialect,
             &[(
                 r#"{"n":1,"tools":[{"type":"x","parameters":{"$schema":1}},{"type":"function","function":{"name":"f","parameters":{"$schema":"s","type":"object","additionalProperties":false}}},{"type":"y"}],"model":0,"response_format":{"additionalProperties":1}}"#,
                 r#"{"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],"model":"m","response_format":{"additionalProperties":1}}"#,
@@ -746,9 +752,9 @@ mod tests {
     #[test]
     fn another_endpoint_has_rules_of_its_own() {
         let dialect = Dialect {
-            elsewhere: &[(
+            elsewhere: vec![(
                 Endpoint::Embeddings,
-                &[("input_type", Rule::Default("\"query\""))],
+                rules(&[("input_type", Rule::Default("\"query\"".into()))]),
             )],
             ..fields(&[("input", Rule::Drop)])
         };
@@ -775,24 +781,24 @@ mod tests {
     #[test]
     fn no_rule_brings_back_what_can_cost() {
         let dialect = fields(&[
-            ("a", Rule::Rename("models")),
-            ("b", Rule::Rename("Model")),
-            ("route", Rule::Default("1")),
+            ("a", Rule::Rename("models".into())),
+            ("b", Rule::Rename("Model".into())),
+            ("route", Rule::Default("1".into())),
             ("model", Rule::Drop),
-            ("model", Rule::Rename("c")),
+            ("model", Rule::Rename("c".into())),
         ]);
         let body = r#"{"a":1,"b":2,"model":0}"#;
-        assert_spoken(dialect, &[(body, r#"{"a":1,"b":2,"model":"m"}"#, "", "")]);
+        assert_spoken(&dialect, &[(body, r#"{"a":1,"b":2,"model":"m"}"#, "", "")]);
     }
 
     #[test]
     fn members_of_messages_go_with_one_comma_each() {
         let dialect = Dialect {
-            message_fields: &["name", "reasoning"],
+            message_fields: names(&["name", "reasoning"]),
             ..Dialect::OPENAI
         };
         assert_spoken(
-            dialect,
+            &dialect,
             &[
                 (
                     r#"{"model":0,"messages":[{"name":1,"role":"a"},{"role":"a", "n\u0061me":{"name":[]},"reasoning":2 },{"name":1},{"refusal":1,"name":2},{"reasoning":1,"name":2,"x":[{"name":1}],"audio":3}, 1,[{"name":1}]],"name":1}"#,
@@ -813,9 +819,9 @@ mod tests {
     #[test]
     fn a_dialect_is_one_of_chats() {
         let dialect = Dialect {
-            only: &["a"],
-            message_fields: &["name"],
-            ..fields(&[("max_tokens", Rule::Rename("max_completion_tokens"))])
+            only: names(&["a"]),
+            message_fields: names(&["name"]),
+            ..fields(&[("max_tokens", Rule::Rename("max_completion_tokens".into()))])
         };
         let to = Recipient {
             model: "m",
@@ -832,7 +838,7 @@ mod tests {
     #[test]
     fn no_more_is_asked_for_than_the_model_can_answer() {
         let dialect = fields(&[
-            ("max_tokens", Rule::Rename("most")),
+            ("max_tokens", Rule::Rename("most".into())),
             ("most", Rule::AtMost(9000)),
         ]);
         let to = Recipient {
@@ -868,12 +874,12 @@ mod tests {
     #[test]
     fn what_is_too_much_to_know_stays_as_it_is() {
         let dialect = Dialect {
-            message_fields: &["name"],
-            ..fields(&[("missing", Rule::Default("1"))])
+            message_fields: names(&["name"]),
+            ..fields(&[("missing", Rule::Default("1".into()))])
         };
         let many = r#"{"name":1},"#.repeat(MAX_MESSAGE_FIELDS);
         let body = format!(r#"{{"model":"m","messages":[{many}{{"name":1}}],"missing":2}}"#);
-        let (body, ..) = spoken(dialect, &body);
+        let (body, ..) = spoken(&dialect, &body);
         assert!(
             body.ends_with(r#"{},{"name":1}],"missing":2}"#),
             "{}",
@@ -884,11 +890,15 @@ mod tests {
     #[test]
     fn every_known_dialect_can_be_spoken() {
         for known in KnownProvider::all() {
-            let dialect = known.dialect;
-            for field in dialect.message_fields {
-                assert!(MESSAGE_FIELDS.contains(field), "{}: {field}", known.name);
+            let dialect = &known.dialect;
+            for field in &dialect.message_fields {
+                assert!(
+                    MESSAGE_FIELDS.contains(&field.as_str()),
+                    "{}: {field}",
+                    known.name
+                );
             }
-            for (name, rule) in dialect.fields {
+            for (name, rule) in &dialect.fields {
                 if let Rule::Default(json) = rule {
                     let value = serde_json::from_str::<serde_json::Value>(json);
                     assert!(value.is_ok(), "{}: {name}", known.name);

@@ -32,17 +32,17 @@ impl Given<'_> {
 
 /// What becomes of a field.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Fate<'a> {
     Gone,
     Stays {
         /// The name that it goes by now.
-        name: Option<&'static str>,
+        name: Option<&'a str>,
         /// Its new value, as JSON.
         value: Option<String>,
     },
 }
 
-impl Fate {
+impl Fate<'_> {
     pub(crate) const UNTOUCHED: Self = Self::Stays {
         name: None,
         value: None,
@@ -52,10 +52,10 @@ impl Fate {
 /// The rules of one recipient, and the fields that they are for.
 #[derive(Debug)]
 pub(crate) struct Rules<'a> {
-    fields: Vec<(&'static str, Rule)>,
-    only: &'static [&'static str],
+    fields: Vec<(&'a str, &'a Rule)>,
+    only: &'a [String],
     /// For a service that gets known fields only: what OpenAI's API has at the endpoint, and what the service has.
-    known: Option<[&'static [&'static str]; 2]>,
+    known: Option<(&'static [&'static str], &'a [String])>,
     max_output: Option<u64>,
     thinks: bool,
     /// What is left for the answer of the model's window, if that is known: about as many tokens.
@@ -72,7 +72,7 @@ impl<'a> Rules<'a> {
             || !only(endpoint, to).is_empty()
     }
 
-    pub(crate) fn new(needs: &Needs, to: &Recipient<'_>, given: &'a [Given<'a>]) -> Self {
+    pub(crate) fn new(needs: &Needs, to: &Recipient<'a>, given: &'a [Given<'a>]) -> Self {
         let endpoint = needs.endpoint;
         let is_guarded = |raw: &str| {
             let name = Text {
@@ -81,7 +81,7 @@ impl<'a> Rules<'a> {
             };
             name.folds_to("model") || guarded(name).is_some()
         };
-        let may = |&&(name, rule): &&(&'static str, Rule)| match rule {
+        let may = |(name, rule): &(&str, &Rule)| match rule {
             Rule::Rename(new) => !is_guarded(name) && !is_guarded(new),
             _ => !is_guarded(name),
         };
@@ -89,9 +89,14 @@ impl<'a> Rules<'a> {
         let prompt = needs.prompt_tokens.saturating_add(needs.prompt_tokens / 4);
         let room = |window: u64| (window - window / 8).saturating_sub(prompt);
         Self {
-            fields: fields(endpoint, to).iter().filter(may).copied().collect(),
+            fields: fields(endpoint, to)
+                .iter()
+                .map(|(name, rule)| (name.as_str(), rule))
+                .filter(may)
+                .collect(),
             only: only(endpoint, to),
-            known: (to.dialect.known).map(|own| [known_fields::of_openai(endpoint), own]),
+            known: (to.dialect.known.as_deref())
+                .map(|own| (known_fields::of_openai(endpoint), own)),
             max_output: to.max_output,
             thinks: to.thinks,
             room: to.window.map(room),
@@ -100,7 +105,7 @@ impl<'a> Rules<'a> {
     }
 
     /// What becomes of one of the fields that are given.
-    pub(crate) fn fate(&self, field: &Given<'_>) -> Fate {
+    pub(crate) fn fate(&self, field: &Given<'_>) -> Fate<'a> {
         let name = &*field.name;
         let renamed = self.renamed(name);
         let gone = match renamed {
@@ -111,7 +116,7 @@ impl<'a> Rules<'a> {
                         && self.gives(|other| self.renamed(&other.name) == Some(name))
             }
         };
-        if gone || self.of(name).any(|rule| rule == Rule::Drop) {
+        if gone || self.of(name).any(|rule| *rule == Rule::Drop) {
             return Fate::Gone;
         }
         let new = renamed.unwrap_or(name);
@@ -129,8 +134,8 @@ impl<'a> Rules<'a> {
     }
 
     /// The fields to put in, where the request has none of these names when it is sent.
-    pub(crate) fn defaults(&self) -> Vec<(&'static str, String)> {
-        let mut defaults: Vec<(&'static str, String)> = Vec::new();
+    pub(crate) fn defaults(&self) -> Vec<(&'a str, String)> {
+        let mut defaults: Vec<(&str, String)> = Vec::new();
         for &(name, rule) in &self.fields {
             let new = self.renamed(name).unwrap_or(name);
             let puts_in = matches!(rule, Rule::Default(_) | Rule::DefaultLimit { .. });
@@ -142,15 +147,15 @@ impl<'a> Rules<'a> {
     }
 
     /// The rules for this name.
-    fn of(&self, name: &str) -> impl Iterator<Item = Rule> {
+    fn of(&self, name: &str) -> impl Iterator<Item = &'a Rule> {
         let rules = self.fields.iter().filter(move |(own, _)| *own == name);
         rules.map(|&(_, rule)| rule)
     }
 
     /// What this name becomes.
-    fn renamed(&self, name: &str) -> Option<&'static str> {
+    fn renamed(&self, name: &str) -> Option<&'a str> {
         self.of(name).find_map(|rule| match rule {
-            Rule::Rename(new) => Some(new),
+            Rule::Rename(new) => Some(new.as_str()),
             _ => None,
         })
     }
@@ -164,12 +169,13 @@ impl<'a> Rules<'a> {
 
     /// Whether only other fields are let through.
     fn is_unknown(&self, name: &str) -> bool {
-        let speaks_of = |&(own, rule): &(&str, Rule)| {
+        let speaks_of = |&(own, rule): &(&str, &Rule)| {
             own == name || matches!(rule, Rule::Rename(new) if new == name)
         };
-        let is_unlisted = !self.only.is_empty() && !self.only.contains(&name);
+        let among = |names: &[String]| names.iter().any(|own| own == name);
+        let is_unlisted = !self.only.is_empty() && !among(self.only);
         let is_unknown =
-            (self.known).is_some_and(|known| !known.iter().any(|list| list.contains(&name)));
+            (self.known).is_some_and(|(openai, own)| !openai.contains(&name) && !among(own));
         (is_unlisted || is_unknown)
             && !ESSENTIAL.contains(&name)
             && !self.fields.iter().any(speaks_of)
@@ -179,11 +185,11 @@ impl<'a> Rules<'a> {
     fn default(&self, sent: &str) -> Option<String> {
         let json = self.fields.iter().find_map(|&(name, rule)| {
             let json = match rule {
-                Rule::Default(json) => json.to_owned(),
+                Rule::Default(json) => json.clone(),
                 Rule::DefaultLimit {
                     answer,
                     with_thoughts,
-                } => self.limit(answer, with_thoughts).to_string(),
+                } => self.limit(*answer, *with_thoughts).to_string(),
                 _ => return None,
             };
             (self.renamed(name).unwrap_or(name) == sent).then_some(json)
@@ -202,9 +208,9 @@ impl<'a> Rules<'a> {
     }
 
     /// What a value becomes that is refused.
-    fn replaced(&self, name: &str, value: &str) -> Option<&'static str> {
+    fn replaced(&self, name: &str, value: &str) -> Option<&'a str> {
         self.of(name).find_map(|rule| match rule {
-            Rule::Replace(old, new) if old == value => Some(new),
+            Rule::Replace(old, new) if old == value => Some(new.as_str()),
             _ => None,
         })
     }
@@ -212,7 +218,7 @@ impl<'a> Rules<'a> {
     /// The most that a field may be that comes by the one name and goes by the other, if its value is above that.
     fn lowered(&self, name: &str, new: &str, value: &str) -> Option<String> {
         let bounds = self.fields.iter().filter_map(|&(own, rule)| match rule {
-            Rule::AtMost(most) if own == name || own == new => Some(most),
+            Rule::AtMost(most) if own == name || own == new => Some(*most),
             _ => None,
         });
         let limits_output = [name, new].iter().any(|name| OUTPUT_LIMITS.contains(name));
@@ -223,18 +229,18 @@ impl<'a> Rules<'a> {
 }
 
 /// The rules for the fields of an endpoint: elsewhere than in chats the same names may stand for other things.
-fn fields(endpoint: Endpoint, to: &Recipient<'_>) -> &'static [(&'static str, Rule)] {
+fn fields<'a>(endpoint: Endpoint, to: &Recipient<'a>) -> &'a [(String, Rule)] {
     if endpoint == Endpoint::ChatCompletions {
-        return to.dialect.fields;
+        return &to.dialect.fields;
     }
     let mut elsewhere = to.dialect.elsewhere.iter();
     let there = elsewhere.find(|(other, _)| *other == endpoint);
     there.map_or(&[], |(_, fields)| fields)
 }
 
-fn only(endpoint: Endpoint, to: &Recipient<'_>) -> &'static [&'static str] {
+fn only<'a>(endpoint: Endpoint, to: &Recipient<'a>) -> &'a [String] {
     match endpoint {
-        Endpoint::ChatCompletions => to.dialect.only,
+        Endpoint::ChatCompletions => &to.dialect.only,
         _ => &[],
     }
 }

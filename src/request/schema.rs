@@ -38,10 +38,7 @@ struct Open {
 
 /// The bytes of `tools`, the value of that field, that go with the members of schemas that have one of these names, in
 /// their order, and which of the names are there.
-pub(crate) fn cuts(
-    tools: &str,
-    keywords: &[&'static str],
-) -> (Vec<Range<usize>>, Vec<&'static str>) {
+pub(crate) fn cuts<'a>(tools: &str, keywords: &'a [String]) -> (Vec<Range<usize>>, Vec<&'a str>) {
     let mut schemas = Schemas {
         keywords,
         open: Vec::new(),
@@ -58,15 +55,15 @@ pub(crate) fn cuts(
 }
 
 struct Schemas<'a> {
-    keywords: &'a [&'static str],
+    keywords: &'a [String],
     open: Vec<Open>,
     /// How deep the member stands that goes, as long as its value is read.
     skipped: Option<usize>,
     cuts: Vec<Range<usize>>,
-    found: Vec<&'static str>,
+    found: Vec<&'a str>,
 }
 
-impl Schemas<'_> {
+impl<'a> Schemas<'a> {
     fn read(&mut self, token: &Token<'_>) {
         if let Some(depth) = self.skipped {
             // Its value ends with a token that stands as deep as its key, and is not the beginning of an array or object.
@@ -85,15 +82,16 @@ impl Schemas<'_> {
     }
 
     fn key(&mut self, key: &str, token: &Token<'_>) {
+        let keywords: &'a [String] = self.keywords;
         let Some(object) = self.open.last_mut() else {
             return;
         };
         let keyword = match object.place {
-            Place::Schema => self.keywords.iter().find(|keyword| **keyword == key),
+            Place::Schema => keywords.iter().find(|keyword| **keyword == key),
             _ => None,
         };
         if let Some(keyword) = keyword {
-            if !self.found.contains(keyword) {
+            if !self.found.contains(&keyword.as_str()) {
                 self.found.push(keyword);
             }
             object.going = match object.any_left {
@@ -176,11 +174,13 @@ impl Schemas<'_> {
 mod tests {
     use super::*;
 
+    use crate::provider::dialect::names;
+
     const KEYWORDS: [&str; 2] = ["additionalProperties", "$schema"];
 
     fn without(tools: &str) -> String {
         let mut left = tools.to_owned();
-        for cut in cuts(tools, &KEYWORDS).0.into_iter().rev() {
+        for cut in cuts(tools, &names(&KEYWORDS)).0.into_iter().rev() {
             left.replace_range(cut, "");
         }
         left
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn the_keywords_that_are_there_are_told_once() {
         let tools = r#"[{"parameters":{"$schema":1,"a":{"$schema":2}}}]"#;
-        assert_eq!(cuts(tools, &KEYWORDS).1, ["$schema"]);
-        assert!(cuts("null", &KEYWORDS).1.is_empty());
+        assert_eq!(cuts(tools, &names(&KEYWORDS)).1, ["$schema"]);
+        assert!(cuts("null", &names(&KEYWORDS)).1.is_empty());
     }
 }

@@ -119,10 +119,9 @@ fn lacks(one: &Eligible<'_>, needs: &Needs) -> CapabilitySet {
     // is named, so no request gets them from a model that was not meant.
     lacks = lacks.difference(CapabilitySet::EMPTY.with(Capability::Embeddings));
     // Where a service reads files for a model that cannot, and bills that, only a stated capability is good enough.
-    let stated = capabilities.yes.difference(model.assumed());
     if one.target.provider().bills_files()
         && needs.hard.contains(Capability::FileInput)
-        && !stated.contains(Capability::FileInput)
+        && !capabilities.yes.contains(Capability::FileInput)
     {
         lacks.insert(Capability::FileInput);
     }

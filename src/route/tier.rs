@@ -162,7 +162,7 @@ fn fit(eligible: &Eligible<'_>, standing: &Standing, needs: &Needs, memory: &Mem
         let too_small = memory.too_small;
         window < needs.window() || too_small.is_some_and(|too_small| window <= too_small)
     };
-    let output = needs.output_tokens.zip(model.likely_output());
+    let output = needs.output_tokens.zip(model.max_output());
     if window.is_some_and(is_too_small)
         || output.is_some_and(|(asked, most)| asked > most)
         || !standing.lacks.intersection(needs.hard).is_empty()

@@ -17,11 +17,14 @@ fn speaking(name: &str, dialect: Dialect) -> Provider {
 
 fn strict() -> Dialect {
     let mut dialect = Dialect::OPENAI;
-    dialect.fields = &[
-        ("max_tokens", Rule::Rename("max_completion_tokens")),
-        ("top_k", Rule::Drop),
+    dialect.fields = vec![
+        (
+            "max_tokens".into(),
+            Rule::Rename("max_completion_tokens".into()),
+        ),
+        ("top_k".into(), Rule::Drop),
     ];
-    dialect.message_fields = &["name"];
+    dialect.message_fields = vec!["name".into()];
     dialect
 }
 
@@ -78,7 +81,7 @@ async fn what_was_changed_for_the_one_that_answered_is_told() {
 #[tokio::test(start_paused = true)]
 async fn what_no_model_of_a_provider_has_is_not_asked_of_it() {
     let mut dialect = Dialect::OPENAI;
-    dialect.lacks = &[Capability::Logprobs];
+    dialect.lacks.insert(Capability::Logprobs);
     // Whatever the listing says.
     let model = || Model::new("m").parameters(["logprobs"]);
     let without = speaking("without", dialect).target(model()).expect("free");

@@ -527,7 +527,7 @@ async fn a_file_goes_to_a_model_that_is_stated_to_read_files_only_where_reading_
     let file =
         json!({ "type": "file", "file": { "file_data": "data:application/pdf;base64,AA==" } });
     let body = json!({ "messages": [{ "role": "user", "content": [file] }] });
-    // Gemini is assumed to read files; elsewhere such an assumption would do.
+    // It is not stated whether this model reads files.
     let model = || Model::new("google/gemini-9-flash:free");
     let reads = || model().input(["text", "file"]);
     let openrouter = || Provider::openrouter().build().expect("a provider");

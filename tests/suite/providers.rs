@@ -17,8 +17,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tower_free_models::{
     Auth, Capability, CapabilitySet, Day, Endpoint, FreeRule, HealthMap, ImageApi, KnownProvider,
-    Limit, Model, Period, Provider, Quantity, Rule, Scope, Target,
+    Limit, Model, Provider, Rule, Scope, Target,
 };
+
+#[path = "../../examples/providers.rs"]
+mod page;
 
 /// The tests' key: `user:password`, so that it can be sent in any form.
 const KEY: &str = "someone:sk-never-to-be-seen";
@@ -44,7 +47,8 @@ fn today() -> SystemTime {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fixture {
-    seen: Provenance,
+    /// Where each shape is from, as the page of providers tells.
+    seen: Map<String, Value>,
     listing: ListingCase,
     #[serde(default)]
     requests: Vec<RequestCase>,
@@ -52,23 +56,6 @@ struct Fixture {
     answer: Option<Value>,
     stream: Option<Vec<String>>,
     errors: Vec<ErrorCase>,
-}
-
-/// Where each shape is from.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Provenance {
-    listing: Source,
-    success: Option<Source>,
-    stream: Option<Source>,
-    errors: Source,
-}
-
-#[derive(Clone, Copy, Deserialize, PartialEq)]
-#[serde(rename_all = "lowercase")]
-enum Source {
-    Recorded,
-    Documented,
 }
 
 #[derive(Deserialize)]
@@ -231,7 +218,7 @@ impl Entry {
 
     /// The credential, as the upstream has to get it.
     fn credential(&self) -> String {
-        match self.known.auth {
+        match &self.known.auth {
             Auth::Bearer => format!("Bearer {KEY}"),
             Auth::Basic => format!("Basic {}", BASE64.encode(KEY)),
             other => panic!("{}: how is {other:?} sent?", self.known.name),
@@ -369,15 +356,13 @@ fn names(set: CapabilitySet) -> BTreeSet<String> {
         .collect()
 }
 
-/// What is stated of a model: what is only assumed is left out.
+/// What is stated of a model.
 fn stated(model: &Model) -> Facts {
     let capabilities = model.capabilities();
     Facts {
-        context_length: model
-            .context_length()
-            .filter(|_| !model.context_is_assumed()),
+        context_length: model.context_length(),
         max_output: model.max_output(),
-        yes: &names(capabilities.yes) - &names(model.assumed()),
+        yes: names(capabilities.yes),
         no: names(capabilities.no),
     }
 }
@@ -465,16 +450,19 @@ fn every_limit_can_be_kept() {
 #[test]
 fn every_fixture_is_whole() {
     for Entry { known, fixture } in entries() {
-        let Provenance {
-            success, stream, ..
-        } = fixture.seen;
+        let is_seen = |shape: &str| fixture.seen.contains_key(shape);
         assert_eq!(
             fixture.success.is_some(),
-            success.is_some(),
+            is_seen("success"),
             "{}",
             known.name
         );
-        assert_eq!(fixture.stream.is_some(), stream.is_some(), "{}", known.name);
+        assert_eq!(
+            fixture.stream.is_some(),
+            is_seen("stream"),
+            "{}",
+            known.name
+        );
         let chats = known.endpoints.contains(&Endpoint::ChatCompletions);
         assert_eq!(
             chats,
@@ -806,18 +794,18 @@ async fn a_request_arrives_as_the_provider_takes_it() {
 #[test]
 fn every_quirk_of_an_entry_has_a_request_that_meets_it() {
     for Entry { known, fixture } in entries() {
-        let (name, dialect) = (known.name, known.dialect);
+        let (name, dialect) = (known.name, &known.dialect);
         let any = |such: &dyn Fn(&RequestCase) -> bool| fixture.requests.iter().any(such);
-        for (field, rule) in dialect.fields {
+        for (field, rule) in &dialect.fields {
             let met = match rule {
                 Rule::Default(_) | Rule::DefaultLimit { .. } => {
-                    any(&|case| !case.body.contains_key(*field))
+                    any(&|case| !case.body.contains_key(field))
                 }
-                _ => any(&|case| case.body.contains_key(*field)),
+                _ => any(&|case| case.body.contains_key(field)),
             };
             assert!(met, "{name}: {field}");
         }
-        for field in dialect.message_fields {
+        for field in &dialect.message_fields {
             let dropped = format!("messages.{field}");
             assert!(
                 any(&|case| case.dropped.contains(&dropped)),
@@ -825,7 +813,7 @@ fn every_quirk_of_an_entry_has_a_request_that_meets_it() {
             );
         }
         let unknown = |field: &String| {
-            let named = |(known, _): &(&str, Rule)| known == field;
+            let named = |(known, _): &(String, Rule)| known == field;
             !field.contains('.') && !dialect.fields.iter().any(named)
         };
         let all_known = |case: &RequestCase| !case.dropped.iter().any(unknown);
@@ -1007,370 +995,11 @@ async fn no_error_gives_a_key_away() {
 
 // ---- The page for people.
 
-/// Set to anything, this writes `PROVIDERS.md` anew instead of comparing it.
-const REWRITE: &str = "REWRITE_PROVIDERS_MD";
-
 #[test]
 fn the_page_of_providers_is_what_the_table_says() {
-    let path = in_repository("PROVIDERS.md");
-    let page = page();
-    if std::env::var_os(REWRITE).is_some() {
-        fs::write(&path, &page).expect("PROVIDERS.md can be written");
-    }
-    let found = fs::read_to_string(&path).unwrap_or_default();
+    let found = fs::read_to_string(in_repository("PROVIDERS.md")).unwrap_or_default();
     assert!(
-        found == page,
-        "PROVIDERS.md is out of date: run this test with {REWRITE}=1"
+        found == page::page(),
+        "PROVIDERS.md is out of date: cargo run --example providers > PROVIDERS.md"
     );
-}
-
-const OPENING: &str = "\
-# Providers
-
-Who offers models for free, as this crate knows it. The page is made from the table in
-`src/provider/table.rs` and the fixtures in `tests/fixtures/providers`: a test compares it, and
-`REWRITE_PROVIDERS_MD=1 cargo test --test suite providers` writes it anew.
-
-Free plans change without notice: what is stated here is as old as its source. A limit is counted for the
-whole account, or for each model by itself. Sources that are cited often: freellmapi is
-tashfeenahmed/freellmapi at 291556df (2026-08-22), survey a probe of the rate limits of 13 providers
-(2026-07-26), list cheahjs/free-llm-api-resources at e6765bc9 (2026-07-18), peers what the sources of other
-free gateways state (read 2026-11-21).
-
-Where the free tier is a **plan**, the service bills an account that has a payment method, and its key does not tell.
-Such a provider is used only if you say that its account cannot be billed: `--plan groq,google` or `--plan all`,
-`FREE_MODELS_PLAN=groq,google`, `free = \"plan\"` in a configuration file, `FreeRule::Plan` in Rust. What it lists at a
-price above zero, and what is known to be outside of its plan, stays out even then, unless its section says that the
-plan covers it; `free = \"all\"` takes it in.
-";
-
-const CLOSING: &str = "
-## What has no entry
-
-| who | why |
-|---|---|
-| LLM.API, deepinfra, xAI, zenmux, venice and other services that bill each call | no free tier is documented that a rule could tell from what is billed: a key that lies in the environment would spend |
-| scaleway, alibaba-dashscope, chutes | a grant that is used up once, or an account that answers 402 |
-| novita, morph | nothing is listed at zero any more (2026-08) |
-| modelscope, siliconflow, together, requesty, routeway, longcat, iflow and other free tiers | not read closely enough yet: what is free there has to be certain |
-| blockrun, septor, lucidity | they answer with another model than the one that was asked for |
-| relays of product logins (g4f, Copilot, Cursor, Kiro, …) | the account of a product is used against its terms |
-
-## How to add a provider
-
-1. Add an entry to `src/provider/table.rs`: what it does not say is as `USUAL` has it. State only what you
-   have read, and where and when, in `source`. What decides whether a model is free has to be certain.
-2. Add `tests/fixtures/providers/NAME.json`: its listing, an answer, a stream and its errors, in words of your own.
-   `tests/fixtures/providers/README.md` says how.
-3. Run `cargo test --test suite providers`. It shows every law on the new entry: what is free, where the key goes, what
-   arrives, and what each error means.
-4. Run it once more with `REWRITE_PROVIDERS_MD=1` for this page.
-
-No other code is needed. If an error is taken for what it is not, its sign belongs into `src/upstream/patterns.rs`.
-";
-
-fn page() -> String {
-    let entries = entries();
-    let (local, remote): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.known.local);
-    let mut page = OPENING.to_owned();
-    for (title, entries) in [("Services", remote), ("Servers of one's own", local)] {
-        page.push_str(&format!(
-            "\n## {title}\n\n| name | free | key | endpoints | limits |\n|---|---|---|---|---|\n"
-        ));
-        for Entry { known, .. } in &entries {
-            row(
-                &mut page,
-                [
-                    format!("[{}](#{})", known.name, known.name),
-                    free(known),
-                    key(known),
-                    endpoints(known),
-                    limits(known),
-                ],
-            );
-        }
-    }
-    page.push_str("\n## One by one\n");
-    for entry in &entries {
-        page.push_str(&section(entry));
-    }
-    page.push_str(CLOSING);
-    page
-}
-
-fn row(page: &mut String, cells: [String; 5]) {
-    page.push_str(&format!(
-        "| {} |\n",
-        cells.map(|cell| cell.replace('|', "\\|")).join(" | ")
-    ));
-}
-
-fn free(known: &KnownProvider) -> String {
-    match known.free {
-        FreeRule::OpenRouter => "ids that end in `:free`, listed at zero".into(),
-        FreeRule::Priced => "what is listed at a price of zero".into(),
-        FreeRule::Suffix(suffix) => format!("ids that end in `{suffix}`"),
-        FreeRule::Ids(ids) => format!("only {}", quoted(ids)),
-        FreeRule::Keyless => "everything, without a key".into(),
-        FreeRule::Plan => format!("its free plan, with `--plan {}`", known.name),
-        FreeRule::All => "everything".into(),
-        other => panic!("how is {other:?} said?"),
-    }
-}
-
-fn key(known: &KnownProvider) -> String {
-    let mut names: Vec<_> = known
-        .key_env
-        .iter()
-        .chain(&known.account_env)
-        .map(|name| format!("`{name}`"))
-        .collect();
-    if known.account_env.is_some() {
-        let account = names.pop().unwrap_or_default();
-        names = vec![format!("{} and {account}", names.join(" or "))];
-    }
-    if known.auth == Auth::Basic {
-        names.push("`user:password`".to_owned());
-    }
-    match (names.is_empty(), known.keyless) {
-        (true, _) => "none".into(),
-        (false, true) => format!("none, or {}", names.join(" or ")),
-        (false, false) => names.join(" or "),
-    }
-}
-
-fn endpoints(known: &KnownProvider) -> String {
-    let words = known.endpoints.iter().map(|endpoint| match endpoint {
-        Endpoint::ChatCompletions => "chat",
-        Endpoint::Completions => "completions",
-        Endpoint::Responses => "responses",
-        Endpoint::Embeddings => "embeddings",
-        Endpoint::ImageGenerations => "images",
-        Endpoint::ImageEdits => "image edits",
-        Endpoint::AudioTranscriptions => "transcriptions",
-        Endpoint::AudioTranslations => "translations",
-        other => panic!("how is {other} said?"),
-    });
-    words.collect::<Vec<_>>().join(", ")
-}
-
-fn limits(known: &KnownProvider) -> String {
-    let of = |scope| {
-        let limits = known
-            .limits
-            .iter()
-            .filter(move |limit| limit.scope == scope);
-        limits.map(in_words).collect::<Vec<_>>().join(", ")
-    };
-    let both = [
-        (of(Scope::Provider), "the account"),
-        (of(Scope::Target), "each model"),
-    ];
-    let said: Vec<_> = both
-        .into_iter()
-        .filter(|(limits, _)| !limits.is_empty())
-        .map(|(limits, whose)| format!("{whose}: {limits}"))
-        .collect();
-    match (said.is_empty(), known.local) {
-        (true, true) => "none".into(),
-        (true, false) => "not known".into(),
-        (false, _) => said.join("; "),
-    }
-}
-
-fn in_words(limit: &Limit) -> String {
-    let of = match limit.of {
-        Quantity::Requests => "requests",
-        Quantity::Tokens => "tokens",
-        other => panic!("how is {other:?} said?"),
-    };
-    let per = match limit.per {
-        Period::Second => "second",
-        Period::Minute => "minute",
-        Period::Hour => "hour",
-        Period::Day => "day",
-        Period::Month => "month",
-        other => panic!("how is {other:?} said?"),
-    };
-    format!("{} {of}/{per}", grouped(limit.amount))
-}
-
-/// `1,000,000`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-fn section(Entry { known, fixture }: &Entry) -> String {
-    let mut lines = vec![format!("base URL: `{}`", known.base_url)];
-    let by_day = known.limits.iter().any(|limit| limit.per == Period::Day);
-    if by_day || known.day != Day::Unknown {
-        lines.push(format!("its day {}", day(known.day)));
-    }
-    lines.extend(terms(known));
-    lines.extend(quirks(known));
-    if !known.note.is_empty() {
-        lines.push(known.note.to_owned());
-    }
-    lines.push(seen(fixture.seen));
-    lines.push(format!("source: {}", known.source));
-    let lines: String = lines.iter().map(|line| format!("- {line}\n")).collect();
-    format!("\n### {}\n\n{lines}", known.name)
-}
-
-fn day(day: Day) -> &'static str {
-    match day {
-        Day::Unknown => {
-            "ends at a time that is not known: after its quota is used up, the provider is not asked for 24 hours"
-        }
-        Day::Utc => "ends at midnight UTC",
-        Day::Pacific => "ends at midnight in California",
-        other => panic!("how is {other:?} said?"),
-    }
-}
-
-/// What has to be known before it is used.
-fn terms(known: &KnownProvider) -> Vec<String> {
-    let mut terms = Vec::new();
-    if known.asks_for_card {
-        terms.push(
-            "**asks a new account for a card**: an account with a card may be billed".to_owned(),
-        );
-    }
-    if known.opt_in {
-        terms.push(
-            "**off unless asked for**: it is used only if a configuration file names it, and not because its key is in the environment"
-                .to_owned(),
-        );
-    }
-    if known.plan.covers_priced {
-        terms.push(
-            "its free plan also covers models that are listed at a price, up to a grant; the service refuses requests beyond it"
-                .to_owned(),
-        );
-    }
-    if !known.plan.outside.is_empty() {
-        let words = quoted(known.plan.outside);
-        terms.push(format!(
-            "not in its free plan: models whose id has one of the words {words}"
-        ));
-    }
-    terms
-}
-
-fn quirks(known: &KnownProvider) -> Vec<String> {
-    let dialect = known.dialect;
-    let mut quirks = Vec::new();
-    let of = |wanted: fn(&Rule) -> bool| {
-        let fields = dialect.fields.iter().filter(move |(_, rule)| wanted(rule));
-        fields.map(|(name, _)| *name).collect::<Vec<_>>()
-    };
-    let dropped = of(|rule| *rule == Rule::Drop);
-    if !dropped.is_empty() {
-        quirks.push(format!("fields that are not sent: {}", quoted(&dropped)));
-    }
-    for (name, rule) in dialect.fields {
-        quirks.push(match rule {
-            Rule::Drop => continue,
-            Rule::Rename(to) => format!("`{name}` is sent as `{to}`"),
-            Rule::AtMost(most) => format!("`{name}` is at most {most}"),
-            Rule::Default(json) => format!("`{name}` is {json} where it is missing"),
-            Rule::DefaultLimit {
-                answer,
-                with_thoughts,
-            } => format!(
-                "`{name}` is {answer} where it is missing, and up to {with_thoughts} for a model that may think"
-            ),
-            other => panic!("how is {other:?} said?"),
-        });
-    }
-    for (endpoint, fields) in dialect.elsewhere {
-        for (name, rule) in *fields {
-            quirks.push(match rule {
-                Rule::Default(json) => {
-                    format!("at `{endpoint}` `{name}` is {json} where it is missing")
-                }
-                Rule::Replace(from, to) => {
-                    format!("at `{endpoint}` `{name}` is {to} where it was {from}")
-                }
-                other => panic!("how is {other:?} said?"),
-            });
-        }
-    }
-    if let Some(known) = dialect.known {
-        quirks.push(format!(
-            "only these fields are sent: those of OpenAI's API, and {}",
-            quoted(known)
-        ));
-    }
-    if !dialect.developer_role {
-        quirks.push("the role `developer` is sent as `system`".to_owned());
-    }
-    if !dialect.null_content {
-        quirks.push("a `content` that is null is sent as an empty string".to_owned());
-    }
-    if !dialect.schema_keywords.is_empty() {
-        quirks.push(format!(
-            "keywords that are removed from the schemas of tools: {}",
-            quoted(dialect.schema_keywords)
-        ));
-    }
-    if known.bills_files {
-        quirks.push("a file is sent only to a model that is listed to read files: for others the service reads it, and bills that".to_owned());
-    }
-    if !dialect.only.is_empty() {
-        quirks.push(format!(
-            "only these fields are sent: {}",
-            quoted(dialect.only)
-        ));
-    }
-    if !dialect.message_fields.is_empty() {
-        quirks.push(format!(
-            "fields that are removed from messages: {}",
-            quoted(dialect.message_fields)
-        ));
-    }
-    if !dialect.lacks.is_empty() {
-        let lacks: Vec<_> = dialect.lacks.iter().map(|lack| lack.name()).collect();
-        quirks.push(format!("no model has: {}", lacks.join(", ")));
-    }
-    quirks
-}
-
-fn quoted(names: &[&str]) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-fn seen(seen: Provenance) -> String {
-    let shapes = [
-        ("listing", Some(seen.listing)),
-        ("success", seen.success),
-        ("stream", seen.stream),
-        ("errors", Some(seen.errors)),
-    ];
-    let of = |wanted: Source| {
-        let shapes = shapes.iter().filter(|(_, source)| *source == Some(wanted));
-        shapes.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
-    };
-    let both = [
-        ("from recordings", of(Source::Recorded)),
-        ("from documentation", of(Source::Documented)),
-    ];
-    let said: Vec<_> = both
-        .into_iter()
-        .filter(|(_, shapes)| !shapes.is_empty())
-        .map(|(how, shapes)| format!("{how}: {shapes}"))
-        .collect();
-    said.join("; ")
 }

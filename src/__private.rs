@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     endpoint::Endpoint,
+    json::JsonError,
     provider::Dialect,
     request::{Recipient, ScanError, scan, scan_form},
     upstream::{EventReader, Irregular, answer},
@@ -78,15 +79,14 @@ pub fn rewrite(
     match scan(body, Endpoint::ChatCompletions) {
         Ok(envelope) => {
             let recipient = Recipient {
-                model,
-                dialect,
                 max_output,
-                window: None,
-                thinks: false,
+                ..Recipient::new(model, dialect)
             };
             Ok(envelope.rewrite(body, &recipient).body.collect())
         }
-        Err(ScanError::NotUtf8 { .. } | ScanError::Syntax { .. }) => Err(Refusal::NotJson),
+        Err(ScanError::NotUtf8 { .. } | ScanError::Json(JsonError::Syntax { .. })) => {
+            Err(Refusal::NotJson)
+        }
         Err(_) => Err(Refusal::NotRouted),
     }
 }
@@ -95,12 +95,7 @@ pub fn rewrite(
 #[must_use]
 pub fn rewrite_form(body: &Bytes, content_type: &str, model: &str) -> Option<Vec<Bytes>> {
     let scanned = scan_form(body, Endpoint::ImageEdits, content_type.as_bytes());
-    let recipient = Recipient {
-        model,
-        dialect: &Dialect::OPENAI,
-        max_output: None,
-        window: None,
-        thinks: false,
-    };
+    let dialect = Dialect::OPENAI;
+    let recipient = Recipient::new(model, &dialect);
     Some(scanned.ok()?.rewrite(body, &recipient).body.collect())
 }

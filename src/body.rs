@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::{memory::Held, request::Segments};
+use crate::{byte_budget::Held, json::Segments};
 
 /// Any error, as bodies of all kinds report them.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -50,6 +50,14 @@ impl Body {
             segments,
             _held: held,
         })
+    }
+
+    /// The bytes of a body that is whole and in one piece.
+    pub(crate) fn as_whole(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Kind::Whole { segments, .. } => segments.as_one(),
+            Kind::Stream(_) => None,
+        }
     }
 
     /// A body that passes through. One that is a [`Body`] already is not wrapped again.

@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     task::{Poll, ready},
 };
 
@@ -13,10 +13,10 @@ use tokio::time::{Instant, sleep_until};
 /// `end` is called only if `future` is not ready at once, after its first poll: what it depends on may be known only
 /// then, and a future that is ready at once costs no timer.
 pub(crate) async fn within<F: Future>(
-    future: F,
+    mut future: Pin<&mut F>,
     end: impl FnOnce() -> Instant,
 ) -> Option<F::Output> {
-    let (mut future, mut timer, mut end) = (pin!(future), pin!(None), Some(end));
+    let (mut timer, mut end) = (pin!(None), Some(end));
     poll_fn(|cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));

@@ -17,7 +17,7 @@ pub enum Endpoint {
     Completions,
     /// `POST /responses`.
     Responses,
-    /// `POST /embeddings`. It is never given another model than the one it asks for.
+    /// `POST /embeddings`. A request is never given another model than the one it asks for.
     Embeddings,
     /// `POST /images/generations`.
     ImageGenerations,
@@ -54,9 +54,8 @@ impl Endpoint {
             .find(|endpoint| path.ends_with(endpoint.path()))
     }
 
-    /// Whether a path says by itself which model is to answer, as Azure's `/openai/deployments/{model}/…`, the old
-    /// `/engines/{model}/…` and Hugging Face's `/models/{model}/v1/chat/completions` do: whatever the body is rewritten
-    /// to, an upstream goes by the path.
+    /// Whether a path names the model, as Azure's `/openai/deployments/{model}/…`, the old `/engines/{model}/…` and
+    /// Hugging Face's `/models/{model}/v1/chat/completions` do: an upstream goes by the path, whatever the body says.
     pub(crate) fn path_names_a_model(method: &Method, path: &str) -> bool {
         if method != Method::POST {
             return false;
@@ -67,26 +66,18 @@ impl Endpoint {
         let mut segments = path.split(['/', '\\']).filter(|part| !part.is_empty());
         let before = |segment: &str| {
             let is = |known: &str| segment.eq_ignore_ascii_case(known);
-            // What is asked of `/models/{model}` elsewhere is no answer of a model.
+            // Elsewhere `/models/{model}` is about a model and not answered by it.
             is("deployments") || is("engines") || is_routed && is("models")
         };
-        // After it come the model, and what it is asked for.
+        // After it come the model and the operation.
         segments.any(before) && segments.nth(1).is_some()
     }
 
     /// Its path under a base that names the version, such as `/chat/completions`.
     #[must_use]
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "/chat/completions",
-            Self::Completions => "/completions",
-            Self::Responses => "/responses",
-            Self::Embeddings => "/embeddings",
-            Self::ImageGenerations => "/images/generations",
-            Self::ImageEdits => "/images/edits",
-            Self::AudioTranscriptions => "/audio/transcriptions",
-            Self::AudioTranslations => "/audio/translations",
-        }
+    pub fn path(self) -> &'static str {
+        let path = self.versioned_path();
+        path.strip_prefix("/v1").unwrap_or(path)
     }
 
     /// Its path with OpenAI's version.

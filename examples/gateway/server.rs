@@ -112,12 +112,11 @@ fn guarded(mut routes: Router, config: &Config, keys: Option<AccessKeys>) -> Rou
 }
 
 fn stack(gateway: &Gateway, config: &Config) -> Stack {
-    let max_body = config.max_body as u64;
     tower_free_models::stack(gateway.catalog.clone(), gateway.health.clone())
         .fallback(|layer| {
             layer
                 .max_attempts(config.max_attempts.get())
-                .max_body(max_body)
+                .max_body(config.max_body as u64)
                 .body_timeout(config.body_timeout)
                 .deadline(config.deadline)
                 .max_wait(config.max_wait)
@@ -127,9 +126,7 @@ fn stack(gateway: &Gateway, config: &Config) -> Stack {
                 .idle_timeout(config.idle_timeout)
         })
         .route(|layer| {
-            let layer = layer
-                .max_body(max_body)
-                .prefer_requested(config.prefer_requested);
+            let layer = layer.prefer_requested(config.prefer_requested);
             let layer = match &config.embedding_model {
                 Some(model) => layer.embedding_model(model),
                 None => layer,

@@ -1,6 +1,6 @@
 //! The way of a routed request: attempt after attempt, until one answers or there is nothing left to try.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header, request};
@@ -10,17 +10,18 @@ use tower_service::Service;
 use super::{
     body::ResponseBody,
     config::Config,
+    deadlines::Wait,
     inspect::{Answer, DRAIN_TIME, Incoming, drain, look},
-    judge::{Judge, Next, Wait},
+    judge::{Judge, Next},
     watch::Watch,
 };
 use crate::{
     attempt_slot::{AttemptSlot, NoTarget, Taken},
     body::{Body, BoxError},
+    byte_budget::Held,
     deadline::within,
     health::Attempt,
-    memory::Held,
-    ready_service::{held_while_ready, ready},
+    ready_service::{holding, ready},
     refusal::Refusal,
     request::{Admitted, Parsed},
     upstream::{Irregular, resets},
@@ -42,8 +43,11 @@ where
 {
     // This one is never called: each later attempt gets a clone of it.
     let spare = readied.clone();
-    let receive = receive(&config, admitted, parts, body);
-    let (received, mut readied) = held_while_ready(readied, receive).await;
+    let mut readied = Some(readied);
+    let received = {
+        let receive = pin!(receive(&config, admitted, parts, body));
+        holding(&mut readied, receive).await
+    };
     let mut judge = match received {
         Ok((parsed, held)) => Judge::new(config, parsed, held),
         Err(refusal) => return Ok(refusal.into_response().map(ResponseBody::bytes)),
@@ -51,9 +55,10 @@ where
     loop {
         let service = match readied.take() {
             Some(service) => Some(service),
-            None => within(ready(spare.clone()), || judge.deadline)
-                .await
-                .transpose()?,
+            None => {
+                let ready = pin!(ready(spare.clone()));
+                within(ready, || judge.deadlines.end).await.transpose()?
+            }
         };
         let next = match service {
             None => judge.out_of_time(),
@@ -70,9 +75,9 @@ where
                 Came::NoTarget(no_target) => wait(&mut judge, no_target).await,
                 Came::Unrouted(response) => {
                     let mut response = response?.map(ResponseBody::passing);
-                    match judge.passes(&mut response) {
-                        Ok(()) => return Ok(response),
-                        Err(next) => next,
+                    match judge.instead_of(&mut response) {
+                        None => return Ok(response),
+                        Some(next) => next,
                     }
                 }
             },
@@ -97,7 +102,12 @@ where
     B::Error: Into<BoxError>,
 {
     let (bytes, held) = config.bounds.collect(body).await?;
-    Ok((Parsed::read(parts, &admitted, bytes)?, held))
+    let parsed = Parsed {
+        envelope: admitted.read(&bytes)?,
+        parts,
+        bytes,
+    };
+    Ok((parsed, held))
 }
 
 /// What came of one call of the inner service.
@@ -120,7 +130,7 @@ where
     let began = Instant::now();
     let (request, slot) = judge.request();
     let slot = OpenSlot(slot);
-    let future = service.call(request);
+    let future = pin!(service.call(request));
     drop(service);
     // Not before the first poll: whether other targets could have been tried is known when the router has picked one.
     let deadline = move || judge.head_deadline(began);
@@ -180,7 +190,7 @@ where
         body,
     };
     if !incoming.head.status.is_success() {
-        let end = judge.until(Instant::now(), DRAIN_TIME);
+        let end = judge.deadlines.until(Instant::now(), DRAIN_TIME);
         let body = drain(incoming.body.as_mut(), end).await;
         let Incoming { attempt, head, .. } = incoming;
         return Err(judge.failure(attempt, head, body));

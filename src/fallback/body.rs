@@ -11,10 +11,10 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use serde_json::json;
 
+use super::{frames::Frames, silence::Silence, stream_buffer::StreamBuffer, watch::Watch};
 use crate::{
     body::BoxError,
     endpoint::Endpoint,
-    fallback::{frames::Frames, silence::Silence, stream_buffer::StreamBuffer, watch::Watch},
     outcome::{Outcome, OutcomeKind},
     poll_budget::PollBudget,
     upstream::Follow,
@@ -23,7 +23,7 @@ use crate::{
 pin_project! {
     /// The response body of [`Fallback`](super::Fallback).
     ///
-    /// The bytes of the inner body, unchanged but for the fields of a whole answer that `x-free-normalised` names. A stream that breaks off ends
+    /// The bytes of the inner body as they are. A stream that breaks off ends
     /// with one OpenAI-format error event, and without `[DONE]`; any other body that breaks off ends in an error, a
     /// JSON document that lacks its end included. Dropping it drops the upstream.
     pub struct ResponseBody<B> {
@@ -35,35 +35,35 @@ pin_project! {
 pin_project! {
     #[project = KindProj]
     enum Kind<B> {
-        // What is not ours to watch.
+        // Not routed, or answered by a layer inside: it is not watched.
         Passing { #[pin] body: B },
         // All of it is here.
         Whole { frames: Frames, trailers: Option<HeaderMap> },
         // An event stream that has begun to answer.
         Events { body: Pin<Box<B>>, gate: Box<StreamBuffer>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
-        // An answer that is too large, or of too strange a kind, to be held; JSON is followed as it passes.
+        // An answer that is too large to be held, or of a kind that is not read. JSON is followed as it passes.
         Rest { frames: Frames, body: Pin<Box<B>>, document: Option<Follow>, watch: Watch, silence: Silence },
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) const fn passing(body: B) -> Self {
+    pub(super) const fn passing(body: B) -> Self {
         Self {
             kind: Kind::Passing { body },
         }
     }
 
-    pub(crate) fn whole(frames: Frames, trailers: Option<HeaderMap>) -> Self {
+    pub(super) fn whole(frames: Frames, trailers: Option<HeaderMap>) -> Self {
         Self {
             kind: Kind::Whole { frames, trailers },
         }
     }
 
-    pub(crate) fn bytes(bytes: Bytes) -> Self {
+    pub(super) fn bytes(bytes: Bytes) -> Self {
         Self::whole(Frames::from_iter([bytes]), None)
     }
 
-    pub(crate) fn events(
+    pub(super) fn events(
         body: Pin<Box<B>>,
         gate: Box<StreamBuffer>,
         watch: Watch,
@@ -81,7 +81,7 @@ impl<B> ResponseBody<B> {
     }
 
     /// The rest of an answer. What was read of it is JSON; where nothing was, nothing is known of its form.
-    pub(crate) fn rest(frames: Frames, body: Pin<Box<B>>, watch: Watch, idle: Duration) -> Self {
+    pub(super) fn rest(frames: Frames, body: Pin<Box<B>>, watch: Watch, idle: Duration) -> Self {
         let document = (frames.len() > 0).then(Follow::default);
         Self {
             kind: Kind::Rest {
@@ -117,10 +117,6 @@ where
         let mut kind = self.project().kind;
         let mut budget = PollBudget::default();
         loop {
-            if budget.is_over() {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
             match kind.as_mut().project() {
                 KindProj::Passing { body } => {
                     return body
@@ -146,11 +142,7 @@ where
                         watch.finished = gate.seen.finished && gate.seen.error.is_none();
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
-                    let frame = body.as_mut().poll_frame(cx);
-                    if let Poll::Ready(frame) = &frame {
-                        budget.saw(frame.as_ref());
-                    }
-                    let end = match frame {
+                    let end = match budget.poll_frame(body.as_mut(), cx) {
                         Poll::Ready(Some(Ok(frame))) => {
                             match frame.into_data() {
                                 Ok(chunk) if chunk.is_empty() => continue,
@@ -277,7 +269,7 @@ fn follow(document: &mut Option<Follow>, watch: &Watch, bytes: &[u8]) {
     }
 }
 
-/// Whether nothing is known to be missing.
+/// Whether nothing of the document is known to be missing.
 fn is_whole(document: Option<&Follow>) -> bool {
     document.is_none_or(|document| !document.is_cut())
 }

@@ -1,4 +1,4 @@
-//! What a fallback goes by.
+//! The settings of a fallback.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -6,18 +6,18 @@ use crate::{request::Bounds, upstream::Classify};
 
 /// The settings of [`FallbackLayer`](super::FallbackLayer), which documents them.
 #[derive(Clone)]
-pub(crate) struct Config {
-    pub(crate) bounds: Bounds,
-    /// The router's where this is not set.
-    pub(crate) classify: Option<Arc<dyn Classify>>,
-    pub(crate) max_attempts: usize,
-    pub(crate) deadline: Duration,
-    pub(crate) header_timeout: Duration,
-    pub(crate) first_token_timeout: Duration,
-    pub(crate) answer_timeout: Duration,
-    pub(crate) idle_timeout: Duration,
-    pub(crate) max_wait: Duration,
-    pub(crate) peek_limit: usize,
+pub(super) struct Config {
+    pub(super) bounds: Bounds,
+    /// As the router is set, if this is not.
+    pub(super) classify: Option<Arc<dyn Classify>>,
+    pub(super) max_attempts: usize,
+    pub(super) deadline: Duration,
+    pub(super) header_timeout: Duration,
+    pub(super) first_token_timeout: Duration,
+    pub(super) answer_timeout: Duration,
+    pub(super) idle_timeout: Duration,
+    pub(super) max_wait: Duration,
+    pub(super) peek_limit: usize,
 }
 
 impl Default for Config {

@@ -1,4 +1,4 @@
-//! What a caller is told when no attempt answered.
+//! The response to the client when no attempt answered.
 
 use std::collections::BTreeMap;
 
@@ -15,24 +15,24 @@ use crate::{
 };
 
 /// Why there is no further attempt.
-pub(crate) enum OutOf {
-    /// Nobody is left to try; in the words of the router.
+pub(super) enum OutOf {
+    /// There is no target left to try, as the router says.
     Targets(Refusal),
     Budget,
-    /// Of so many seconds.
+    /// The deadline has passed, of so many seconds.
     Time(f64),
 }
 
 /// A failure as the upstream said it.
-pub(crate) struct Failed {
-    pub(crate) target: Target,
-    pub(crate) head: response::Parts,
-    pub(crate) error: UpstreamError,
+pub(super) struct Failed {
+    pub(super) target: Target,
+    pub(super) head: response::Parts,
+    pub(super) error: UpstreamError,
 }
 
 impl Failed {
     /// As the upstream said it, if need be in OpenAI's envelope.
-    pub(crate) fn into_response(mut self) -> Response<Bytes> {
+    pub(super) fn into_response(mut self) -> Response<Bytes> {
         let body = self.error.into_openai(self.target.provider().name());
         relabel(&mut self.head.headers, body.len());
         // What comes after a failure's body is not read.
@@ -42,23 +42,23 @@ impl Failed {
 }
 
 /// What the last upstream that failed said.
-pub(crate) struct LastError {
-    pub(crate) target: TargetId,
-    pub(crate) status: Option<StatusCode>,
-    pub(crate) message: Option<String>,
+pub(super) struct LastError {
+    pub(super) target: TargetId,
+    pub(super) status: Option<StatusCode>,
+    pub(super) message: Option<String>,
 }
 
 /// What all attempts came to.
-pub(crate) struct Account<'a> {
-    pub(crate) trail: &'a [(TargetId, OutcomeKind)],
-    pub(crate) last: Option<&'a LastError>,
+pub(super) struct Account<'a> {
+    pub(super) trail: &'a [(TargetId, OutcomeKind)],
+    pub(super) last: Option<&'a LastError>,
     /// The first end of a limit that an attempt has met.
-    pub(crate) limit: Option<Instant>,
+    pub(super) limit: Option<Instant>,
 }
 
 impl Account<'_> {
     /// The refusal, with counts by outcome and the last error of an upstream.
-    pub(crate) fn refusal(&self, out_of: OutOf) -> Refusal {
+    pub(super) fn refusal(&self, out_of: OutOf) -> Refusal {
         let mut by_outcome = BTreeMap::<&str, usize>::new();
         for (_, outcome) in self.trail {
             *by_outcome.entry(outcome.name()).or_default() += 1;

@@ -1,4 +1,4 @@
-//! Bytes that are held back, in the pieces in which they came.
+//! A queue of bytes that are held back.
 
 use std::collections::VecDeque;
 
@@ -7,12 +7,12 @@ use bytes::{Bytes, BytesMut};
 /// A piece smaller than this is copied to its neighbours: each piece costs some dozens of bytes of its own,
 /// and an upstream that sends byte by byte must not make that the larger part.
 const SMALL: usize = 256;
-/// So much is gathered of small pieces.
+/// So many bytes of small pieces are gathered into one.
 const GATHERED: usize = 4096;
 
 /// A queue of bytes. Large pieces are kept as they came, without a copy.
 #[derive(Debug, Default)]
-pub(crate) struct Frames {
+pub(super) struct Frames {
     list: VecDeque<Bytes>,
     /// Small pieces that came after the last one of the list.
     small: BytesMut,
@@ -20,7 +20,7 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    pub(crate) fn push(&mut self, piece: Bytes) {
+    pub(super) fn push(&mut self, piece: Bytes) {
         self.len += piece.len();
         if piece.len() >= SMALL {
             self.gather();
@@ -33,7 +33,7 @@ impl Frames {
         }
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
         if self.list.is_empty() {
             self.gather();
         }
@@ -43,23 +43,23 @@ impl Frames {
     }
 
     /// Moves all of `other` to the end.
-    pub(crate) fn append(&mut self, other: &mut Self) {
+    pub(super) fn append(&mut self, other: &mut Self) {
         while let Some(piece) = other.pop() {
             self.push(piece);
         }
     }
 
     /// How many bytes there are.
-    pub(crate) const fn len(&self) -> usize {
+    pub(super) const fn len(&self) -> usize {
         self.len
     }
 
-    pub(crate) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// All of it in one piece, which it stays; a copy only where there are several.
-    pub(crate) fn joined(&mut self) -> Bytes {
+    pub(super) fn joined(&mut self) -> Bytes {
         self.gather();
         if self.list.len() > 1 {
             let mut joined = BytesMut::with_capacity(self.len);

@@ -1,6 +1,9 @@
 //! Reading a response before anything of it goes to the client.
 
-use std::{pin::Pin, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, header, response};
@@ -148,7 +151,7 @@ where
             }
         }
     };
-    let read = within(read, || limits.first_token).await;
+    let read = within(pin!(read), || limits.first_token).await;
     if buffer.seen.billed {
         incoming.attempt.billed();
     }
@@ -180,7 +183,8 @@ where
         }
         Ok(true)
     };
-    match within(read, || limits.answer).await {
+    let read = within(pin!(read), || limits.answer).await;
+    match read {
         Some(Ok(true)) => {}
         Some(Ok(false)) => return Ok(Answer::Part(held)),
         Some(Err(kind)) => return Err(Failure::Outcome(kind)),
@@ -228,6 +232,6 @@ where
         }
     };
     // What came until the deadline is evidence, too.
-    let _ = within(read, || end).await;
+    let _ = within(pin!(read), || end).await;
     held.joined()
 }

@@ -1,7 +1,7 @@
 //! What an outcome means for this request: what the next pick has to know, whether another attempt is made, and what
 //! goes back to the client if none is.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, response};
@@ -9,21 +9,23 @@ use tokio::time::Instant;
 
 use super::{
     config::Config,
+    deadlines::{Deadlines, Wait},
     final_response::{Account, Failed, LastError, OutOf},
     inspect::{self, Limits},
 };
 use crate::{
-    attempt_slot::{AttemptSlot, NoTarget, SecondTry, Session, Terms, WaitState},
+    attempt_slot::{AttemptSlot, NoTarget},
     body::Body,
+    byte_budget::Held,
     catalog::{Target, TargetId},
-    clock::later,
     endpoint::Endpoint,
     health::{Attempt, Place},
-    memory::Held,
+    json::Segments,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     refusal::Refusal,
-    request::{Parsed, Segments},
+    request::Parsed,
     routed::{Routed, mark_trail},
+    session::{SecondTry, Session, Terms, WaitState},
     upstream::{Classify, Evidence, UpstreamError},
 };
 
@@ -35,10 +37,7 @@ pub(super) struct Judge<E> {
     session: Arc<Session>,
     /// Every attempt in order, with what it came to.
     trail: Vec<(TargetId, OutcomeKind)>,
-    /// An answer must have begun by then.
-    pub(super) deadline: Instant,
-    /// How long the request may wait for a target, from the first time that it has to.
-    waits: Option<Waits>,
+    pub(super) deadlines: Deadlines,
     /// What an upstream said that may go back to the client, and of which kind: the first refusal of the request, or else
     /// the last response that does if all attempts ended in its kind.
     said: Option<(OutcomeKind, Failed)>,
@@ -61,24 +60,6 @@ impl<E> Drop for Judge<E> {
     }
 }
 
-/// What a request does that found no target.
-pub(super) enum Wait {
-    Until(Instant),
-    /// It is sent, whatever is guessed of the targets.
-    Over,
-    OutOfTime,
-    Refuse,
-}
-
-/// How long a request may wait for a target.
-#[derive(Clone, Copy)]
-struct Waits {
-    /// For the end of what is stated.
-    until: Instant,
-    /// Where a guess is all that holds targets back: then it is sent in the end, and needs time for an answer.
-    by_guess: Instant,
-}
-
 /// What comes next.
 pub(super) enum Next<E> {
     Attempt,
@@ -89,7 +70,7 @@ pub(super) enum Next<E> {
 
 impl<E> Judge<E> {
     pub(super) fn new(config: Arc<Config>, parsed: Parsed, held: Held) -> Self {
-        let deadline = later(Instant::now(), config.deadline);
+        let deadlines = Deadlines::new(Arc::clone(&config), parsed.streams());
         let (parsed, session) = (Arc::new(parsed), Arc::<Session>::default());
         let mut memory = session.lock();
         memory.parsed = Some(Arc::clone(&parsed));
@@ -104,8 +85,7 @@ impl<E> Judge<E> {
             _held: held,
             session,
             trail: Vec::new(),
-            deadline,
-            waits: None,
+            deadlines,
             said: None,
             last: None,
             error: None,
@@ -119,8 +99,8 @@ impl<E> Judge<E> {
         let now = Instant::now();
         self.session.lock().terms = Some(Terms {
             calls: self.config.max_attempts.saturating_sub(self.trail.len()),
-            answer_by: self.answer_end(now, false),
-            answer_by_with_choice: self.answer_end(now, true),
+            answer_by: self.deadlines.answer(now, false),
+            answer_by_with_choice: self.deadlines.answer(now, self.may_go_on()),
         });
         let mut parts = self.parsed.parts.clone();
         parts.extensions.insert(slot.clone());
@@ -136,16 +116,9 @@ impl<E> Judge<E> {
         self.parsed.endpoint()
     }
 
-    // ===== deadlines =====
-
-    /// When the wait for a head ends. The head of a stream comes before its first token; that of another answer may come
-    /// with the whole of it.
+    /// The end of the wait for a head.
     pub(super) fn head_deadline(&self, began: Instant) -> Instant {
-        let config = &self.config;
-        match self.parsed.streams() {
-            true => self.until(began, config.header_timeout.min(config.first_token_timeout)),
-            false => self.answer_deadline(began),
-        }
+        self.deadlines.head(began, self.can_ask_others())
     }
 
     /// Within which bounds a success of an attempt is read.
@@ -153,30 +126,19 @@ impl<E> Judge<E> {
         Limits {
             endpoint: self.endpoint(),
             bytes: self.config.peek_limit,
-            first_token: self.until(began, self.config.first_token_timeout),
-            answer: self.answer_deadline(began),
+            first_token: self.deadlines.first_token(began),
+            answer: self.deadlines.answer(began, self.can_ask_others()),
         }
     }
 
-    /// When the wait for an answer that is not streamed ends.
-    fn answer_deadline(&self, began: Instant) -> Instant {
-        self.answer_end(began, self.session.lock().had_choice)
+    /// Whether other targets could have been picked for the present attempt, and one of them may still be asked.
+    fn can_ask_others(&self) -> bool {
+        self.may_go_on() && self.session.lock().had_choice
     }
 
-    /// While other targets are untried, one that hangs may use up half of what is left of the deadline, so that another
-    /// can still answer; but never less than the head of a stream may take, because no other would answer in less.
-    fn answer_end(&self, began: Instant, had_choice: bool) -> Instant {
-        let end = self.until(began, self.config.answer_timeout);
-        let left = self.deadline.saturating_duration_since(began);
-        match had_choice && self.trail.len() + 1 < self.config.max_attempts {
-            true => end.min(began + (left / 2).max(self.config.header_timeout)),
-            false => end,
-        }
-    }
-
-    /// So long after `began`, but not after the deadline.
-    pub(super) fn until(&self, began: Instant, limit: Duration) -> Instant {
-        later(began, limit).min(self.deadline)
+    /// Whether another attempt may follow the present one.
+    fn may_go_on(&self) -> bool {
+        self.trail.len() + 1 < self.config.max_attempts
     }
 
     // ===== what an attempt came to =====
@@ -195,8 +157,8 @@ impl<E> Judge<E> {
 
     /// A deadline passed before an answer had begun.
     pub(super) fn too_slow(&mut self, attempt: Attempt) -> Next<E> {
-        let out_of_time = Instant::now() >= self.deadline;
-        if out_of_time && (!self.trail.is_empty() || self.waits.is_some()) {
+        let shared = !self.trail.is_empty() || self.deadlines.has_waited();
+        if shared && self.deadlines.are_over() {
             // It had only what other attempts, or the wait for a target, left of the time: that is not its fault.
             self.note(attempt.target().id(), OutcomeKind::TooSlow);
             drop(attempt);
@@ -287,7 +249,7 @@ impl<E> Judge<E> {
         }
         if self.trail.len() >= self.config.max_attempts {
             self.end(OutOf::Budget)
-        } else if Instant::now() >= self.deadline {
+        } else if self.deadlines.are_over() {
             self.out_of_time()
         } else {
             Next::Attempt
@@ -339,39 +301,12 @@ impl<E> Judge<E> {
 
     /// Whether, and until when, the request waits for a target.
     pub(super) fn wait(&mut self, no_target: &NoTarget) -> Wait {
-        if self.is_refused() {
-            return Wait::Refuse;
+        match self.is_refused() {
+            true => Wait::Refuse,
+            false => self
+                .deadlines
+                .wait(no_target, &mut self.session.lock().wait),
         }
-        let now = Instant::now();
-        if now >= self.deadline {
-            return Wait::OutOfTime;
-        }
-        let mut memory = self.session.lock();
-        if memory.wait == WaitState::Waits {
-            let (deadline, max_wait) = (self.deadline, self.config.max_wait);
-            let Waits { until, by_guess } = *self.waits.get_or_insert_with(|| {
-                let until = later(now, max_wait).min(deadline);
-                let by_guess = until.min(now + deadline.saturating_duration_since(now) / 2);
-                Waits { until, by_guess }
-            });
-            let limit = if no_target.by_guess { by_guess } else { until };
-            let first = no_target.worth_waiting.filter(|first| first.at <= limit);
-            let end = first.map(|first| match &no_target.place {
-                // A turn that comes too late for this request is its last moment instead.
-                Some(place) if first.is_shared => place.turn(first.at).min(limit),
-                _ => first.at,
-            });
-            let end = end.or_else(|| no_target.probing.then_some(limit));
-            if let Some(end) = end.filter(|_| limit > now) {
-                return Wait::Until(end);
-            }
-        }
-        // All that is left to wait for is further away, and a guess at that.
-        if no_target.by_guess && memory.wait != WaitState::Over {
-            memory.wait = WaitState::Over;
-            return Wait::Over;
-        }
-        Wait::Refuse
     }
 
     /// The request has waited, and looks again from its place among those that wait.
@@ -385,16 +320,17 @@ impl<E> Judge<E> {
         self.end(OutOf::Targets(refusal))
     }
 
-    /// A layer inside has answered by itself: that goes back, unless an upstream has refused the request before.
-    pub(super) fn passes<B>(&mut self, response: &mut Response<B>) -> Result<(), Next<E>> {
+    /// A layer inside has answered by itself: that goes back, unless an upstream has refused the request before. Then it
+    /// is that refusal.
+    pub(super) fn instead_of<B>(&mut self, response: &mut Response<B>) -> Option<Next<E>> {
         if self.is_refused() {
-            return Err(self.end(OutOf::Budget));
+            return Some(self.end(OutOf::Budget));
         }
         self.note_earlier();
         if !self.trail.is_empty() {
             self.mark_trail(response);
         }
-        Ok(())
+        None
     }
 
     // ===== the end =====

@@ -2,14 +2,26 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tower_layer::Layer;
 
-use crate::{
-    fallback::{config::Config, service::Fallback},
-    upstream::Classify,
-};
+use super::{config::Config, service::Fallback};
+use crate::upstream::Classify;
 
 /// Applies [`Fallback`] to a service.
 ///
 /// Clones, and the services they make, share the bound on the memory of bodies in flight.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::ServiceBuilder;
+/// use tower_free_models::{Body, Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap};
+///
+/// # fn fallback(client: impl Clone) {
+/// let route = FreeModelRouteLayer::new(Catalog::new(), HealthMap::new());
+/// let service = ServiceBuilder::new()
+///     .layer(FallbackLayer::new().max_attempts(3).deadline(Duration::from_secs(60)))
+///     .layer(route)
+///     .service(client);
+/// # }
+/// ```
 ///
 /// See the [crate docs](crate) for a complete example.
 #[derive(Clone)]
@@ -18,7 +30,7 @@ pub struct FallbackLayer {
 }
 
 impl FallbackLayer {
-    /// With the defaults that each setter names.
+    /// A fallback with the defaults that each setter names.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -34,7 +46,7 @@ impl FallbackLayer {
     }
 
     /// The most attempts for one request, the first one included; 0 counts as 1. Default: 6. Each may use up
-    /// quota, and providers suspend accounts that hammer them. Of `n` images that a chat model makes, each is an attempt.
+    /// quota, and providers suspend accounts that send too many requests. Of `n` images that a chat model makes, each is an attempt.
     #[must_use]
     pub fn max_attempts(self, attempts: usize) -> Self {
         self.with(|config| config.max_attempts = attempts.max(1))

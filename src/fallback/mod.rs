@@ -1,31 +1,29 @@
-//! The fallback: sends a request again, until a target answers, and finishes every attempt.
+//! Sends a request again, until a target answers, and ends every attempt with what it came to.
 //!
-//! The way of a request: `stage` says where it can stand, `future` polls it there, `steps` lead from one stage to
-//! the next, and `job` decides. `final_response` is the answer to the caller when no attempt succeeded,
-//! and `envelope` gives a provider's own error the shape that clients know.
+//! `attempts` is the way of a request: it is collected and read; then, attempt after attempt, an instance of the inner
+//! service becomes ready and is called. The router inside leaves the attempt in a slot.
 //!
-//! 1. *Collecting*: the body is collected once, within bounds.
-//! 2. *Readying*: an instance of the inner service becomes ready.
-//! 3. *Calling*: an attempt is under way. The router inside leaves it in a slot.
-//! 4. *Peeking*: a success is read until it is clear that it answers (`peek`, and `gate` for streams).
-//!    What it was compressed with is undone first (`inflate`).
-//!    *Draining*: a failure is read for its evidence, and `classify` says what it means.
-//! 5. An answer goes to the caller in a `body` that finishes the attempt; a failure leads back to 2, or, when
-//!    no target is left, to *Waiting* for a recovery, or to a refusal.
+//! - `inspect` reads what came: a success until it is clear that it answers (`stream_buffer` holds the events of a stream
+//!   back), a failure for what it says of itself.
+//! - `judge` decides what an outcome means for this request: what the next pick has to know, whether another attempt is
+//!   made, and what goes back if none is. `deadlines` has the time that is left, `final_response` the response when no
+//!   attempt answered.
+//! - `body` passes an answer on that has begun, and `watch` ends its attempt.
 
-pub(crate) mod attempts;
-pub(crate) mod body;
-pub(crate) mod config;
-pub(crate) mod final_response;
-pub(crate) mod frames;
-pub(crate) mod future;
-pub(crate) mod inspect;
-pub(crate) mod judge;
-pub(crate) mod layer;
-pub(crate) mod service;
-pub(crate) mod silence;
-pub(crate) mod stream_buffer;
-pub(crate) mod watch;
+mod attempts;
+mod body;
+mod config;
+mod deadlines;
+mod final_response;
+mod frames;
+mod future;
+mod inspect;
+mod judge;
+mod layer;
+mod service;
+mod silence;
+mod stream_buffer;
+mod watch;
 
 pub use self::{
     body::ResponseBody, future::ResponseFuture, layer::FallbackLayer, service::Fallback,

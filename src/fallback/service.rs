@@ -8,13 +8,13 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tower_service::Service;
 
+use super::{attempts, body::ResponseBody, config::Config, future::ResponseFuture};
 use crate::{
     accessors::accessors,
+    attempt_slot::RoutedWithoutFallback,
     body::{Body, BoxError},
-    fallback::{attempts, body::ResponseBody, config::Config, future::ResponseFuture},
     refusal::Refusal,
     request::admit,
-    route::RoutedWithoutFallback,
 };
 
 /// Sends a request again, to another target, until one answers; and finishes each attempt with what it came to.
@@ -42,11 +42,20 @@ use crate::{
 /// See the [crate docs](crate) for a complete example.
 #[derive(Clone)]
 pub struct Fallback<S> {
-    pub(crate) inner: S,
-    pub(crate) config: Arc<Config>,
+    pub(super) inner: S,
+    pub(super) config: Arc<Config>,
 }
 
 impl<S> Fallback<S> {
+    /// A fallback with the defaults of [`FallbackLayer`](crate::FallbackLayer), which has the settings.
+    #[must_use]
+    pub fn new(inner: S) -> Self {
+        Self {
+            inner,
+            config: Arc::default(),
+        }
+    }
+
     accessors!();
 }
 

@@ -1,4 +1,4 @@
-//! Deadlines within an answer that has begun.
+//! The idle timeout of an answer that has begun.
 
 use std::{
     future::Future,
@@ -11,17 +11,17 @@ use tokio::time::{Instant, Sleep};
 
 use crate::clock::later;
 
-/// How long an upstream has been silent. It is counted only while somebody waits for it: a caller who
-/// reads slowly is no fault of the upstream's.
-pub(crate) struct Silence {
+/// How long an upstream has been silent. Only the time is counted in which the client waits for it: a client that reads
+/// slowly is no fault of the upstream.
+pub(super) struct Silence {
     limit: Duration,
     listening: bool,
-    /// On the heap, so that the body is `Unpin`, and only from the first silence on.
+    /// On the heap, so that the body is `Unpin`; made when the first wait begins.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Silence {
-    pub(crate) const fn new(limit: Duration) -> Self {
+    pub(super) const fn new(limit: Duration) -> Self {
         Self {
             limit,
             listening: false,
@@ -29,11 +29,11 @@ impl Silence {
         }
     }
 
-    pub(crate) const fn broken(&mut self) {
+    pub(super) const fn broken(&mut self) {
         self.listening = false;
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let end = || later(Instant::now(), self.limit);
         let timer = self
             .timer

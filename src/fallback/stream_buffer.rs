@@ -1,22 +1,20 @@
-//! The stream gate: holds events back until they may be passed on.
+//! Holds events of a stream back until they may be passed on.
 //!
-//! Before commit that is everything. After it, that is the part of an event whose end has not come: a stream
-//! that is cut can then be ended with an error at an event boundary, and no client sees half an event.
+//! Before commit, all of them are held. After it, only the part of an event whose end has not come: a stream that is cut
+//! can then be ended with an error at an event boundary, and no client gets half an event.
 
 use bytes::Bytes;
 
-use crate::{
-    fallback::frames::Frames,
-    upstream::{EventReader, Indexes, Meaning},
-};
+use super::frames::Frames;
+use crate::upstream::{EventReader, Indexes, Meaning};
 
 /// What a stream has been seen to hold so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
+pub(super) struct Seen {
     /// The first semantic event: text, a tool call, reasoning, a refusal, audio, an image.
-    pub(crate) content: bool,
+    pub(super) content: bool,
     /// The answer is whole: a finish reason for each choice that was spoken of, `[DONE]`, or a terminal event.
-    pub(crate) finished: bool,
+    pub(super) finished: bool,
     /// `[DONE]` or a terminal event: nothing has to follow.
     terminated: bool,
     /// The choices that were spoken of, ...
@@ -24,15 +22,15 @@ pub(crate) struct Seen {
     /// ... and those that have a finish reason.
     ended: Indexes,
     /// The first error event.
-    pub(crate) error: Option<Bytes>,
-    /// That came before any content.
-    pub(crate) failed_first: bool,
-    /// It cost money.
-    pub(crate) billed: bool,
+    pub(super) error: Option<Bytes>,
+    /// The error event came before any content.
+    pub(super) failed_first: bool,
+    /// An event reports a cost.
+    pub(super) billed: bool,
 }
 
 #[derive(Debug)]
-pub(crate) struct StreamBuffer {
+pub(super) struct StreamBuffer {
     reader: EventReader,
     limit: usize,
     /// Whole events.
@@ -43,11 +41,11 @@ pub(crate) struct StreamBuffer {
     total: usize,
     /// Part of an event that was too large to hold has been passed on.
     torn: bool,
-    pub(crate) seen: Seen,
+    pub(super) seen: Seen,
 }
 
 impl StreamBuffer {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self {
             reader: EventReader::new(limit),
             limit,
@@ -59,7 +57,7 @@ impl StreamBuffer {
         }
     }
 
-    pub(crate) fn push(&mut self, mut chunk: Bytes) {
+    pub(super) fn push(&mut self, mut chunk: Bytes) {
         self.total = self.total.saturating_add(chunk.len());
         let seen = &mut self.seen;
         let safe = self
@@ -81,7 +79,7 @@ impl StreamBuffer {
 
     /// The stream has ended. An event that lacks nothing but its blank line counts if it, or one before it, ends
     /// the answer; else it is held, and dropped when the stream is [cut](Self::cut). So is half an event.
-    pub(crate) fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         let whole = self.reader.ends_whole();
         let mut seen = self.seen.clone();
         if let Some(last) = self.reader.finish().filter(|_| whole) {
@@ -94,7 +92,7 @@ impl StreamBuffer {
     }
 
     /// Ends a stream that was cut: what is held is dropped, an error event stands in its place.
-    pub(crate) fn cut(&mut self, error: Bytes) {
+    pub(super) fn cut(&mut self, error: Bytes) {
         self.held.clear();
         if self.torn {
             // Half an event is out already; this ends it.
@@ -103,17 +101,17 @@ impl StreamBuffer {
         self.ready.push(error);
     }
 
-    pub(crate) fn next(&mut self) -> Option<Bytes> {
+    pub(super) fn next(&mut self) -> Option<Bytes> {
         self.ready.pop()
     }
 
     /// All that may be passed on.
-    pub(crate) fn take(&mut self) -> Frames {
+    pub(super) fn take(&mut self) -> Frames {
         std::mem::take(&mut self.ready)
     }
 
-    /// So much has come without content that it is not worth holding any longer.
-    pub(crate) const fn is_full(&self) -> bool {
+    /// So many bytes have come without content that they are not held any longer.
+    pub(super) const fn is_full(&self) -> bool {
         self.total >= self.limit
     }
 

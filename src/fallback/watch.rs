@@ -1,33 +1,33 @@
-//! Who watches over an answer that has begun, and ends its attempt.
+//! Ends the attempt of an answer that has begun.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use super::stream_buffer::StreamBuffer;
 use crate::{
     endpoint::Endpoint,
-    fallback::stream_buffer::StreamBuffer,
     health::Attempt,
     outcome::Outcome,
     upstream::{Classify, Evidence, UpstreamError},
 };
 
-/// What watches over an answer that has begun: it ends the attempt.
-pub(crate) struct Watch {
+/// Ends the attempt of an answer that has begun, by what is seen of the rest.
+pub(super) struct Watch {
     attempt: Option<Attempt>,
     classify: Arc<dyn Classify>,
     /// What was asked; each has its own way to tell of an error in a stream.
-    pub(crate) endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
     /// The head of the response, for what an error in it means.
     headers: HeaderMap,
     /// The answer is whole, whatever may follow it.
-    pub(crate) finished: bool,
+    pub(super) finished: bool,
 }
 
 impl Watch {
     /// `headers` are those of the response, if an error may come in its body.
-    pub(crate) fn new(
+    pub(super) fn new(
         attempt: Attempt,
         classify: Arc<dyn Classify>,
         endpoint: Endpoint,
@@ -42,31 +42,31 @@ impl Watch {
         }
     }
 
-    pub(crate) fn billed(&self) {
+    pub(super) fn billed(&self) {
         self.attempt.iter().for_each(Attempt::billed);
     }
 
     /// What was seen to cost money is quarantined at once, and not only at the end of its answer.
-    pub(crate) fn note_bill(&self, gate: &StreamBuffer) {
+    pub(super) fn note_bill(&self, gate: &StreamBuffer) {
         if gate.seen.billed {
             self.billed();
         }
     }
 
-    pub(crate) fn succeed(&mut self) {
+    pub(super) fn succeed(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             attempt.succeed();
         }
     }
 
-    pub(crate) fn fail(&mut self, outcome: &Outcome) {
+    pub(super) fn fail(&mut self, outcome: &Outcome) {
         if let Some(attempt) = self.attempt.take() {
             attempt.fail(outcome);
         }
     }
 
     /// An error event has been passed on: what it says counts, with the head of its response.
-    pub(crate) fn fail_as_said(&mut self, error: &Bytes) {
+    pub(super) fn fail_as_said(&mut self, error: &Bytes) {
         let Some(attempt) = &self.attempt else {
             return;
         };
@@ -77,7 +77,7 @@ impl Watch {
         self.fail(&outcome);
     }
 
-    pub(crate) fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.attempt
             .as_ref()
             .map_or_else(String::new, |attempt| attempt.target().id().to_string())

@@ -11,12 +11,13 @@ use http::{HeaderMap, Response};
 use tokio::time::Instant;
 
 use crate::{
-    attempt_slot::{AttemptSlot, Terms},
+    attempt_slot::AttemptSlot,
     catalog::Target,
     endpoint::Endpoint,
     health::{Attempt, HealthMap},
     images::calls::Failure,
     outcome::{Outcome, OutcomeKind},
+    session::Terms,
     upstream::{Evidence, UpstreamError, resets},
 };
 

@@ -10,6 +10,7 @@ use tower_service::Service;
 
 use crate::{
     body::Body,
+    byte_budget::{ByteBudget, Held},
     catalog::Target,
     health::HealthMap,
     images::{
@@ -17,7 +18,6 @@ use crate::{
         collect::{Unread, collect},
         sdapi,
     },
-    memory::{Held, Memory},
     provider::Turn,
     refusal::Refusal,
     upstream::answer,
@@ -98,7 +98,7 @@ pub(super) struct Calls<S> {
     parts: request::Parts,
     target: Target,
     health: HealthMap,
-    memory: Memory,
+    memory: ByteBudget,
     /// An instance that was polled ready: it makes the first call.
     readied: Option<S>,
     /// Never called itself: each later call gets a clone.
@@ -110,7 +110,7 @@ impl<S: Clone> Calls<S> {
         parts: request::Parts,
         target: Target,
         health: HealthMap,
-        memory: Memory,
+        memory: ByteBudget,
         readied: S,
     ) -> Self {
         Self {

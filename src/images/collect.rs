@@ -4,7 +4,7 @@ use std::{future::poll_fn, pin::pin, task::Poll};
 
 use bytes::Bytes;
 
-use crate::{memory::Held, poll_budget::PollBudget};
+use crate::{byte_budget::Held, poll_budget::PollBudget};
 
 /// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ mod tests {
     use http_body_util::StreamBody;
 
     use super::*;
-    use crate::memory::Memory;
+    use crate::byte_budget::ByteBudget;
 
     type Piece = Result<&'static [u8], std::io::ErrorKind>;
 
@@ -122,7 +122,7 @@ mod tests {
         let frame = |piece: &Piece| piece.map(|data| Frame::data(Bytes::from_static(data)));
         let frames: Vec<_> = pieces.iter().map(frame).collect();
         let body = StreamBody::new(futures_util::stream::iter(frames));
-        collect(body, most, Memory::of(1000).hold()).await
+        collect(body, most, ByteBudget::of(1000).hold()).await
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use tower_service::Service;
 use crate::{
     attempt_slot::AttemptSlot,
     body::Body,
+    byte_budget::ByteBudget,
     endpoint::Endpoint,
     health::HealthMap,
     images::{
@@ -29,7 +30,6 @@ use crate::{
         request::ImageRequest,
         sdapi::{self, Generation},
     },
-    memory::Memory,
     outcome::{Outcome, OutcomeKind},
     provider::{Queue, Turn},
     refusal::Refusal,
@@ -40,7 +40,7 @@ use crate::{
 pub(super) async fn translate<S, R>(
     handover: Handover,
     request: Request<Body>,
-    memory: Memory,
+    memory: ByteBudget,
     readied: S,
 ) -> Result<Response<Bytes>, S::Error>
 where

@@ -1,6 +1,6 @@
 use tower_layer::Layer;
 
-use crate::{images::Images, memory::Memory};
+use crate::{byte_budget::ByteBudget, images::Images};
 
 /// With ten images of a megabyte each and the answer made of them, some twenty requests at a time.
 const MAX_IMAGES_IN_FLIGHT: u64 = 512_000_000;
@@ -51,7 +51,7 @@ const MAX_IMAGES_IN_FLIGHT: u64 = 512_000_000;
 /// ```
 #[derive(Clone, Debug)]
 pub struct ImageLayer {
-    pub(super) memory: Memory,
+    pub(super) memory: ByteBudget,
 }
 
 impl ImageLayer {
@@ -59,7 +59,7 @@ impl ImageLayer {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            memory: Memory::of(MAX_IMAGES_IN_FLIGHT),
+            memory: ByteBudget::of(MAX_IMAGES_IN_FLIGHT),
         }
     }
 
@@ -70,7 +70,7 @@ impl ImageLayer {
     #[must_use]
     pub fn max_images_in_flight(self, bytes: u64) -> Self {
         Self {
-            memory: Memory::of(bytes),
+            memory: ByteBudget::of(bytes),
         }
     }
 }

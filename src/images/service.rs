@@ -10,8 +10,8 @@ use tower_service::Service;
 use crate::{
     accessors::accessors,
     body::Body,
+    byte_budget::ByteBudget,
     images::{Handover, ResponseBody, ResponseFuture, exchange::translate},
-    memory::Memory,
 };
 
 /// Translates requests for images that the router has sent to a provider with another API for them, and passes all other
@@ -38,7 +38,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Images<S> {
     pub(super) inner: S,
-    pub(super) memory: Memory,
+    pub(super) memory: ByteBudget,
 }
 
 impl<S> Images<S> {

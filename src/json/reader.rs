@@ -1,12 +1,29 @@
 //! The grammar of JSON, one token at a time.
 //!
-//! What `serde_json::from_slice::<&RawValue>` accepts is accepted here and nothing else, but for
-//! nesting, which has a limit. There is no recursion: where the reader stands is one bit a level.
+//! The reader accepts what `serde_json::from_slice::<&RawValue>` accepts and nothing else, except that nesting has a
+//! limit. It does not recurse: each array or object that is open costs one byte.
 
-use crate::{
-    json::text::Text,
-    request::{MAX_DEPTH, ScanError},
-};
+use super::text::Text;
+
+/// How deep arrays and objects may nest, the outermost included.
+pub(crate) const MAX_DEPTH: usize = 512;
+
+/// Why a text cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JsonError {
+    /// The text is not JSON.
+    Syntax {
+        /// Where reading stopped, in bytes.
+        offset: usize,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// Arrays and objects nest deeper than [`MAX_DEPTH`].
+    TooDeep {
+        /// Where the first array or object begins that is too deep.
+        offset: usize,
+    },
+}
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +51,7 @@ pub(crate) enum Kind {
     Object,
 }
 
-/// An [`Event`] and where it stands.
+/// An [`Event`] and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token<'a> {
     pub(crate) event: Event<'a>,
@@ -42,10 +59,8 @@ pub(crate) struct Token<'a> {
     pub(crate) start: usize,
     /// One past its last byte; a key's includes its quotes, but not the colon.
     pub(crate) end: usize,
-    /// In how many arrays and objects it stands. A container's own brackets do not count.
+    /// The number of arrays and objects around it. A container's own brackets do not count.
     pub(crate) depth: usize,
-    /// Where the last comma stands that was read.
-    pub(crate) comma: usize,
 }
 
 /// Reads tokens off a text.
@@ -53,8 +68,8 @@ pub(crate) struct Token<'a> {
 pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
-    comma: usize,
-    nest: Nest,
+    /// The arrays and objects that are open.
+    open: Vec<Kind>,
     expect: Expect,
 }
 
@@ -76,25 +91,29 @@ impl<'a> Reader<'a> {
         Self {
             text,
             at: 0,
-            comma: 0,
-            nest: Nest::default(),
+            open: Vec::with_capacity(16),
             expect: Expect::Value,
         }
+    }
+
+    /// The offset of the first byte that is not read yet: one past the last token.
+    pub(crate) fn at(&self) -> usize {
+        self.at
     }
 
     /// The next token; `None` at the end of a valid text.
     // A token is large: where it is handed over in memory, reading a conversation takes a fifth longer.
     #[inline(always)]
-    pub(crate) fn next(&mut self) -> Result<Option<Token<'a>>, ScanError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Token<'a>>, JsonError> {
         self.skip_whitespace();
-        let kind = match (self.expect, self.nest.innermost()) {
+        let kind = match (self.expect, self.open.last().copied()) {
             (Expect::Nothing, _) => {
                 return match self.peek() {
                     None => Ok(None),
                     Some(_) => self.fail("something follows the end"),
                 };
             }
-            (Expect::Value, _) | (_, None) => return self.value().map(Some),
+            (Expect::Value, _) | (_, None) => return self.read_value().map(Some),
             (_, Some(kind)) => kind,
         };
         if self.peek() == Some(kind.close()) {
@@ -104,13 +123,12 @@ impl<'a> Reader<'a> {
             if self.peek() != Some(b',') {
                 return self.fail("expected a comma or the end of the array or object");
             }
-            self.comma = self.at;
             self.at += 1;
             self.skip_whitespace();
         }
         match kind {
-            Kind::Array => self.value(),
-            Kind::Object => self.key(),
+            Kind::Array => self.read_value(),
+            Kind::Object => self.read_key(),
         }
         .map(Some)
     }
@@ -124,14 +142,14 @@ impl<'a> Reader<'a> {
     }
 
     #[cold]
-    fn fail<T>(&self, what: &'static str) -> Result<T, ScanError> {
-        Err(ScanError::Syntax {
+    fn fail<T>(&self, what: &'static str) -> Result<T, JsonError> {
+        Err(JsonError::Syntax {
             offset: self.at,
             what,
         })
     }
 
-    fn skip_whitespace(&mut self) {
+    pub(super) fn skip_whitespace(&mut self) {
         while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.peek() {
             self.at += 1;
         }
@@ -142,13 +160,12 @@ impl<'a> Reader<'a> {
             event,
             start,
             end: self.at,
-            depth: self.nest.depth,
-            comma: self.comma,
+            depth: self.open.len(),
         }
     }
 
     #[inline]
-    fn value(&mut self) -> Result<Token<'a>, ScanError> {
+    pub(super) fn read_value(&mut self) -> Result<Token<'a>, JsonError> {
         let start = self.at;
         let event = match self.peek() {
             Some(b'"') => Event::Text(self.string()?),
@@ -160,11 +177,11 @@ impl<'a> Reader<'a> {
             Some(b'n') => self.word("null", Event::Null)?,
             _ => return self.fail("expected a value"),
         };
-        self.expect = self.nest.after_value();
+        self.expect = self.after_value();
         Ok(self.token(event, start))
     }
 
-    fn key(&mut self) -> Result<Token<'a>, ScanError> {
+    fn read_key(&mut self) -> Result<Token<'a>, JsonError> {
         let start = self.at;
         if self.peek() != Some(b'"') {
             return self.fail("expected a key");
@@ -180,13 +197,14 @@ impl<'a> Reader<'a> {
         Ok(token)
     }
 
-    fn open(&mut self, kind: Kind) -> Result<Token<'a>, ScanError> {
+    fn open(&mut self, kind: Kind) -> Result<Token<'a>, JsonError> {
         let start = self.at;
         self.at += 1;
         let token = self.token(Event::Begin(kind), start);
-        if !self.nest.enter(kind) {
-            return Err(ScanError::TooDeep { offset: start });
+        if self.open.len() == MAX_DEPTH {
+            return Err(JsonError::TooDeep { offset: start });
         }
+        self.open.push(kind);
         self.expect = Expect::First;
         Ok(token)
     }
@@ -194,12 +212,19 @@ impl<'a> Reader<'a> {
     fn close(&mut self, kind: Kind) -> Token<'a> {
         let start = self.at;
         self.at += 1;
-        self.nest.leave();
-        self.expect = self.nest.after_value();
+        self.open.pop();
+        self.expect = self.after_value();
         self.token(Event::End(kind), start)
     }
 
-    fn word(&mut self, word: &str, event: Event<'a>) -> Result<Event<'a>, ScanError> {
+    fn after_value(&self) -> Expect {
+        match self.open.is_empty() {
+            true => Expect::Nothing,
+            false => Expect::More,
+        }
+    }
+
+    fn word(&mut self, word: &str, event: Event<'a>) -> Result<Event<'a>, JsonError> {
         if !self.rest().starts_with(word.as_bytes()) {
             return self.fail("expected a value");
         }
@@ -207,7 +232,7 @@ impl<'a> Reader<'a> {
         Ok(event)
     }
 
-    fn number(&mut self) -> Result<&'a str, ScanError> {
+    fn number(&mut self) -> Result<&'a str, JsonError> {
         let start = self.at;
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -217,7 +242,7 @@ impl<'a> Reader<'a> {
         } else {
             self.digits()?;
         }
-        // A digit after a leading zero needs no look: no comma and no end begins with one.
+        // A digit after a leading zero is found to be none of a comma and an end.
         if self.peek() == Some(b'.') {
             self.at += 1;
             self.digits()?;
@@ -233,7 +258,7 @@ impl<'a> Reader<'a> {
     }
 
     /// At least one digit.
-    fn digits(&mut self) -> Result<(), ScanError> {
+    fn digits(&mut self) -> Result<(), JsonError> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
@@ -244,19 +269,26 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn string(&mut self) -> Result<Text<'a>, ScanError> {
+    fn string(&mut self) -> Result<Text<'a>, JsonError> {
         self.at += 1;
         let start = self.at;
         let mut escaped = false;
         loop {
-            self.at += plain_prefix(self.rest());
+            let rest = self.rest();
+            let len = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+            let plain = rest.get(..len).unwrap_or_default();
+            // Without a branch in it, so that it becomes vector instructions: a string may be megabytes of base64.
+            if plain.iter().fold(false, |any, &byte| any | (byte < 0x20)) {
+                self.at += plain.iter().take_while(|byte| **byte >= 0x20).count();
+                return self.fail("a control character in a string must be escaped");
+            }
+            self.at += len;
             match self.peek() {
                 Some(b'"') => break,
-                Some(b'\\') => {
+                Some(_) => {
                     escaped = true;
                     self.escape()?;
                 }
-                Some(_) => return self.fail("a control character in a string must be escaped"),
                 None => return self.fail("a string does not end"),
             }
         }
@@ -266,7 +298,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One escape. Surrogates need not be paired: they are valid JSON, if not valid text.
-    fn escape(&mut self) -> Result<(), ScanError> {
+    fn escape(&mut self) -> Result<(), JsonError> {
         self.at += match self.rest() {
             [
                 _,
@@ -282,45 +314,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// How many bytes of a string come before the first that is not taken as it is.
-///
-/// First a block at a time without a branch inside, which the compiler turns into vector
-/// instructions: a string may be megabytes of base64. Then the words of the block that ends it.
-fn plain_prefix(bytes: &[u8]) -> usize {
-    let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
-    let mut rest = bytes;
-    while let Some((block, after)) = rest.split_first_chunk::<32>() {
-        if block.iter().fold(false, |any, &byte| any | special(byte)) {
-            break;
-        }
-        rest = after;
-    }
-    while let Some((word, after)) = rest.split_first_chunk::<8>() {
-        let specials = special_in_word(u64::from_le_bytes(*word));
-        if specials != 0 {
-            return bytes.len() - rest.len() + specials.trailing_zeros() as usize / 8;
-        }
-        rest = after;
-    }
-    let tail = rest.iter().position(|&byte| special(byte));
-    bytes.len() - rest.len() + tail.unwrap_or(rest.len())
-}
-
-/// A word whose lowest bit that is set lies in the lowest byte that is not taken as it is; zero if
-/// there is none.
-///
-/// Subtracting borrows the top bit of a byte that is too small, so above the first such byte the
-/// bits mean nothing.
-const fn special_in_word(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    let quote = word ^ (ONES * b'"' as u64);
-    let quote = quote.wrapping_sub(ONES) & !quote;
-    let escape = word ^ (ONES * b'\\' as u64);
-    let escape = escape.wrapping_sub(ONES) & !escape;
-    (control | quote | escape) & (ONES << 7)
-}
-
 impl Kind {
     const fn close(self) -> u8 {
         match self {
@@ -330,51 +323,11 @@ impl Kind {
     }
 }
 
-/// The arrays and objects that are open, as one bit each.
-#[derive(Debug, Default)]
-struct Nest {
-    objects: [u64; MAX_DEPTH / 64],
-    depth: usize,
-}
-
-impl Nest {
-    fn innermost(&self) -> Option<Kind> {
-        let level = self.depth.checked_sub(1)?;
-        let object = self.objects.get(level / 64)? >> (level % 64) & 1 == 1;
-        Some(if object { Kind::Object } else { Kind::Array })
-    }
-
-    /// Whether there was room for one more.
-    fn enter(&mut self, kind: Kind) -> bool {
-        let Some(word) = self.objects.get_mut(self.depth / 64) else {
-            return false;
-        };
-        let bit = 1 << (self.depth % 64);
-        match kind {
-            Kind::Array => *word &= !bit,
-            Kind::Object => *word |= bit,
-        }
-        self.depth += 1;
-        true
-    }
-
-    fn leave(&mut self) {
-        self.depth = self.depth.saturating_sub(1);
-    }
-
-    fn after_value(&self) -> Expect {
-        match self.depth {
-            0 => Expect::Nothing,
-            _ => Expect::More,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<Token<'_>>, ScanError> {
+    fn read(text: &str) -> Result<Vec<Token<'_>>, JsonError> {
         let mut reader = Reader::new(text);
         let mut tokens = Vec::new();
         while let Some(token) = reader.next()? {
@@ -478,16 +431,16 @@ mod tests {
 
     #[test]
     fn every_special_byte_is_found_wherever_it_stands() {
-        for byte in 0..=u8::MAX {
-            let special = byte < 0x20 || byte == b'"' || byte == b'\\';
+        for byte in 0..=0x7f_u8 {
             for at in 0..80 {
-                let mut bytes = [b'a'; 80];
-                bytes[at] = byte;
-                let expected = if special { at } else { bytes.len() };
-                assert_eq!(plain_prefix(&bytes), expected, "{byte:#x} at {at}");
+                let mut text = "a".repeat(80);
+                text.replace_range(at..=at, &char::from(byte).to_string());
                 // What stands behind it must not hide it.
-                bytes[at + 1..].fill(0x21);
-                assert_eq!(plain_prefix(&bytes), expected, "{byte:#x} at {at}");
+                for text in [text.clone(), format!("{text}!\u{1f}")] {
+                    let quoted = format!("\"{text}\"");
+                    let reference = serde_json::from_str::<&serde_json::value::RawValue>(&quoted);
+                    assert_eq!(read(&quoted).is_ok(), reference.is_ok(), "{quoted:?}");
+                }
             }
         }
     }

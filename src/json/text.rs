@@ -2,8 +2,7 @@
 
 use std::{borrow::Cow, str};
 
-/// What stands between the quotes of a JSON string that the [`Reader`](super::reader::Reader) has
-/// found valid.
+/// What stands between the quotes of a JSON string that the [`Reader`](super::reader::Reader) found valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Text<'a> {
     pub(crate) raw: &'a str,
@@ -37,8 +36,8 @@ impl<'a> Text<'a> {
         })
     }
 
-    /// The string to compare with the names of fields and types, which are all short: one that is
-    /// too long to be any of them is empty, and costs nothing.
+    /// The string, to be compared with the names of fields and types, which are all short. A string that has escapes
+    /// and is too long to be one of them becomes empty, so that it costs nothing.
     pub(crate) fn name(self) -> Cow<'a, str> {
         match self {
             Self {
@@ -52,8 +51,10 @@ impl<'a> Text<'a> {
 
     /// Whether a parser that ignores case could take this for `name`, which is in lower case.
     pub(crate) fn folds_to(self, name: &str) -> bool {
-        // Folding and unescaping only ever shorten.
-        self.raw.len() >= name.len() && self.folded().eq(name.chars())
+        match self.escaped || !self.raw.is_ascii() {
+            true => self.folded().eq(name.chars()),
+            false => self.raw.eq_ignore_ascii_case(name),
+        }
     }
 
     /// The characters without their case, as the most lenient parser reads a name.
@@ -64,8 +65,8 @@ impl<'a> Text<'a> {
 
 /// The ASCII letter that a character is without its case.
 ///
-/// Beside the ASCII capitals four characters have an ASCII letter on the other side of a simple
-/// case mapping, and parsers do use it: Go's `encoding/json` takes `modelſ` for `models`, and Java's
+/// Besides the ASCII capitals, four characters have an ASCII letter on the other side of a simple
+/// case mapping, and parsers use it: Go's `encoding/json` takes `modelſ` for `models`, and Java's
 /// `equalsIgnoreCase` takes `plugıns` for `plugins`.
 const fn fold(char: char) -> char {
     match char {
@@ -81,7 +82,7 @@ const fn fold(char: char) -> char {
 pub(crate) struct Pieces<'a>(Text<'a>);
 
 impl<'a> Pieces<'a> {
-    /// Takes the first `len` bytes off. The reader has seen to it that none is missing.
+    /// Takes the first `len` bytes off. None is missing, because the reader has found the string valid.
     fn take(&mut self, len: usize) -> &'a str {
         let (taken, rest) = self.0.raw.split_at_checked(len).unwrap_or((self.0.raw, ""));
         self.0.raw = rest;
@@ -139,20 +140,14 @@ impl<'a> Iterator for Pieces<'a> {
 
 /// Browsers write a quote in a name as `%22`, and some upstreams read any such escape.
 pub(crate) fn unescape_percent(name: &str) -> String {
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let [first, after @ ..] = rest {
-        let hex = |digits: &[u8]| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok();
-        match after.get(..2).filter(|_| *first == b'%').and_then(hex) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
+    let mut pieces = name.split('%');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let byte = piece
+            .get(..2)
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(byte.unwrap_or(b'%'));
+        bytes.extend(&piece.as_bytes()[byte.map_or(0, |_| 2)..]);
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -211,6 +206,20 @@ mod tests {
         }
         // Its simple mapping, which is Java's; Rust has the full one, of two characters.
         assert_eq!(fold('\u{130}'), 'i');
+    }
+
+    #[test]
+    fn escapes_of_urls_are_read_and_anything_else_stays() {
+        for (name, expected) in [
+            ("a%62c%22", "abc\""),
+            ("%6d%6F%64", "mod"),
+            ("100%", "100%"),
+            ("%%41%4", "%A%4"),
+            ("%zz%é", "%zz%é"),
+            ("%c3%a9", "é"),
+        ] {
+            assert_eq!(unescape_percent(name), expected, "{name}");
+        }
     }
 
     #[test]

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use crate::{
     body::BoxError,
+    byte_budget::{ByteBudget, Held},
     clock::later,
     deadline::within,
-    memory::{Held, Memory},
     poll_budget::PollBudget,
     refusal::Refusal,
 };
@@ -20,7 +20,7 @@ use crate::{
 pub(crate) struct Bounds {
     pub(crate) max_body: u64,
     pub(crate) body_timeout: Duration,
-    memory: Memory,
+    budget: ByteBudget,
 }
 
 /// 64 MB: a prompt of a million tokens is 6 to 10 MB, and images come on top.
@@ -37,7 +37,7 @@ impl Default for Bounds {
         Self {
             max_body: MAX_BODY,
             body_timeout: BODY_TIMEOUT,
-            memory: Memory::of(MAX_IN_FLIGHT),
+            budget: ByteBudget::of(MAX_IN_FLIGHT),
         }
     }
 }
@@ -48,12 +48,12 @@ impl Bounds {
         Self {
             max_body: u64::MAX,
             body_timeout: Duration::MAX,
-            memory: Memory::of(u64::MAX),
+            budget: ByteBudget::of(u64::MAX),
         }
     }
 
     pub(crate) fn max_in_flight(mut self, max: u64) -> Self {
-        self.memory = Memory::of(max);
+        self.budget = ByteBudget::of(max);
         self
     }
 
@@ -68,7 +68,7 @@ impl Bounds {
             bounds: self,
             first: Bytes::new(),
             rest: None,
-            held: self.memory.hold(),
+            held: self.budget.hold(),
             refused: None,
             discarded: 0,
         };
@@ -98,7 +98,7 @@ impl Bounds {
                 }
             }
         };
-        let read = within(read, || later(Instant::now(), self.body_timeout)).await;
+        let read = within(pin!(read), || later(Instant::now(), self.body_timeout)).await;
         match (read, collecting.refused) {
             (Some(Err(broken)), _) => Err(broken),
             (_, Some(refusal)) => Err(refusal),
@@ -164,7 +164,7 @@ impl Collecting<'_> {
     fn refuse(&mut self, refusal: Refusal) {
         self.first = Bytes::new();
         self.rest = None;
-        self.held = self.bounds.memory.hold();
+        self.held = self.bounds.budget.hold();
         self.refused = Some(refusal);
     }
 }
@@ -255,7 +255,7 @@ mod tests {
         }));
         let refusal = bounds.collect(StreamBody::new(chunks)).await.unwrap_err();
         assert_eq!((refusal.status.as_u16(), read.get()), (413, 100));
-        assert_eq!(bounds.memory.held(), 0);
+        assert_eq!(bounds.budget.held(), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -309,7 +309,7 @@ mod tests {
         );
         drop(first);
         assert!(bounds.collect(frames(vec![b"def"])).await.is_ok());
-        assert_eq!(bounds.memory.held(), 0);
+        assert_eq!(bounds.budget.held(), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -334,7 +334,7 @@ mod tests {
         for upload in &mut slow {
             assert!(upload.poll().is_pending());
         }
-        assert!(bounds.memory.held() >= 6 * bounds.max_body);
+        assert!(bounds.budget.held() >= 6 * bounds.max_body);
 
         for (length, what) in [(100, "a prompt"), (5000, "a picture")] {
             let body = Full::new(Bytes::from(vec![b'x'; length]));
@@ -346,7 +346,7 @@ mod tests {
                 408 | 503
             ));
         }
-        assert_eq!(bounds.memory.held(), 0);
+        assert_eq!(bounds.budget.held(), 0);
     }
 
     #[tokio::test(start_paused = true)]

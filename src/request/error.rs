@@ -2,40 +2,32 @@
 
 use std::fmt;
 
+use super::fields::{MAX_FIELDS, MAX_GUARDED};
+use crate::json::{JsonError, MAX_DEPTH};
+
 /// Why a body is refused before it reaches any upstream.
 ///
-/// What it displays is meant for the caller. It says where and why, and never quotes the prompt.
+/// The message is meant for the client. It says where and why, and never quotes the prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ScanError {
     /// The body is not UTF-8.
     NotUtf8 {
-        /// Where the first byte stands that is not.
+        /// Where the first invalid byte stands.
         offset: usize,
     },
-    /// The body is not JSON.
-    Syntax {
-        /// Where reading stopped.
-        offset: usize,
-        /// What is wrong there.
-        what: &'static str,
-    },
+    /// The body is not JSON, or nests too deep.
+    Json(JsonError),
     /// The body is not a JSON object.
     NotAnObject,
-    /// Arrays and objects nest deeper than [`MAX_DEPTH`](super::MAX_DEPTH).
-    TooDeep {
-        /// Where the one too many begins.
-        offset: usize,
-    },
-    /// There is more to change in the body than [`MAX_EDITS`](super::edits::MAX_EDITS) allows. Each change costs memory
-    /// in every attempt.
+    /// More than [`MAX_GUARDED`] fields or tools have to be changed. Each change costs memory in every attempt.
     TooManyEdits,
-    /// There are more than [`MAX_FIELDS`](super::edits::MAX_FIELDS) other top-level fields.
+    /// There are more than [`MAX_FIELDS`] other top-level fields.
     TooManyFields,
-    /// `tools` is something else than a list: what an upstream would make of it is not known.
+    /// `tools` is not a list: what an upstream would make of it is not known.
     ToolsNotAList,
-    /// `tool_choice` demands a tool that is left out, since the provider would run it, and may charge for it.
+    /// `tool_choice` demands a tool that is left out, because the provider would run it and may charge for it.
     DemandedTool {
-        /// Its type or its name, cut if it is long.
+        /// The tool's type or name, cut if it is long.
         what: String,
     },
     /// The body is not a form that can be read, for this reason.
@@ -48,29 +40,28 @@ impl fmt::Display for ScanError {
             Self::NotUtf8 { offset } => {
                 write!(f, "the body is not valid UTF-8 at byte {offset}")
             }
-            Self::Syntax { offset, what } => {
+            Self::Json(JsonError::Syntax { offset, what }) => {
                 write!(f, "the body is not valid JSON at byte {offset}: {what}")
             }
+            Self::Json(JsonError::TooDeep { offset }) => write!(
+                f,
+                "the body nests deeper than {MAX_DEPTH} levels at byte {offset}"
+            ),
             Self::NotAnObject => f.write_str("the body is not a JSON object"),
-            Self::TooDeep { offset } => write!(
+            Self::TooManyEdits => write!(
                 f,
-                "the body nests deeper than {} levels at byte {offset}",
-                super::MAX_DEPTH
+                "the body has `model`, fields that could cost money, or tools that cannot be sent, more than \
+                 {MAX_GUARDED} times"
             ),
-            Self::TooManyEdits => f.write_str(
-                "the body gives `model`, tools that cannot be sent, or fields that could cost money too often",
-            ),
-            Self::TooManyFields => write!(
-                f,
-                "the body has more than {} top-level fields",
-                super::edits::MAX_FIELDS
-            ),
+            Self::TooManyFields => {
+                write!(f, "the body has more than {MAX_FIELDS} top-level fields")
+            }
             Self::ToolsNotAList => f.write_str("`tools` is not a list"),
             Self::DemandedTool { what } => write!(
                 f,
-                "`tool_choice` demands {what:?}, which is none of the tools that can be sent: an entry of `tools` \
+                "`tool_choice` demands {what:?}, which is not among the tools that can be sent: an entry of `tools` \
                  that is not of the type \"function\" or \"custom\", or has a member such as `web_search`, is left \
-                 out, since the provider would run it and may charge for it"
+                 out, because the provider would run it and may charge for it"
             ),
             Self::Form(what) => write!(f, "the body is not a form that can be read: {what}"),
         }
@@ -78,13 +69,19 @@ impl fmt::Display for ScanError {
 }
 
 impl ScanError {
-    /// The field that is at fault, where it is one.
+    /// The field that is at fault, if it is one field.
     pub(crate) const fn param(&self) -> Option<&'static str> {
         match self {
             Self::ToolsNotAList => Some("tools"),
             Self::DemandedTool { .. } => Some("tool_choice"),
             _ => None,
         }
+    }
+}
+
+impl From<JsonError> for ScanError {
+    fn from(error: JsonError) -> Self {
+        Self::Json(error)
     }
 }
 

@@ -1,27 +1,21 @@
-//! A form (`multipart/form-data`: RFC 7578, RFC 2046 5.1): what to change in it, and what it needs of a model.
+//! A form (`multipart/form-data`: RFC 7578, RFC 2046 5.1): what to change in it, and what it asks for.
 //!
-//! A form is read as strictly as it is written by any client there is, and what two upstreams could read in two ways is
-//! refused: what one of them takes for a `model` must not pass as the content of a file. Names of parts are compared as
-//! the most lenient upstream would, like the keys of JSON.
+//! A form is read as strictly as any client writes it, and what two upstreams could read in two ways is refused: what one
+//! of them takes for a `model` must not pass as the content of a file. Names of parts are compared as the most lenient
+//! upstream would, like the keys of JSON.
 
-use std::{borrow::Cow, ops::Range};
+use std::ops::Range;
 
-use bytes::Bytes;
 use memchr::memmem;
 
+use super::{
+    error::ScanError,
+    fields::Name,
+    recipient::{Recipient, note},
+};
 use crate::{
-    capability::Capability,
     endpoint::Endpoint,
-    json::{Text, unescape_percent},
-    request::{
-        error::ScanError,
-        guarded::{guarded, names as guarded_names},
-        known_fields,
-        needs_reader::NeedsReader,
-        rewrite::{Recipient, note},
-        scan::{Edits, Envelope},
-        segments::Segments,
-    },
+    json::{Splice, unescape_percent},
 };
 
 /// How many parts a form may have. An honest one has twenty at most, of them 16 images; each one costs memory.
@@ -36,156 +30,133 @@ const LONGEST_BOUNDARY: usize = 70;
 /// The longest value of a part that is read, in bytes. No model has a longer name.
 const LONGEST_VALUE: usize = 512;
 
-/// What can change in a form.
-#[derive(Clone, Debug)]
-pub(crate) struct FormEdits {
-    /// In the order of the form, and not overlapping.
-    edits: Vec<FormEdit>,
-    /// The first delimiter, without the end of its line. A `model` is put in before it, if there is none.
-    first: Range<usize>,
+/// How much is kept of a name, in characters: no service knows a longer one, nor its beginning.
+const LONGEST_NAME: usize = 65;
+
+/// What a form asks for, and what can change in it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Form {
+    /// The model that the client asked for.
+    pub(crate) requested: Option<String>,
+    pub(crate) stream: bool,
+    /// The parts that are left out because they could cost money, by the names of their fields.
+    pub(crate) guarded: Vec<&'static str>,
+    boundary: String,
+    /// Where the first delimiter begins.
+    first: usize,
     has_model: bool,
+    /// In the order of the form, and not overlapping.
+    parts: Vec<Part>,
 }
 
+/// What becomes of a part.
 #[derive(Clone, Debug)]
-enum FormEdit {
-    /// The headers and the content of a part, which become those of the model.
+enum Part {
+    /// Its headers and content, this span, become those of the model.
     Model(Range<usize>),
-    /// A whole part, with the delimiter before it.
-    Cut(Range<usize>),
-    /// A part that goes where its name is not known: all that could be its name, and the part with the delimiter before
-    /// it.
+    /// It goes, with the delimiter before it.
+    Guarded(Range<usize>),
+    /// It goes, with the delimiter before it, if the recipient does not know one of these, which could be its name.
     Other(Vec<String>, Range<usize>),
 }
 
-/// Reads a form once, whose `Content-Type` is this.
-pub(crate) fn scan_form(
-    body: &[u8],
-    endpoint: Endpoint,
-    content_type: &[u8],
-) -> Result<Envelope, ScanError> {
-    let boundary = boundary(content_type)?;
-    let delimiters = delimiters(body, &boundary)?;
-    let mut form = Form::default();
-    for pair in delimiters.windows(2) {
-        let [before, after] = pair else { continue };
-        // The line break before a delimiter is the delimiter's.
-        let part = before.next_line..after.start.saturating_sub(2);
-        let Some(bytes) = body.get(part.clone()) else {
-            return Err(ScanError::Form("a part of it has no headers"));
+impl Form {
+    /// Reads a form once, whose `Content-Type` is this.
+    pub(crate) fn read(body: &[u8], content_type: &[u8]) -> Result<Self, ScanError> {
+        let boundary = boundary(content_type)?;
+        let delimiters = delimiters(body, &boundary)?;
+        let mut form = Self {
+            first: delimiters.first().map_or(0, |first| first.start),
+            boundary,
+            ..Self::default()
         };
-        form.part(bytes, part, before.start..after.start)?;
+        for pair in delimiters.windows(2) {
+            let [before, after] = pair else { continue };
+            // The line break before a delimiter is the delimiter's.
+            let span = before.next_line..after.start.saturating_sub(2);
+            let part = body
+                .get(span.clone())
+                .ok_or(ScanError::Form("a part of it has no headers"))?;
+            form.part(part, span, before.start..after.start)?;
+        }
+        Ok(form)
     }
-    let mut needs = NeedsReader::new(endpoint).finish();
-    needs.stream = form.stream;
-    if endpoint == Endpoint::ImageEdits {
-        needs.hard.insert(Capability::ImageInput);
-    }
-    let first = delimiters
-        .first()
-        .map_or(0..0, |first| first.start..first.start + 2 + boundary.len());
-    let there = |name: &&str| form.dropped.contains(name);
-    let dropped = guarded_names().filter(there).map(Cow::Borrowed).collect();
-    Ok(Envelope {
-        requested: form.requested,
-        dropped,
-        needs,
-        edits: Edits::Form(FormEdits {
-            has_model: form.has_model,
-            edits: form.edits,
-            first,
-        }),
-        len: body.len(),
-    })
-}
 
-impl FormEdits {
-    /// The form with a recipient's model in place of whatever it asked for. The names of the parts that are left out
-    /// for that recipient are added to `dropped`.
+    /// Puts a recipient's model in place of whatever the form asked for. The names of the parts that are left out for
+    /// that recipient are added to `dropped`.
     pub(crate) fn rewrite(
         &self,
-        body: &Bytes,
         endpoint: Endpoint,
         to: &Recipient<'_>,
+        splice: &mut Splice,
         dropped: &mut Vec<String>,
-    ) -> Segments {
-        let model = to.model;
-        let is_known = |name: &String| {
-            let name = base(name);
-            to.dialect.known.as_ref().is_none_or(|known| {
-                known.iter().any(|own| own == name)
-                    || known_fields::of_openai(endpoint).contains(&name)
-            })
-        };
-        let part = Bytes::from(format!(
-            "Content-Disposition: form-data; name=\"model\"\r\n\r\n{model}"
-        ));
-        let line = Bytes::from_static(b"\r\n");
-        let mut segments = Segments::default();
-        let mut at = 0;
+    ) {
+        let model = format!(
+            "Content-Disposition: form-data; name=\"model\"\r\n\r\n{}",
+            to.model
+        );
         if !self.has_model {
-            segments.push(body.slice(..self.first.end));
-            segments.push(line.clone());
-            segments.push(part.clone());
-            segments.push(line);
-            at = self.first.start;
+            let part = format!("--{}\r\n{model}\r\n", self.boundary);
+            splice.replace(self.first..self.first, part);
         }
-        for edit in &self.edits {
-            let (span, with) = match edit {
-                FormEdit::Model(span) => (span, part.clone()),
-                FormEdit::Cut(span) => (span, Bytes::new()),
-                FormEdit::Other(names, span) => match names.iter().find(|name| !is_known(name)) {
-                    Some(unknown) => {
+        let is_unknown = |name: &&String| !to.knows(endpoint, base(name));
+        for part in &self.parts {
+            match part {
+                Part::Model(span) => splice.replace(span.clone(), model.clone()),
+                Part::Guarded(span) => splice.cut(span.clone()),
+                Part::Other(names, span) => {
+                    if let Some(unknown) = names.iter().find(is_unknown) {
                         note(dropped, unknown);
-                        (span, Bytes::new())
+                        splice.cut(span.clone());
                     }
-                    None => continue,
-                },
-            };
-            segments.push(body.slice(at..span.start));
-            segments.push(with);
-            at = span.end;
+                }
+            }
         }
-        segments.push(body.slice(at..));
-        segments
     }
-}
 
-/// What the parts of a form come to.
-#[derive(Debug, Default)]
-struct Form {
-    edits: Vec<FormEdit>,
-    has_model: bool,
-    requested: Option<String>,
-    dropped: Vec<&'static str>,
-    stream: bool,
-}
-
-impl Form {
-    /// Reads a part: its `bytes`, where these stand, and the same with the delimiter before it.
+    /// Reads a part: its bytes, where these stand, and the same with the delimiter before it.
     fn part(
         &mut self,
-        bytes: &[u8],
+        part: &[u8],
         span: Range<usize>,
         whole: Range<usize>,
     ) -> Result<(), ScanError> {
-        let (headers, content) = split_part(bytes)?;
-        let names = names(headers)?;
-        let mut texts = names.iter().map(|name| text(name));
-        if texts.clone().any(|name| name.folds_to("model")) {
+        let beginning = &part[..part.len().min(MAX_PART_HEADERS)];
+        let Some(end) = memmem::find(beginning, b"\r\n\r\n") else {
+            let what = "the headers of a part of it do not end, or are too long";
+            return Err(ScanError::Form(what));
+        };
+        let content = value(&part[end + 4..]);
+        let mut names = names(&part[..end])?;
+        let fields: Vec<_> = names
+            .iter()
+            .map(|name| Name::of_plain(base(name)))
+            .collect();
+        let guarded = fields.iter().find_map(|field| match field {
+            Name::Guarded(name) => Some(*name),
+            _ => None,
+        });
+        if fields
+            .iter()
+            .any(|field| matches!(field, Name::Model { .. }))
+        {
             self.has_model = true;
-            // As of several keys, the last one counts.
-            self.requested = value(content).map(str::to_owned);
-            self.edits.push(FormEdit::Model(span));
-        } else if let Some(name) = texts.find_map(guarded) {
-            self.dropped.push(name);
-            self.edits.push(FormEdit::Cut(whole));
+            // Of several, the last one counts, as of keys of JSON.
+            self.requested = content.map(str::to_owned);
+            self.parts.push(Part::Model(span));
+        } else if let Some(name) = guarded {
+            self.guarded.push(name);
+            self.parts.push(Part::Guarded(whole));
         } else {
-            if names.iter().any(|name| name == "stream") {
-                // Python's clients write `True`.
-                self.stream |= value(content)
-                    .is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
+            // Python's clients write `True`.
+            let is_true =
+                content.is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
+            self.stream |= is_true && names.iter().any(|name| name == "stream");
+            for name in &mut names {
+                *name = name.chars().take(LONGEST_NAME).collect();
             }
-            self.edits.push(FormEdit::Other(kept(names), whole));
+            names.dedup();
+            self.parts.push(Part::Other(names, whole));
         }
         Ok(())
     }
@@ -246,8 +217,8 @@ fn boundary(content_type: &[u8]) -> Result<String, ScanError> {
     let Ok(text) = std::str::from_utf8(content_type) else {
         return Err(missing);
     };
-    // Taken apart without regard to quotes, so that nobody who heeds them finds another one. `boundary*` is another way
-    // to write it (RFC 2231).
+    // Taken apart without regard to quotes, so that an upstream that heeds them finds no other boundary. `boundary*` is
+    // another way to write it (RFC 2231).
     let mut stated = text
         .split(';')
         .filter_map(|parameter| parameter.split_once('='))
@@ -266,17 +237,6 @@ fn boundary(content_type: &[u8]) -> Result<String, ScanError> {
         return Err(ScanError::Form("its boundary is none"));
     }
     Ok(boundary.to_owned())
-}
-
-/// The headers of a part, and its content.
-fn split_part(part: &[u8]) -> Result<(&[u8], &[u8]), ScanError> {
-    let beginning = &part[..part.len().min(MAX_PART_HEADERS)];
-    match memmem::find(beginning, b"\r\n\r\n") {
-        Some(end) => Ok((&part[..end], &part[end + 4..])),
-        None => Err(ScanError::Form(
-            "the headers of a part of it do not end, or are too long",
-        )),
-    }
 }
 
 /// All that an upstream could take for the name of a part.
@@ -298,7 +258,7 @@ fn names(headers: &[u8]) -> Result<Vec<String>, ScanError> {
     }
     let disposition = disposition.unwrap_or_default();
     let mut names = Vec::new();
-    // Whether a backslash escapes, or is a part of a Windows path, is up to whoever reads it.
+    // To some upstreams a backslash escapes, to others it is a part of a Windows path.
     for escapes in [true, false] {
         for (key, value) in parameters(&disposition, escapes) {
             let key = key.to_ascii_lowercase();
@@ -361,26 +321,6 @@ fn base(name: &str) -> &str {
     name.trim().trim_start_matches('<').trim_end_matches('>')
 }
 
-/// The name of a part, to be compared as the most lenient upstream would.
-fn text(name: &str) -> Text<'_> {
-    Text {
-        raw: base(name),
-        escaped: false,
-    }
-}
-
-/// What is kept of the names of a part as long as the request lives: a longer one is not known to any service, and nor is
-/// its beginning.
-fn kept(mut names: Vec<String>) -> Vec<String> {
-    const LONGEST: usize = 65;
-    for name in &mut names {
-        *name = name.chars().take(LONGEST).collect();
-    }
-    names.dedup();
-    names.shrink_to_fit();
-    names
-}
-
 /// The content of a part that holds a word.
 fn value(content: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(content).ok()?;
@@ -389,10 +329,15 @@ fn value(content: &[u8]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::{collection::vec, prelude::*, sample::select};
 
     use super::*;
-    use crate::provider::{Dialect, dialect::names};
+    use crate::{
+        capability::Capability,
+        provider::{Dialect, dialect::names},
+        request::{Envelope, scan_form},
+    };
 
     const TYPE: &str = "multipart/form-data; boundary=XX";
     const MODEL: &str = "Content-Disposition: form-data; name=\"model\"\r\n\r\nnew/model";
@@ -406,18 +351,9 @@ mod tests {
     }
 
     fn rewrite(body: &Bytes, envelope: &Envelope) -> Vec<Bytes> {
-        let Edits::Form(form) = &envelope.edits else {
-            panic!("a form");
-        };
-        let to = Recipient {
-            model: "new/model",
-            dialect: &Dialect::OPENAI,
-            max_output: None,
-            window: None,
-            thinks: false,
-        };
-        form.rewrite(body, Endpoint::AudioTranscriptions, &to, &mut Vec::new())
-            .collect()
+        let dialect = Dialect::OPENAI;
+        let to = Recipient::new("new/model", &dialect);
+        envelope.rewrite(body, &to).body.collect()
     }
 
     /// A form of parts, each its headers and content.
@@ -534,13 +470,7 @@ mod tests {
             known: Some(names(&["url"])),
             ..Dialect::OPENAI
         };
-        let to = Recipient {
-            model: "new/model",
-            dialect: &dialect,
-            max_output: None,
-            window: None,
-            thinks: false,
-        };
+        let to = Recipient::new("new/model", &dialect);
         let [file, list, url] = [
             field("file", "x"),
             field("timestamp_granularities[]", "word"),
@@ -569,15 +499,11 @@ mod tests {
     #[test]
     fn of_a_name_that_no_service_knows_only_the_beginning_is_kept() {
         let body = form("XX", &[field(&"x".repeat(5000), "1")]);
-        let Edits::Form(form) = scanned(&body).unwrap().edits else {
-            panic!("a form");
+        let form = Form::read(body.as_bytes(), TYPE.as_bytes()).unwrap();
+        let [Part::Other(names, _)] = &form.parts[..] else {
+            panic!("{form:?}");
         };
-        for edit in form.edits {
-            let FormEdit::Other(names, _) = edit else {
-                panic!("{edit:?}");
-            };
-            assert_eq!(names, ["x".repeat(65)]);
-        }
+        assert_eq!(names, &["x".repeat(LONGEST_NAME)]);
     }
 
     #[test]

@@ -10,8 +10,7 @@ use crate::{
     refusal::Refusal,
     request::{
         admit::{Admitted, Format},
-        form::scan_form,
-        scan::{Envelope, scan},
+        scan::{Envelope, scan, scan_form},
     },
 };
 
@@ -22,27 +21,24 @@ pub(crate) struct Parsed {
     pub(crate) envelope: Envelope,
 }
 
-impl Parsed {
-    /// Reads the whole body of a request; what cannot be read is refused with 400.
-    pub(crate) fn read(parts: Parts, admitted: &Admitted, bytes: Bytes) -> Result<Self, Refusal> {
-        let envelope = match &admitted.format {
-            Format::Json => scan(&bytes, admitted.endpoint),
-            Format::Form(kind) => scan_form(&bytes, admitted.endpoint, kind.as_bytes()),
+impl Admitted {
+    /// Reads a whole body. What cannot be read is refused with 400.
+    pub(crate) fn read(&self, bytes: &Bytes) -> Result<Envelope, Refusal> {
+        let envelope = match &self.format {
+            Format::Json => scan(bytes, self.endpoint),
+            Format::Form(kind) => scan_form(bytes, self.endpoint, kind.as_bytes()),
         };
-        let envelope = envelope.map_err(|error| {
+        envelope.map_err(|error| {
             let refusal = Refusal::bad_request(error.to_string());
             match error.param() {
                 Some(param) => refusal.param(param),
                 None => refusal,
             }
-        })?;
-        Ok(Self {
-            parts,
-            bytes,
-            envelope,
         })
     }
+}
 
+impl Parsed {
     pub(crate) const fn endpoint(&self) -> Endpoint {
         self.envelope.needs.endpoint
     }

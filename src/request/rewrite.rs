@@ -1,66 +1,25 @@
 //! The body of one attempt.
 
-use std::{fmt::Write as _, ops::Range};
+use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
 
+use super::{
+    messages::MessageEdit,
+    needs::Needs,
+    recipient::{Recipient, Rewritten, note},
+    rules::{Fate, Given, Rules},
+    scan::{Edits, Envelope, JsonEdits},
+    schema,
+};
 use crate::{
     endpoint::Endpoint,
-    json::Text,
+    json::{Splice, Text},
     provider::Dialect,
-    request::{
-        edits::{Field, JsonEdits, MessageValue},
-        members::{Commas, Member},
-        needs::Needs,
-        rules::{Fate, Given, Rules},
-        scan::{Edits, Envelope},
-        schema,
-        segments::Segments,
-    },
 };
 
-/// Who gets a request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Recipient<'a> {
-    /// The model, by its provider's name for it.
-    pub(crate) model: &'a str,
-    pub(crate) dialect: &'a Dialect,
-    /// The longest answer that the model is known to give, in tokens.
-    pub(crate) max_output: Option<u64>,
-    /// The model's window, if it is known, in tokens.
-    pub(crate) window: Option<u64>,
-    /// Whether the model thinks before it answers, or may: nothing says that it does not.
-    pub(crate) thinks: bool,
-}
-
-/// What a body has become.
-#[derive(Debug, Default)]
-pub(crate) struct Rewritten {
-    pub(crate) body: Segments,
-    /// The fields that were left out, each once.
-    pub(crate) dropped: Vec<String>,
-    /// The fields that go by another name, or have another value, each once.
-    pub(crate) adjusted: Vec<String>,
-}
-
-/// One change to a body.
-#[derive(Debug)]
-struct Edit {
-    /// The bytes that go.
-    span: Range<usize>,
-    /// What comes in their place.
-    with: Bytes,
-}
-
-impl Edit {
-    const fn cut(span: Range<usize>) -> Self {
-        let with = Bytes::new();
-        Self { span, with }
-    }
-}
-
 impl Envelope {
-    /// The body as it is sent to one recipient, made of slices of `body`, and what is not as the caller sent it.
+    /// The body as it is sent to one recipient, made of slices of `body`, and what is not as the client sent it.
     ///
     /// `body` must be the very bytes that were scanned.
     pub(crate) fn rewrite(&self, body: &Bytes, to: &Recipient<'_>) -> Rewritten {
@@ -69,185 +28,138 @@ impl Envelope {
         for name in &self.dropped {
             note(&mut done.dropped, name);
         }
+        let mut splice = Splice::default();
         match &self.edits {
             Edits::Form(form) => {
-                done.body = form.rewrite(body, self.needs.endpoint, to, &mut done.dropped);
-                done
+                form.rewrite(self.needs.endpoint, to, &mut splice, &mut done.dropped);
             }
             Edits::Json(json) => {
-                let edits = Vec::with_capacity(json.fields.len());
-                Rewriting { body, edits, done }.json(json, &self.needs, to)
-            }
-        }
-    }
-}
-
-struct Rewriting<'a> {
-    body: &'a Bytes,
-    edits: Vec<Edit>,
-    done: Rewritten,
-}
-
-impl Rewriting<'_> {
-    fn json(mut self, json: &JsonEdits, needs: &Needs, to: &Recipient<'_>) -> Rewritten {
-        let insert = self.fields(json, needs, to);
-        let top_level = self.edits.len();
-        self.edits.extend(json.tools.iter().cloned().map(Edit::cut));
-        if needs.endpoint == Endpoint::ChatCompletions {
-            self.messages(&json.messages, &to.dialect.message_fields);
-            self.message_values(&json.message_values, to.dialect);
-            self.schemas(json, &to.dialect.schema_keywords);
-        }
-        if self.edits.len() > top_level {
-            self.edits.sort_unstable_by_key(|edit| edit.span.start);
-        }
-        self.finish(json.open, insert)
-    }
-
-    /// Edits the top-level members; returns what is to be put before them.
-    fn fields(&mut self, json: &JsonEdits, needs: &Needs, to: &Recipient<'_>) -> String {
-        let body = self.body;
-        let model = Bytes::from(quoted(to.model));
-        let given: Vec<_> = if Rules::any(needs.endpoint, to) {
-            let members = json.fields.iter();
-            members.map(|member| given(body, member)).collect()
-        } else {
-            Vec::new()
-        };
-        let rules = Rules::new(needs, to, &given);
-        let mut commas = Commas::default();
-        let mut has_model = false;
-        let mut sent: Vec<&str> = Vec::new();
-        for (index, member) in json.fields.iter().enumerate() {
-            let field = given.get(index);
-            let fate = match member.what {
-                Field::Dropped => Fate::Gone,
-                Field::Model { exact: true } => Fate::UNTOUCHED,
-                Field::Model { exact: false } | Field::Other => {
-                    field.map_or(Fate::UNTOUCHED, |field| rules.fate(field))
+                fields(json, body, &self.needs, to, &mut splice, &mut done);
+                for tool in &json.tools {
+                    splice.cut_item(tool.clone());
                 }
-            };
-            let span = commas.pass(member, fate != Fate::Gone);
-            self.edits.extend(span.map(Edit::cut));
-            match (fate, member.what, field) {
-                (Fate::Gone, Field::Dropped, _) | (Fate::Gone, _, None) => {}
-                (Fate::Gone, _, Some(field)) => note(&mut self.done.dropped, &field.name),
-                (Fate::Stays { .. }, Field::Model { exact }, _) => {
-                    has_model |= exact;
-                    self.replace(&member.value, model.clone());
+                if self.needs.endpoint == Endpoint::ChatCompletions {
+                    messages(json, to.dialect, &mut splice, &mut done);
+                    schemas(json, body, to.dialect, &mut splice, &mut done);
                 }
-                (Fate::Stays { name, value }, _, Some(field)) => {
-                    sent.push(name.unwrap_or(&field.name));
-                    if name.is_some() || value.is_some() {
-                        note(&mut self.done.adjusted, &field.name);
-                    }
-                    if let Some(name) = name {
-                        self.replace(&member.key, quoted(name).into());
-                    }
-                    if let Some(value) = value {
-                        self.replace(&member.value, value.into());
-                    }
-                }
-                (Fate::Stays { .. }, _, None) => {}
             }
         }
-        let mut insert = String::new();
-        if !has_model {
-            let model = quoted(to.model);
-            let _ = write!(insert, "\"model\":{model},");
-        }
-        for (name, value) in rules.defaults() {
-            if !sent.contains(&name) {
-                let _ = write!(insert, "{}:{value},", quoted(name));
-                note(&mut self.done.adjusted, name);
-            }
-        }
-        if !commas.any_left {
-            insert.pop();
-        }
-        insert
-    }
-
-    /// Leaves `names` out of all messages.
-    fn messages(&mut self, members: &[Member<&'static str>], names: &[String]) {
-        if names.is_empty() {
-            return;
-        }
-        let mut commas = Commas::default();
-        for member in members {
-            let stays = names.iter().all(|name| name != member.what);
-            if let Some(span) = commas.pass(member, stays) {
-                self.edits.push(Edit::cut(span));
-                note(&mut self.done.dropped, &format!("messages.{}", member.what));
-            }
-        }
-    }
-
-    /// Puts another value where the recipient refuses the one that is there.
-    fn message_values(&mut self, values: &[(MessageValue, Range<usize>)], dialect: &Dialect) {
-        for (value, span) in values {
-            let (is_taken, name, with) = match value {
-                MessageValue::DeveloperRole => {
-                    (dialect.developer_role, "messages.role", "\"system\"")
-                }
-                MessageValue::NullContent => (dialect.null_content, "messages.content", "\"\""),
-            };
-            if !is_taken {
-                self.replace(span, Bytes::from_static(with.as_bytes()));
-                note(&mut self.done.adjusted, name);
-            }
-        }
-    }
-
-    /// Leaves `keywords` out of the schemas of all tools.
-    fn schemas(&mut self, json: &JsonEdits, keywords: &[String]) {
-        if keywords.is_empty() {
-            return;
-        }
-        let body = self.body;
-        for member in &json.fields {
-            if given(body, member).name != "tools" {
-                continue;
-            }
-            let start = member.value.start;
-            let (cuts, found) = schema::cuts(text(body, member.value.clone()), keywords);
-            let cuts = cuts
-                .into_iter()
-                .map(|cut| start + cut.start..start + cut.end);
-            self.edits.extend(cuts.map(Edit::cut));
-            for keyword in found {
-                note(&mut self.done.dropped, &format!("tools.{keyword}"));
-            }
-        }
-    }
-
-    fn replace(&mut self, span: &Range<usize>, with: Bytes) {
-        let span = span.clone();
-        self.edits.push(Edit { span, with });
-    }
-
-    fn finish(self, open: usize, insert: String) -> Rewritten {
-        let Self {
-            body,
-            edits,
-            mut done,
-        } = self;
-        let mut at = 0;
-        if !insert.is_empty() {
-            done.body.push(body.slice(..open));
-            done.body.push(insert.into());
-            at = open;
-        }
-        for Edit { span, with } in edits {
-            // A message can stand in a field that goes as a whole, and a schema in a tool that does.
-            if span.start >= at {
-                done.body.push(body.slice(at..span.start));
-                done.body.push(with);
-                at = span.end;
-            }
-        }
-        done.body.push(body.slice(at..));
+        done.body = splice.apply(body);
         done
+    }
+}
+
+/// Edits the top-level fields.
+fn fields(
+    json: &JsonEdits,
+    body: &Bytes,
+    needs: &Needs,
+    to: &Recipient<'_>,
+    splice: &mut Splice,
+    done: &mut Rewritten,
+) {
+    let given: Vec<_> = json
+        .fields
+        .iter()
+        .map(|field| Given {
+            field,
+            name: key(body, &field.key),
+            value: body.get(field.value.clone()).unwrap_or_default(),
+        })
+        .collect();
+    let rules = Rules::new(needs, to, &given);
+    let model = Bytes::from(quoted(to.model));
+    let mut sent: Vec<&str> = Vec::new();
+    let mut any_left = false;
+    for given in &given {
+        let field = given.field;
+        let fate = rules.fate(given);
+        any_left |= !matches!(fate, Fate::Gone { .. });
+        match fate {
+            Fate::Gone { is_told } => {
+                splice.cut_item(field.key.start..field.value.end);
+                if !is_told {
+                    note(&mut done.dropped, &given.name);
+                }
+            }
+            Fate::Model => {
+                sent.push(&given.name);
+                splice.replace(field.value.clone(), model.clone());
+            }
+            Fate::Stays { name, value } => {
+                sent.push(name.unwrap_or(&given.name));
+                if name.is_some() || value.is_some() {
+                    note(&mut done.adjusted, &given.name);
+                }
+                if let Some(name) = name {
+                    splice.replace(field.key.clone(), quoted(name));
+                }
+                if let Some(value) = value {
+                    splice.replace(field.value.clone(), value);
+                }
+            }
+        }
+    }
+    let mut insert = Vec::new();
+    if !sent.contains(&"model") {
+        insert.push(format!("\"model\":{}", quoted(to.model)));
+    }
+    for (name, value) in rules.defaults() {
+        if !sent.contains(&name) {
+            insert.push(format!("{}:{value}", quoted(name)));
+            note(&mut done.adjusted, name);
+        }
+    }
+    if !insert.is_empty() {
+        let comma = if any_left { "," } else { "" };
+        splice.replace(json.open..json.open, insert.join(",") + comma);
+    }
+}
+
+/// Leaves out what the recipient does not take in a message, or puts something else there.
+fn messages(json: &JsonEdits, dialect: &Dialect, splice: &mut Splice, done: &mut Rewritten) {
+    for (edit, span) in &json.messages.0 {
+        let span = span.clone();
+        match edit {
+            MessageEdit::Field(name) if dialect.message_fields.iter().any(|goes| goes == name) => {
+                splice.cut_item(span);
+                note(&mut done.dropped, &format!("messages.{name}"));
+            }
+            MessageEdit::DeveloperRole if !dialect.developer_role => {
+                splice.replace(span, "\"system\"");
+                note(&mut done.adjusted, "messages.role");
+            }
+            MessageEdit::NullContent if !dialect.null_content => {
+                splice.replace(span, "\"\"");
+                note(&mut done.adjusted, "messages.content");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Leaves keywords out of the schemas of all tools.
+fn schemas(
+    json: &JsonEdits,
+    body: &Bytes,
+    dialect: &Dialect,
+    splice: &mut Splice,
+    done: &mut Rewritten,
+) {
+    if dialect.schema_keywords.is_empty() {
+        return;
+    }
+    for field in &json.fields {
+        if field.goes || key(body, &field.key) != "tools" {
+            continue;
+        }
+        let start = field.value.start;
+        // The list has been read before: it is JSON.
+        let found = schema::members(text(body, &field.value), &dialect.schema_keywords);
+        for (keyword, span) in found.unwrap_or_default() {
+            splice.cut_item(start + span.start..start + span.end);
+            note(&mut done.dropped, &format!("tools.{keyword}"));
+        }
     }
 }
 
@@ -256,41 +168,17 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A member as it is written in the body.
-fn given<'a>(body: &'a Bytes, member: &Member<Field>) -> Given<'a> {
-    let raw = text(body, member.key.start + 1..member.key.end - 1);
+/// The name that a key stands for, which is given with its quotes.
+fn key<'a>(body: &'a Bytes, key: &Range<usize>) -> Cow<'a, str> {
+    let raw = text(body, &(key.start + 1..key.end - 1));
     let escaped = raw.contains('\\');
-    Given {
-        name: Text { raw, escaped }.name(),
-        value: text(body, member.value.clone()),
-    }
+    Text { raw, escaped }.name()
 }
 
 /// A part of the body, which is UTF-8.
-fn text(body: &Bytes, span: Range<usize>) -> &str {
-    let bytes = body.get(span).unwrap_or_default();
+fn text<'a>(body: &'a Bytes, span: &Range<usize>) -> &'a str {
+    let bytes = body.get(span.clone()).unwrap_or_default();
     std::str::from_utf8(bytes).unwrap_or_default()
-}
-
-/// Adds a name to a list, once, and as it can stand in a header among others: a caller can call a field anything.
-pub(crate) fn note(names: &mut Vec<String>, name: &str) {
-    /// Longer names are cut. The longest of OpenAI's has 22 bytes.
-    const LONGEST: usize = 64;
-    let mut visible = String::new();
-    for byte in name.bytes() {
-        if visible.len() >= LONGEST {
-            visible.push_str("...");
-            break;
-        }
-        match byte {
-            b'%' | b',' => write!(visible, "%{byte:02X}").unwrap_or_default(),
-            b'!'..=b'~' => visible.push(byte.into()),
-            _ => write!(visible, "%{byte:02X}").unwrap_or_default(),
-        }
-    }
-    if names.iter().all(|known| *known != visible) {
-        names.push(visible);
-    }
 }
 
 #[cfg(test)]
@@ -302,8 +190,9 @@ mod tests {
             dialect::{names, rules},
         },
         request::{
-            edits::{MAX_MESSAGE_FIELDS, MESSAGE_FIELDS},
-            known_fields, scan,
+            fields::of_openai,
+            messages::{MAX_MESSAGE_EDITS, MESSAGE_FIELDS},
+            scan,
         },
     };
 
@@ -319,25 +208,14 @@ mod tests {
     }
 
     fn rewritten(body: &str) -> String {
-        let to = Recipient {
-            model: MODEL,
-            dialect: &Dialect::OPENAI,
-            max_output: None,
-            window: None,
-            thinks: false,
-        };
+        let dialect = Dialect::OPENAI;
+        let to = Recipient::new(MODEL, &dialect);
         rewrite(Endpoint::ChatCompletions, body, &to).0
     }
 
     /// The body without its model, what was dropped, and what was adjusted.
     fn spoken(dialect: &Dialect, body: &str) -> (String, String, String) {
-        let to = Recipient {
-            model: "m",
-            dialect,
-            max_output: None,
-            window: None,
-            thinks: false,
-        };
+        let to = Recipient::new("m", dialect);
         let (body, done) = rewrite(Endpoint::ChatCompletions, body, &to);
         (body, done.dropped.join(" "), done.adjusted.join(" "))
     }
@@ -384,7 +262,7 @@ mod tests {
             (" { } ", r#" {"model":"a\"b" } "#),
             (r#"{"a":1}"#, r#"{"model":"a\"b","a":1}"#),
             (r#"{"models":[]}"#, r#"{"model":"a\"b"}"#),
-            (r#"{ "route":1 , "models":2 }"#, r#"{"model":"a\"b"   }"#),
+            (r#"{ "route":1 , "models":2 }"#, r#"{"model":"a\"b"  }"#),
         ] {
             assert_eq!(rewritten(before), after, "{before}");
         }
@@ -397,7 +275,7 @@ mod tests {
             (r#"{"model":0,"models":1}"#, r#"{"model":"a\"b"}"#),
             (
                 r#"{"route":[1,2],"Models":{"a":1},"model":0,"plugins":"," , "x":2}"#,
-                r#"{"model":"a\"b" , "x":2}"#,
+                r#"{"model":"a\"b", "x":2}"#,
             ),
             (
                 r#"{"a":1,"models":1,"models":2,"model":0,"web_search_options":{}}"#,
@@ -600,17 +478,10 @@ mod tests {
             known: Some(names(&["input_type"])),
             ..Dialect::OPENAI
         };
-        let to = Recipient {
-            model: "m",
-            dialect: &dialect,
-            max_output: None,
-            window: None,
-            thinks: false,
-        };
+        let to = Recipient::new("m", &dialect);
         for endpoint in Endpoint::ALL {
-            let known = known_fields::of_openai(endpoint).iter();
-            let known: String = known
-                .filter(|field| **field != "model")
+            let known: String = of_openai(endpoint)
+                .filter(|field| *field != "model")
                 .map(|field| format!(r#","{field}":null"#))
                 .collect();
             let left = format!(r#"{{"model":"m"{known},"input_type":1}}"#);
@@ -758,13 +629,7 @@ mod tests {
             )],
             ..fields(&[("input", Rule::Drop)])
         };
-        let to = Recipient {
-            model: "m",
-            dialect: &dialect,
-            max_output: None,
-            window: None,
-            thinks: false,
-        };
+        let to = Recipient::new("m", &dialect);
         let body = r#"{"model":"m","input":1}"#;
         let (sent, done) = rewrite(Endpoint::Embeddings, body, &to);
         assert_eq!(sent, r#"{"input_type":"query","model":"m","input":1}"#);
@@ -823,13 +688,7 @@ mod tests {
             message_fields: names(&["name"]),
             ..fields(&[("max_tokens", Rule::Rename("max_completion_tokens".into()))])
         };
-        let to = Recipient {
-            model: "m",
-            dialect: &dialect,
-            max_output: None,
-            window: None,
-            thinks: false,
-        };
+        let to = Recipient::new("m", &dialect);
         let body = r#"{"model":"m","max_tokens":1,"messages":[{"name":1}]}"#;
         assert_eq!(rewrite(Endpoint::Completions, body, &to).0, body);
         assert_ne!(rewrite(Endpoint::ChatCompletions, body, &to).0, body);
@@ -842,11 +701,8 @@ mod tests {
             ("most", Rule::AtMost(9000)),
         ]);
         let to = Recipient {
-            model: "m",
-            dialect: &dialect,
             max_output: Some(8192),
-            window: None,
-            thinks: false,
+            ..Recipient::new("m", &dialect)
         };
         for (endpoint, name, sent) in [
             (Endpoint::ChatCompletions, "max_tokens", "most"),
@@ -877,7 +733,7 @@ mod tests {
             message_fields: names(&["name"]),
             ..fields(&[("missing", Rule::Default("1".into()))])
         };
-        let many = r#"{"name":1},"#.repeat(MAX_MESSAGE_FIELDS);
+        let many = r#"{"name":1},"#.repeat(MAX_MESSAGE_EDITS);
         let body = format!(r#"{{"model":"m","messages":[{many}{{"name":1}}],"missing":2}}"#);
         let (body, ..) = spoken(&dialect, &body);
         assert!(

@@ -1,28 +1,32 @@
-//! One pass over a body of JSON.
+//! What one pass over a body finds.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
+use bytes::Bytes;
+
+use super::{
+    error::ScanError,
+    fields::{MAX_FIELDS, MAX_GUARDED, Name, told},
+    form::Form,
+    messages::MessageEdits,
+    needs::Needs,
+    needs_reader::NeedsReader,
+    tools::ToolGuard,
+};
 use crate::{
+    capability::Capability,
     endpoint::Endpoint,
-    json::{Event, Kind, Reader},
-    request::{
-        edits::{EditsReader, JsonEdits},
-        error::ScanError,
-        form::FormEdits,
-        needs::Needs,
-        needs_reader::NeedsReader,
-        tools::ToolGuard,
-    },
+    json::{Event, Kind, Member, Reader, Text, Token},
 };
 
-/// What one pass over a body finds: what to change in it, and what it needs of a model.
+/// What to change in a body, and what it needs of a model.
 #[derive(Clone, Debug)]
 pub(crate) struct Envelope {
-    /// The model that the caller asked for: the string of the last `model` key, else that of the
-    /// last key which only folds to `model`.
+    /// The model that the client asked for: the string of the last `model` key, else that of the last key that only
+    /// folds to `model`.
     pub(crate) requested: Option<String>,
-    /// What is left out of the rewritten body whoever gets it: fields, each once, by their proper names, and entries of
-    /// `tools`.
+    /// What is left out of the rewritten body for every recipient: fields, each once, by their proper names, and entries
+    /// of `tools`.
     pub(crate) dropped: Vec<Cow<'static, str>>,
     /// What the request needs.
     pub(crate) needs: Needs,
@@ -34,59 +38,206 @@ pub(crate) struct Envelope {
 #[derive(Clone, Debug)]
 pub(crate) enum Edits {
     Json(JsonEdits),
-    Form(FormEdits),
+    Form(Form),
+}
+
+/// What can change in a body of JSON, as it is kept for all attempts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct JsonEdits {
+    /// One past the bracket that opens the body.
+    pub(crate) open: usize,
+    pub(crate) fields: Vec<Field>,
+    pub(crate) messages: MessageEdits,
+    /// The entries of `tools` that are left out.
+    pub(crate) tools: Vec<Range<usize>>,
+}
+
+/// A top-level field of a body.
+#[derive(Clone, Debug)]
+pub(crate) struct Field {
+    pub(crate) name: Name,
+    /// The field goes, whoever the recipient is.
+    pub(crate) goes: bool,
+    /// The key, with its quotes.
+    pub(crate) key: Range<usize>,
+    pub(crate) value: Range<usize>,
 }
 
 /// Reads `body` once and makes sure that it is a JSON object that can be sent without the tools that must not pass.
-pub(crate) fn scan(body: &[u8], endpoint: Endpoint) -> Result<Envelope, ScanError> {
+pub(crate) fn scan(body: &Bytes, endpoint: Endpoint) -> Result<Envelope, ScanError> {
     let text = std::str::from_utf8(body).map_err(|error| ScanError::NotUtf8 {
         offset: error.valid_up_to(),
     })?;
     let mut reader = Reader::new(text);
-    let mut edits = EditsReader::default();
-    let mut tools = ToolGuard::default();
-    let mut needs = NeedsReader::new(endpoint);
-    while let Some(token) = reader.next()? {
-        if token.depth == 0 && !matches!(token.event, Event::Begin(Kind::Object) | Event::End(_)) {
-            return Err(ScanError::NotAnObject);
-        }
-        edits.read(&token)?;
-        tools.read(&token);
-        needs.read(&token);
+    let is_object = |first: &Token<'_>| first.event == Event::Begin(Kind::Object);
+    let first = reader.next()?.filter(is_object);
+    let first = first.ok_or(ScanError::NotAnObject)?;
+    let mut scan = Scan {
+        needs: NeedsReader::new(body, endpoint),
+        tools: ToolGuard::default(),
+        guarded: Vec::new(),
+        exact: None,
+        folded: None,
+        edits: JsonEdits {
+            open: reader.at(),
+            ..JsonEdits::default()
+        },
+    };
+    reader.members(&first, |reader, member| scan.field(reader, member))?;
+    // Nothing may follow the object.
+    reader.next()?;
+    scan.finish(body.len())
+}
+
+/// Reads a form once, whose `Content-Type` is this.
+pub(crate) fn scan_form(
+    body: &[u8],
+    endpoint: Endpoint,
+    content_type: &[u8],
+) -> Result<Envelope, ScanError> {
+    let form = Form::read(body, content_type)?;
+    let mut needs = Needs::new(endpoint);
+    needs.stream = form.stream;
+    if endpoint == Endpoint::ImageEdits {
+        needs.hard.insert(Capability::ImageInput);
     }
-    // Last, so that what is no JSON at all is called so.
-    let tools = tools.finish()?;
-    if tools.none_left {
-        needs.without_tools();
-    }
-    let requested = edits.requested();
-    let mut dropped = edits.dropped().into_iter().map(Cow::Borrowed).collect();
     Ok(Envelope {
-        requested,
-        needs: needs.finish(),
-        edits: Edits::Json(JsonEdits::new(edits, tools, text, &mut dropped)),
-        dropped,
+        requested: form.requested.clone(),
+        dropped: told(&form.guarded),
+        needs,
+        edits: Edits::Form(form),
         len: body.len(),
     })
+}
+
+struct Scan<'a> {
+    needs: NeedsReader,
+    tools: ToolGuard<'a>,
+    guarded: Vec<&'static str>,
+    /// The model by the last key that is `model`, and by the last that only folds to it.
+    exact: Option<Text<'a>>,
+    folded: Option<Text<'a>>,
+    edits: JsonEdits,
+}
+
+impl<'a> Scan<'a> {
+    fn field(&mut self, reader: &mut Reader<'a>, member: &Member<'a>) -> Result<(), ScanError> {
+        let Member { name, key, value } = member;
+        let field = Name::of(*name);
+        let must_change = |field: &&Field| field.name.is_ours();
+        let ours = self.edits.fields.iter().filter(must_change).count();
+        if field.is_ours() && ours == MAX_GUARDED {
+            return Err(ScanError::TooManyEdits);
+        }
+        if !field.is_ours() && self.edits.fields.len() - ours == MAX_FIELDS {
+            return Err(ScanError::TooManyFields);
+        }
+        let mut goes = false;
+        match field {
+            Name::Model { exact } => {
+                let model = match value.event {
+                    Event::Text(text) => Some(text),
+                    _ => None,
+                };
+                *(if exact {
+                    &mut self.exact
+                } else {
+                    &mut self.folded
+                }) = model;
+            }
+            Name::Guarded(name) => {
+                goes = true;
+                if !self.guarded.contains(&name) {
+                    self.guarded.push(name);
+                }
+            }
+            Name::Tools => {
+                let (entries, left) = self.tools.list(reader, value)?;
+                // Upstreams refuse an empty list, so a field of which nothing is left goes as a whole.
+                goes = entries > 0 && left == 0;
+                let span = value.start..reader.at();
+                self.needs.tools(&name.name(), span, entries > 0);
+            }
+            Name::ToolChoice => self.tools.choice(reader, value)?,
+            Name::ParallelToolCalls | Name::Other => {
+                match (self.needs.needs.endpoint, &*name.name()) {
+                    (Endpoint::ChatCompletions, "messages") => {
+                        self.edits.messages.read(reader, value, &mut self.needs)?;
+                    }
+                    (_, name) => self.needs.field(reader, name, value)?,
+                }
+            }
+        }
+        reader.skip_unread(value)?;
+        self.edits.fields.push(Field {
+            name: field,
+            goes,
+            key: key.clone(),
+            value: value.start..reader.at(),
+        });
+        Ok(())
+    }
+
+    fn finish(mut self, len: usize) -> Result<Envelope, ScanError> {
+        let tools = self.tools.finish()?;
+        let mut dropped = told(&self.guarded);
+        let indices = tools.dropped.iter();
+        dropped.extend(indices.map(|index| Cow::Owned(format!("tools[{index}]"))));
+        if tools.none_left {
+            for field in &mut self.edits.fields {
+                let name = match field.name {
+                    Name::ToolChoice => "tool_choice",
+                    Name::ParallelToolCalls => "parallel_tool_calls",
+                    _ => continue,
+                };
+                field.goes = true;
+                dropped.push(name.into());
+            }
+        }
+        self.edits.tools = tools.cuts;
+        Ok(Envelope {
+            requested: self
+                .exact
+                .or(self.folded)
+                .map(|text| text.chars().collect()),
+            dropped,
+            needs: self.needs.finish(tools.none_left),
+            edits: Edits::Json(self.edits),
+            len,
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::JsonError;
 
     fn refusal(body: &str) -> Option<ScanError> {
-        scan(body.as_bytes(), Endpoint::ChatCompletions).err()
+        scan(
+            &Bytes::copy_from_slice(body.as_bytes()),
+            Endpoint::ChatCompletions,
+        )
+        .err()
     }
 
     fn requested(body: &str) -> Option<String> {
-        let envelope = scan(body.as_bytes(), Endpoint::ChatCompletions).unwrap();
+        let envelope = scan(
+            &Bytes::copy_from_slice(body.as_bytes()),
+            Endpoint::ChatCompletions,
+        )
+        .unwrap();
         envelope.requested
     }
 
     #[test]
     fn dropped_fields_are_named_once_by_their_proper_names() {
         let body = r#"{"PLUGINS":1,"model\u017f":1,"models":2,"nested":{"route":1}}"#;
-        let envelope = scan(body.as_bytes(), Endpoint::ChatCompletions).unwrap();
+        let envelope = scan(
+            &Bytes::copy_from_slice(body.as_bytes()),
+            Endpoint::ChatCompletions,
+        )
+        .unwrap();
         assert_eq!(envelope.dropped, ["models", "plugins"]);
     }
 
@@ -109,8 +260,15 @@ mod tests {
         for body in ["[]", "1", "null", "\"{}\"", " [[[[ "] {
             assert_eq!(refusal(body), Some(ScanError::NotAnObject), "{body}");
         }
-        assert!(matches!(refusal(""), Some(ScanError::Syntax { .. })));
-        let error = scan(b"{\"a\":\"\xff\"}", Endpoint::ChatCompletions).unwrap_err();
+        assert!(matches!(
+            refusal(""),
+            Some(ScanError::Json(JsonError::Syntax { .. }))
+        ));
+        let error = scan(
+            &Bytes::from_static(b"{\"a\":\"\xff\"}"),
+            Endpoint::ChatCompletions,
+        )
+        .unwrap_err();
         assert_eq!(error, ScanError::NotUtf8 { offset: 6 });
     }
 
@@ -126,10 +284,13 @@ mod tests {
         assert_eq!(refusal(&nested(512)), None);
         assert_eq!(
             refusal(&nested(513)),
-            Some(ScanError::TooDeep { offset: 517 - 1 })
+            Some(ScanError::Json(JsonError::TooDeep { offset: 517 - 1 }))
         );
         let deep = nested(1_000_000);
-        assert!(matches!(refusal(&deep), Some(ScanError::TooDeep { .. })));
+        assert!(matches!(
+            refusal(&deep),
+            Some(ScanError::Json(JsonError::TooDeep { .. }))
+        ));
     }
 
     #[test]

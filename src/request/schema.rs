@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::json::{Event, Kind, Reader, Token};
+use crate::json::{Event, JsonError, Kind, Reader};
 
 /// What an array or object is that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,171 +19,81 @@ enum Place {
     Data,
 }
 
-/// An array or object that is open.
-#[derive(Debug)]
-struct Open {
-    place: Place,
-    kind: Kind,
-    /// Where the value of the current member stands.
-    member: Place,
-    /// Whether a member is left so far.
-    any_left: bool,
-    /// Where the members begin that go before any that is left.
-    cut_from: Option<usize>,
-    /// Where the last member begins that goes, with the comma before it, if a member is left before it.
-    going: Option<usize>,
-    /// Where the last member ends that goes.
-    gone: usize,
-}
-
-/// The bytes of `tools`, the value of that field, that go with the members of schemas that have one of these names, in
-/// their order, and which of the names are there.
-pub(crate) fn cuts<'a>(tools: &str, keywords: &'a [String]) -> (Vec<Range<usize>>, Vec<&'a str>) {
-    let mut schemas = Schemas {
-        keywords,
-        open: Vec::new(),
-        skipped: None,
-        cuts: Vec::new(),
-        found: Vec::new(),
-    };
-    let mut reader = Reader::new(tools);
-    // It has been read before: it is JSON.
-    while let Ok(Some(token)) = reader.next() {
-        schemas.read(&token);
-    }
-    (schemas.cuts, schemas.found)
-}
-
-struct Schemas<'a> {
-    keywords: &'a [String],
-    open: Vec<Open>,
-    /// How deep the member stands that goes, as long as its value is read.
-    skipped: Option<usize>,
-    cuts: Vec<Range<usize>>,
-    found: Vec<&'a str>,
-}
-
-impl<'a> Schemas<'a> {
-    fn read(&mut self, token: &Token<'_>) {
-        if let Some(depth) = self.skipped {
-            // Its value ends with a token that stands as deep as its key, and is not the beginning of an array or object.
-            if token.depth == depth && !matches!(token.event, Event::Begin(_)) {
-                self.skipped = None;
-                self.gone(token.end);
-            }
-            return;
+impl Place {
+    /// The place of the value of a member of an object that stands here.
+    fn member(self, key: &str) -> Self {
+        match (self, key) {
+            (Self::Tool, "function" | "custom") => Self::Tool,
+            (Self::Tool, "parameters" | "input_schema") | (Self::Named, _) => Self::Schema,
+            (
+                Self::Schema,
+                "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas",
+            ) => Self::Named,
+            (Self::Schema, "enum" | "const" | "default" | "example" | "examples")
+            | (Self::Tool | Self::Data, _) => Self::Data,
+            (Self::Schema, _) => Self::Schema,
         }
+    }
+}
+
+/// The members of schemas in `tools`, the value of that field, that have one of these names, and their spans.
+pub(crate) fn members<'k>(
+    tools: &str,
+    keywords: &'k [String],
+) -> Result<Vec<(&'k str, Range<usize>)>, JsonError> {
+    let mut found = Vec::new();
+    let mut reader = Reader::new(tools);
+    let mut open: Vec<(Kind, Place)> = Vec::new();
+    let mut member = Place::Data;
+    while let Some(token) = reader.next()? {
         match token.event {
-            Event::Key(key) => self.key(&key.name(), token),
-            Event::Begin(kind) => self.begin(kind),
-            Event::End(_) => self.end(),
+            Event::Key(key) => {
+                let key = key.name();
+                let place = open.last().map_or(Place::Data, |open| open.1);
+                let keyword = keywords.iter().find(|keyword| **keyword == key);
+                if let (Place::Schema, Some(keyword)) = (place, keyword) {
+                    if let Some(value) = reader.next()? {
+                        reader.skip(&value)?;
+                    }
+                    found.push((keyword.as_str(), token.start..reader.at()));
+                }
+                member = place.member(&key);
+            }
+            Event::Begin(kind) => {
+                let place = match open.last() {
+                    None => Place::Tool,
+                    Some((Kind::Array, place)) => *place,
+                    Some((Kind::Object, _)) => member,
+                };
+                // A list has no names.
+                let is_named_list = (place, kind) == (Place::Named, Kind::Array);
+                open.push((kind, if is_named_list { Place::Data } else { place }));
+            }
+            Event::End(_) => {
+                open.pop();
+            }
             _ => {}
         }
     }
-
-    fn key(&mut self, key: &str, token: &Token<'_>) {
-        let keywords: &'a [String] = self.keywords;
-        let Some(object) = self.open.last_mut() else {
-            return;
-        };
-        let keyword = match object.place {
-            Place::Schema => keywords.iter().find(|keyword| **keyword == key),
-            _ => None,
-        };
-        if let Some(keyword) = keyword {
-            if !self.found.contains(&keyword.as_str()) {
-                self.found.push(keyword);
-            }
-            object.going = match object.any_left {
-                true => Some(token.comma),
-                false => {
-                    object.cut_from.get_or_insert(token.start);
-                    None
-                }
-            };
-            self.skipped = Some(token.depth);
-            return;
-        }
-        if let Some(start) = object.cut_from.take() {
-            self.cuts.push(start..token.comma + 1);
-        }
-        object.any_left = true;
-        object.member = match object.place {
-            Place::Tool => match key {
-                "function" | "custom" => Place::Tool,
-                "parameters" | "input_schema" => Place::Schema,
-                _ => Place::Data,
-            },
-            Place::Schema => match key {
-                "properties" | "patternProperties" | "$defs" | "definitions"
-                | "dependentSchemas" => Place::Named,
-                "enum" | "const" | "default" | "example" | "examples" => Place::Data,
-                _ => Place::Schema,
-            },
-            Place::Named => Place::Schema,
-            Place::Data => Place::Data,
-        };
-    }
-
-    fn begin(&mut self, kind: Kind) {
-        let place = match self.open.last() {
-            None => Place::Tool,
-            Some(open) if open.kind == Kind::Array => open.place,
-            Some(open) => open.member,
-        };
-        // A list has no names.
-        let place = match (place, kind) {
-            (Place::Named, Kind::Array) => Place::Data,
-            (place, _) => place,
-        };
-        self.open.push(Open {
-            place,
-            kind,
-            member: Place::Data,
-            any_left: false,
-            cut_from: None,
-            going: None,
-            gone: 0,
-        });
-    }
-
-    fn end(&mut self) {
-        // Nothing is left of it.
-        if let Some((start, end)) = self
-            .open
-            .pop()
-            .and_then(|open| Some((open.cut_from?, open.gone)))
-        {
-            self.cuts.push(start..end);
-        }
-    }
-
-    /// The value of a member that goes ends here.
-    fn gone(&mut self, end: usize) {
-        let Some(object) = self.open.last_mut() else {
-            return;
-        };
-        object.gone = end;
-        if let Some(start) = object.going.take() {
-            self.cuts.push(start..end);
-        }
-    }
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use bytes::Bytes;
 
-    use crate::provider::dialect::names;
+    use super::*;
+    use crate::{json::Splice, provider::dialect::names};
 
     const KEYWORDS: [&str; 2] = ["additionalProperties", "$schema"];
 
     fn without(tools: &str) -> String {
-        let mut left = tools.to_owned();
-        for cut in cuts(tools, &names(&KEYWORDS)).0.into_iter().rev() {
-            left.replace_range(cut, "");
+        let mut splice = Splice::default();
+        for (_, span) in members(tools, &names(&KEYWORDS)).unwrap() {
+            splice.cut_item(span);
         }
-        left
+        let left = splice.apply(&Bytes::copy_from_slice(tools.as_bytes()));
+        String::from_utf8(left.flatten().collect()).unwrap()
     }
 
     #[test]
@@ -242,12 +152,5 @@ mod tests {
             let tools = format!(r#"[{{"function":{{"parameters":{schema},"$schema":1}}}}]"#);
             assert_eq!(without(&tools), tools);
         }
-    }
-
-    #[test]
-    fn the_keywords_that_are_there_are_told_once() {
-        let tools = r#"[{"parameters":{"$schema":1,"a":{"$schema":2}}}]"#;
-        assert_eq!(cuts(tools, &names(&KEYWORDS)).1, ["$schema"]);
-        assert!(cuts("null", &names(&KEYWORDS)).1.is_empty());
     }
 }

@@ -1,28 +1,73 @@
 //! How long text is to a model.
 //!
-//! A guess without a vocabulary. Four bytes a token, the usual one, is right for English prose and
-//! wrong by a factor of two or three for code, JSON and most of the world's languages. What a
-//! tokenizer does can be told from the text all the same: it cuts where the class of the character
-//! changes, and knows most short runs by heart. So each byte has a price that depends on its own
-//! class and on that of the byte before it: the first letter of a word pays for the word, the
-//! letters behind it little.
-//!
-//! That needs no branch and no state but the last class, and so costs well under a nanosecond a
-//! byte. The class of a character is that of its first UTF-8 byte, which is enough to tell scripts
-//! apart.
-//!
-//! Prices are in sixteenths of a token. They are fitted to `o200k_base`, a vocabulary of middling
-//! density: the tests hold what it counts for samples of twelve kinds.
+//! An estimate without a vocabulary: each character has a fixed price by its class, and the prices add up, so a text can
+//! be counted in blocks and in any order. Four bytes a token, the usual rule, is right for English prose and wrong by a
+//! factor of two or three for code, JSON and most of the world's languages. The prices here are fitted to `o200k_base`,
+//! a vocabulary of middling density: the tests hold what it counts for samples of twelve kinds.
 
 use crate::json::{Piece, Text};
 
-/// What a message costs beside its text: its role and the marks around it.
-const MESSAGE: u64 = 4 * TOKEN;
-/// What the quotes around a string cost, and the colon, comma or bracket next to them.
-const QUOTES: u64 = TOKEN;
-const TOKEN: u64 = 16;
+/// Prices are in sixteenths of a token, by the first byte of a character; the other bytes of it cost nothing.
+const PRICES: [u8; 256] = {
+    let mut prices = [0; 256];
+    let mut byte = 0;
+    while byte < prices.len() {
+        prices[byte] = price(byte as u8);
+        byte += 1;
+    }
+    prices
+};
 
-/// A part of a prompt that is not text. In the order of what it may cost.
+#[expect(clippy::match_same_arms, reason = "equal prices are a coincidence")]
+const fn price(byte: u8) -> u8 {
+    match byte {
+        b'a'..=b'z' => 3,
+        b'A'..=b'Z' => 6,
+        b'0'..=b'9' => 8,
+        b' ' | b'\t' => 4,
+        b'\n' | b'\r' => 8,
+        // Marks.
+        0..=0x7f => 7,
+        0x80..=0xbf => 0,
+        // Dashes, quotes, arrows, boxes.
+        0xc2 | 0xe2 => 10,
+        // Latin letters with accents.
+        0xc0..=0xcd => 8,
+        // Two bytes: Greek, Cyrillic, Hebrew, Arabic.
+        0xce..=0xdf => 5,
+        // Three bytes: the scripts of India and South-East Asia, and Vietnamese.
+        0xe0 | 0xe1 => 5,
+        // Chinese, Japanese, Korean.
+        0xe3..=0xef => 13,
+        // Emoji, and what is rarer.
+        0xf0..=0xff => 26,
+    }
+}
+
+/// The estimated number of tokens of these texts, parts of a JSON document as they are written there. It is never above
+/// their number of bytes.
+pub(crate) fn estimate<'a>(texts: impl Iterator<Item = &'a [u8]>) -> u64 {
+    let texts = texts.map(|text| std::str::from_utf8(text).unwrap_or_default());
+    let sixteenths: u64 = texts.map(sixteenths).sum();
+    sixteenths.div_ceil(16)
+}
+
+fn sixteenths(raw: &str) -> u64 {
+    let count = |run: &str| -> u64 {
+        let prices = run.bytes().map(|byte| PRICES[usize::from(byte)]);
+        prices.map(u64::from).sum()
+    };
+    // An escape costs what the character costs that it stands for.
+    let text = Text { raw, escaped: true };
+    text.pieces()
+        .map(|piece| match piece {
+            Piece::Run(run) => count(run),
+            Piece::Char(char) => count(char.encode_utf8(&mut [0; 4])),
+        })
+        .sum()
+}
+
+/// A part of a prompt that is not text, in the order of what it may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Media {
     Audio,
@@ -32,229 +77,19 @@ pub(crate) enum Media {
 }
 
 impl Media {
-    /// What a part of `len` bytes costs, in tokens.
+    /// The estimated number of tokens of a part of `len` bytes.
     ///
-    /// The bytes of an image say nothing of its tokens: providers scale it, and bill some 250 to
-    /// 1600. The others grow with their length at about the rate of common encodings (base64 of MP3
-    /// at 128 kbit/s and 32 tokens a second; of a PDF of 50 kB and 1000 tokens a page; of video at
-    /// 1 Mbit/s and 260 tokens a second), between bounds, since both a link and an uncompressed
-    /// file have a length that says nothing.
-    fn tokens(self, len: usize) -> u64 {
+    /// The bytes of an image say nothing of its tokens: providers scale it, and bill some 250 to 1600. The others grow
+    /// with their length at about the rate of common encodings (base64 of MP3 at 128 kbit/s and 32 tokens a second; of a
+    /// PDF of 50 kB and 1000 tokens a page; of video at 1 Mbit/s and 260 tokens a second), between bounds, because the
+    /// length of a link or of an uncompressed file says nothing.
+    pub(crate) fn tokens(self, len: usize) -> u64 {
         let len = len as u64;
         match self {
             Self::Audio => (len / 700).clamp(200, 20_000),
             Self::Image => 1000,
             Self::File => (len / 64).clamp(1000, 50_000),
             Self::Video => (len / 640).clamp(1000, 50_000),
-        }
-    }
-}
-
-/// Sums up the length of a prompt.
-#[derive(Debug, Default)]
-pub(crate) struct Estimate {
-    sixteenths: u64,
-    /// The current one of several inputs that are served one by one, and the longest of them so far.
-    input: u64,
-    longest: u64,
-}
-
-impl Estimate {
-    /// A string that the model reads.
-    pub(crate) fn text(&mut self, text: Text<'_>) {
-        self.sixteenths += measure(text);
-    }
-
-    /// A whole input, of several that are served one by one: only the longest has to fit.
-    pub(crate) fn input(&mut self, text: Text<'_>) {
-        self.input += measure(text);
-        self.end_input();
-    }
-
-    /// One token of an input that was sent as tokens.
-    pub(crate) fn input_token(&mut self) {
-        self.input += TOKEN;
-    }
-
-    /// The end of an input that was sent as tokens.
-    pub(crate) fn end_input(&mut self) {
-        self.longest = self.longest.max(std::mem::take(&mut self.input));
-    }
-
-    /// A string of some JSON that the model reads, such as a schema, with the quotes and what else
-    /// stands around it. Templates write such JSON anew, so its layout costs nothing.
-    pub(crate) fn quoted(&mut self, text: Text<'_>) {
-        self.text(text);
-        self.sixteenths += QUOTES;
-    }
-
-    /// A number or a word of such JSON.
-    pub(crate) fn literal(&mut self) {
-        self.sixteenths += TOKEN;
-    }
-
-    /// Something that is not text, `len` bytes of it.
-    pub(crate) fn media(&mut self, media: Media, len: usize) {
-        self.sixteenths += media.tokens(len) * TOKEN;
-    }
-
-    /// The frame of one message.
-    pub(crate) fn message(&mut self) {
-        self.sixteenths += MESSAGE;
-    }
-
-    /// In tokens.
-    pub(crate) fn finish(self) -> u64 {
-        (self.sixteenths + self.longest).div_ceil(TOKEN)
-    }
-}
-
-fn measure(text: Text<'_>) -> u64 {
-    let mut meter = Meter::default();
-    for piece in text.pieces() {
-        match piece {
-            Piece::Run(run) => meter.feed(run),
-            Piece::Char(char) => meter.feed(char.encode_utf8(&mut [0; 4])),
-        }
-    }
-    meter.sixteenths
-}
-
-/// The class of a byte: that of the character that it begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-enum Class {
-    /// Not the first byte of a character.
-    Within,
-    /// What text begins behind, too.
-    #[default]
-    Space,
-    Line,
-    Lower,
-    Upper,
-    Digit,
-    Mark,
-    /// Latin letters with accents.
-    Accented,
-    /// Two bytes: Greek, Cyrillic, Hebrew, Arabic.
-    Alphabet,
-    /// Three bytes: the scripts of India and South-East Asia, and Vietnamese.
-    Syllable,
-    /// Dashes, quotes, arrows, boxes.
-    Symbol,
-    /// Chinese, Japanese, Korean.
-    Wide,
-    /// Emoji, and what is rarer.
-    Rare,
-}
-
-impl Class {
-    const ALL: [Self; 13] = [
-        Self::Within,
-        Self::Space,
-        Self::Line,
-        Self::Lower,
-        Self::Upper,
-        Self::Digit,
-        Self::Mark,
-        Self::Accented,
-        Self::Alphabet,
-        Self::Syllable,
-        Self::Symbol,
-        Self::Wide,
-        Self::Rare,
-    ];
-
-    const fn of(byte: u8) -> Self {
-        match byte {
-            b'a'..=b'z' => Self::Lower,
-            b'A'..=b'Z' => Self::Upper,
-            b'0'..=b'9' => Self::Digit,
-            b' ' | b'\t' => Self::Space,
-            b'\n' | b'\r' => Self::Line,
-            0..=0x7f => Self::Mark,
-            0x80..=0xbf => Self::Within,
-            0xc2 | 0xe2 => Self::Symbol,
-            0xc0..=0xcd => Self::Accented,
-            0xce..=0xdf => Self::Alphabet,
-            0xe0 | 0xe1 => Self::Syllable,
-            0xe3..=0xef => Self::Wide,
-            0xf0..=0xff => Self::Rare,
-        }
-    }
-
-    /// What a byte of this class costs behind one of class `last`, in sixteenths of a token.
-    #[expect(clippy::match_same_arms, reason = "equal prices are a coincidence")]
-    const fn price(self, last: Self) -> u8 {
-        match (last, self) {
-            // The space before a word is part of it, and an indent is a token or two.
-            (_, Self::Within) => 0,
-            (Self::Space, Self::Space) => 3,
-            (_, Self::Space) => 0,
-            (Self::Line, Self::Line) => 2,
-            (_, Self::Line) => 15,
-            // Most words are one token, long ones two or three; a capital begins another.
-            (Self::Lower | Self::Upper, Self::Lower) => 1,
-            (Self::Within, Self::Lower) => 4,
-            (_, Self::Lower) => 13,
-            (Self::Upper, Self::Upper) => 6,
-            (_, Self::Upper) => 14,
-            // Three digits are a token.
-            (Self::Digit, Self::Digit) => 4,
-            (_, Self::Digit) => 14,
-            // The usual pairs of marks are one.
-            (Self::Mark, Self::Mark) => 6,
-            (_, Self::Mark) => 15,
-            (_, Self::Accented) => 8,
-            (Self::Within, Self::Alphabet) => 4,
-            (_, Self::Alphabet) => 12,
-            (_, Self::Syllable) => 7,
-            (_, Self::Symbol) => 14,
-            (_, Self::Wide) => 13,
-            (_, Self::Rare) => 26,
-        }
-    }
-}
-
-/// [`Class::of`] every byte.
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Within; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        classes[byte] = Class::of(byte as u8);
-        byte += 1;
-    }
-    classes
-};
-
-/// [`Class::price`] by the last class, in the upper four bits, and the class.
-const PRICES: [u8; 256] = {
-    let mut prices = [0; 256];
-    let mut at = 0;
-    while at < Class::ALL.len() * Class::ALL.len() {
-        let (last, class) = (
-            Class::ALL[at / Class::ALL.len()],
-            Class::ALL[at % Class::ALL.len()],
-        );
-        prices[(last as usize) << 4 | class as usize] = class.price(last);
-        at += 1;
-    }
-    prices
-};
-
-/// Adds up the price of a text that comes in pieces.
-#[derive(Debug, Default)]
-struct Meter {
-    sixteenths: u64,
-    last: Class,
-}
-
-impl Meter {
-    fn feed(&mut self, text: &str) {
-        for &byte in text.as_bytes() {
-            let class = CLASSES[usize::from(byte)];
-            self.sixteenths += u64::from(PRICES[(self.last as usize) << 4 | class as usize]);
-            self.last = class;
         }
     }
 }
@@ -372,16 +207,14 @@ if __name__ == "__main__":
         ),
     ];
 
-    fn tokens(raw: &str, escaped: bool) -> u64 {
-        let mut estimate = Estimate::default();
-        estimate.text(Text { raw, escaped });
-        estimate.finish()
+    fn tokens(raw: &str) -> u64 {
+        estimate([raw.as_bytes()].into_iter())
     }
 
     #[test]
     fn the_estimate_is_fair_to_every_kind_of_text() {
         for (kind, counted, sample) in SAMPLES {
-            let estimated = tokens(sample, false);
+            let estimated = tokens(sample);
             let off = estimated.abs_diff(counted) * 100;
             assert!(off <= 35 * counted, "{kind}: {estimated}, not {counted}");
         }
@@ -395,25 +228,30 @@ if __name__ == "__main__":
                 .encode_utf16()
                 .map(|unit| format!("\\u{unit:04x}"))
                 .collect();
-            let plain = tokens(sample, false);
-            assert_eq!(tokens(&quoted[1..quoted.len() - 1], true), plain, "{kind}");
-            assert_eq!(tokens(&ascii, true), plain, "{kind}");
+            let plain = tokens(sample);
+            assert_eq!(tokens(&quoted[1..quoted.len() - 1]), plain, "{kind}");
+            assert_eq!(tokens(&ascii), plain, "{kind}");
         }
     }
 
     #[test]
-    fn a_schema_is_counted_whatever_its_layout() {
-        let schema = r#"{"tools":[{"type":"function","function":{"name":"get_weather","description":"Get the current weather for a city.","parameters":{"type":"object","properties":{"city":{"type":"string"},"days":{"type":"integer","minimum":1}},"required":["city"],"additionalProperties":false}}}]}"#;
-        let value: serde_json::Value = serde_json::from_str(schema).unwrap();
-        let pretty = serde_json::to_string_pretty(&value).unwrap();
-        let [compact, pretty] = [schema, &pretty].map(|body| {
-            let scanned = crate::request::scan(body.as_bytes(), crate::Endpoint::ChatCompletions);
-            scanned.unwrap().needs.prompt_tokens
-        });
-        assert_eq!(compact, pretty);
-        // Counted as above, for the value of `tools`.
+    fn a_schema_is_counted_as_it_is_written() {
+        let schema = r#"[{"type":"function","function":{"name":"get_weather","description":"Get the current weather for a city.","parameters":{"type":"object","properties":{"city":{"type":"string"},"days":{"type":"integer","minimum":1}},"required":["city"],"additionalProperties":false}}}]"#;
+        // Counted as above.
         let counted = 60;
-        assert!(compact.abs_diff(counted) * 100 <= 35 * counted, "{compact}");
+        let estimated = tokens(schema);
+        assert!(
+            estimated.abs_diff(counted) * 100 <= 35 * counted,
+            "{estimated}"
+        );
+    }
+
+    #[test]
+    fn no_token_is_shorter_than_a_byte() {
+        for char in (char::MIN..=char::MAX).step_by(7) {
+            let text = char.to_string();
+            assert!(tokens(&text) <= text.len() as u64, "{char:?}");
+        }
     }
 
     #[test]
@@ -421,7 +259,7 @@ if __name__ == "__main__":
         for (kind, _, sample) in SAMPLES {
             let mut last = 0;
             for (end, _) in sample.char_indices() {
-                let now = tokens(&sample[..end], false);
+                let now = tokens(&sample[..end]);
                 assert!(now + 1 >= last, "{kind}: {end}");
                 last = now;
             }

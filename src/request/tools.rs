@@ -2,26 +2,19 @@
 
 use std::ops::Range;
 
-use crate::{
-    json::{Event, Kind, Text, Token},
-    request::{
-        error::ScanError,
-        guarded::{is_like, is_like_any},
-    },
+use super::{
+    error::ScanError,
+    fields::{MAX_GUARDED, is_like_any},
 };
+use crate::json::{Event, JsonError, Kind, Reader, Text, Token};
 
-/// The most of a tool's type or name that is told back.
-const LONGEST_TOLD: usize = 64;
-
-/// How many tools of one request may be left out, and how many tools a `tool_choice` may name. OpenAI's API takes 128
-/// tools. Each one that is left out costs some hundred bytes in each attempt.
-const MAX_DROPPED: usize = 256;
+/// The most of a tool's type or name that a refusal quotes.
+const LONGEST_QUOTED: usize = 64;
 
 /// How many names of tools are compared with what `tool_choice` demands.
 const MAX_NAMES: usize = 4096;
 
-/// Members of a tool by which a provider knows one of its own whatever its `type`, in lower case and without
-/// underscores: Z.ai's `web_search` and `retrieval` (docs.z.ai, chat completion, 2026-11-21), and those of Gemini, which
+/// Members by which a provider knows a tool of its own whatever its `type`, in lower case and without underscores: Z.ai's `web_search` and `retrieval` (docs.z.ai, chat completion, 2026-11-21), and those of Gemini, which
 /// has no types of tools (ai.google.dev/api/caching#Tool, 2026-11-21).
 const OF_THE_PROVIDER: [&str; 10] = [
     "websearch",
@@ -51,79 +44,40 @@ const CHOICES: [&str; 8] = [
 /// What is left out of a body because a provider would run it, and may charge for it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ToolEdits {
-    /// The bytes of the entries, each with one comma, in the order of the body.
+    /// The entries of lists of tools.
     pub(crate) cuts: Vec<Range<usize>>,
-    /// The places of the entries in their list.
+    /// The places of the entries in their lists.
     pub(crate) dropped: Vec<usize>,
-    /// Where the lists begin of which nothing is left: upstreams refuse an empty list, so the member goes as a whole.
-    pub(crate) emptied: Vec<usize>,
     /// Whether tools were left out and no tool is left in any list.
     pub(crate) none_left: bool,
 }
 
 /// Looks at every entry of `tools`, notes those that must not pass, and what `tool_choice` demands.
 ///
-/// An entry passes if its `type` is `function` or `custom`, or if it has none but a `function`, and if it has no member
-/// that stands for a tool of the provider. Of two `types` either may be the one that the upstream reads, so both must pass.
+/// An entry passes if its `type` is `function` or `custom`, or if it has no `type` but a `function`, and if it has no
+/// member that stands for a tool of the provider. Of two `types` either may be the one that the upstream reads, so both
+/// must pass.
 #[derive(Debug, Default)]
 pub(crate) struct ToolGuard<'a> {
-    within: Within,
-    list: List,
-    entry: Entry<'a>,
-    field: Field,
-    /// Whether the current member of the current field is its name.
-    inner_name: bool,
-    /// The names of the tools that pass.
+    /// The names of the tools that pass, and how many pass.
     names: Vec<Text<'a>>,
-    /// How many pass.
     left: usize,
-    choice: Choice<'a>,
     edits: ToolEdits,
+    /// What `tool_choice` demands: some tool, tools by their names, a type of tool that never passes.
+    demands_any: bool,
+    demanded: Vec<Text<'a>>,
+    foreign: Option<String>,
     fault: Option<ScanError>,
 }
 
-/// What the current top-level member is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Within {
-    #[default]
-    Elsewhere,
-    Tools,
-    Choice,
-}
-
-/// The current list of tools.
-#[derive(Debug, Default)]
-struct List {
-    start: usize,
-    /// The place of the current entry.
-    index: usize,
-    any_left: bool,
-    /// Where the first of the entries begins that are left out before any that is left.
-    cut_from: Option<usize>,
-}
-
-/// What the current entry has shown so far.
-#[derive(Debug, Default)]
-struct Entry<'a> {
-    start: usize,
-    /// Where the comma before it stands, if it is not the first.
-    comma: usize,
-    typed: bool,
-    function: bool,
-    /// One of its types, or of its members, is none of the caller's.
-    foreign: bool,
-    name: Option<Text<'a>>,
-}
-
-/// The current field of the current entry, or of the current object of a `tool_choice`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a member of a tool, or of an object in a `tool_choice`, holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
-    #[default]
-    Other,
     Type,
     Function,
     Custom,
     Name,
+    Other,
 }
 
 impl Field {
@@ -142,198 +96,141 @@ impl Field {
     }
 }
 
-/// What `tool_choice` demands.
-#[derive(Debug, Default)]
-struct Choice<'a> {
-    /// That some tool is used.
-    any: bool,
-    /// Tools by their names.
-    names: Vec<Text<'a>>,
-    /// A type of tool that never passes.
-    foreign: Option<String>,
-}
-
 impl<'a> ToolGuard<'a> {
-    #[inline]
-    pub(crate) fn read(&mut self, token: &Token<'a>) {
-        // Most tokens are those of messages.
-        if self.within == Within::Elsewhere && token.depth != 1 {
-            return;
-        }
-        if let (1, Event::Key(key)) = (token.depth, token.event) {
-            self.within = if key.folds_to("tools") {
-                Within::Tools
-            } else if is_like(key, "toolchoice") {
-                Within::Choice
-            } else {
-                Within::Elsewhere
-            };
-            self.field = Field::Other;
-            return;
-        }
-        match (self.within, token.depth) {
-            (Within::Choice, depth) => self.choice(depth, token.event),
-            (Within::Tools, 1) => self.list(token),
-            (Within::Tools, 2) => self.entry(token),
-            (Within::Tools, 3) => self.member(token.event),
-            (Within::Tools, 4) => self.nested(token.event),
-            (Within::Elsewhere | Within::Tools, _) => {}
-        }
-    }
-
-    /// What is to be left out.
+    /// What is to be left out; or why the request cannot be sent.
     pub(crate) fn finish(mut self) -> Result<ToolEdits, ScanError> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
         let demanded = |what: String| Err(ScanError::DemandedTool { what });
-        if let Some(foreign) = self.choice.foreign {
+        if let Some(foreign) = self.foreign {
             return demanded(foreign);
         }
         let any_dropped = !self.edits.dropped.is_empty();
         self.edits.none_left = any_dropped && self.left == 0;
-        if self.edits.none_left && self.choice.any {
+        if self.edits.none_left && self.demands_any {
             return demanded("required".to_owned());
         }
         let is_left = |name: &Text<'_>| {
             self.names.len() == MAX_NAMES
                 || self.names.iter().any(|left| left.chars().eq(name.chars()))
         };
-        match self.choice.names.iter().find(|name| !is_left(name)) {
-            Some(name) if any_dropped => demanded(told(*name)),
+        match self.demanded.iter().find(|name| !is_left(name)) {
+            Some(name) if any_dropped => demanded(quoted(*name)),
             _ => Ok(self.edits),
         }
     }
 
+    /// Keeps the first fault until the whole body is read, because what is no JSON at all is called so.
     fn fail(&mut self, fault: ScanError) {
         self.fault.get_or_insert(fault);
     }
 
-    fn list(&mut self, token: &Token<'_>) {
-        match token.event {
-            Event::Begin(Kind::Array) => {
-                self.list = List {
-                    start: token.start,
-                    ..List::default()
+    /// Reads the list of tools that begins with `first`: how many entries it has, and how many of them pass.
+    pub(crate) fn list(
+        &mut self,
+        reader: &mut Reader<'a>,
+        first: &Token<'a>,
+    ) -> Result<(usize, usize), JsonError> {
+        // What a parser would make of an object or a string is not known.
+        if !matches!(first.event, Event::Null | Event::Begin(Kind::Array)) {
+            self.fail(ScanError::ToolsNotAList);
+        }
+        let (mut entries, mut left) = (0, 0);
+        reader.elements(first, |reader, entry| {
+            let (passes, name) = Self::entry(reader, entry)?;
+            if passes {
+                left += 1;
+                if self.names.len() < MAX_NAMES {
+                    self.names.extend(name);
                 }
+            } else if self.edits.dropped.len() < MAX_GUARDED {
+                self.edits.cuts.push(entry.start..reader.at());
+                self.edits.dropped.push(entries);
+            } else {
+                self.fail(ScanError::TooManyEdits);
             }
-            // Nothing of it is left.
-            Event::End(_) if self.list.cut_from.is_some() => {
-                self.edits.emptied.push(self.list.start);
-            }
-            Event::End(_) | Event::Null => {}
-            // What a parser would make of an object or a string is not known.
-            _ => self.fail(ScanError::ToolsNotAList),
-        }
+            entries += 1;
+            Ok::<_, JsonError>(())
+        })?;
+        self.left += left;
+        Ok((entries, left))
     }
 
-    fn entry(&mut self, token: &Token<'_>) {
-        if !matches!(token.event, Event::End(_)) {
-            self.entry = Entry {
-                start: token.start,
-                comma: token.comma,
-                ..Entry::default()
-            };
-        }
-        match token.event {
-            Event::Begin(Kind::Object) => self.field = Field::Other,
-            // Its elements are no fields.
-            Event::Begin(Kind::Array) => self.entry.foreign = true,
-            Event::End(_) if !self.entry.foreign && (self.entry.typed || self.entry.function) => {
-                self.keep()
+    /// Reads an entry: whether it passes, and its name.
+    fn entry(
+        reader: &mut Reader<'a>,
+        entry: &Token<'a>,
+    ) -> Result<(bool, Option<Text<'a>>), JsonError> {
+        let (mut is_typed, mut is_function, mut is_foreign) = (false, false, false);
+        let mut name = None;
+        reader.members(entry, |reader, member| {
+            is_foreign |= is_like_any(member.name, &OF_THE_PROVIDER);
+            match (Field::of(member.name), member.value.event) {
+                (Field::Type, Event::Null) => {}
+                (Field::Type, Event::Text(kind)) => match &*kind.name() {
+                    "function" | "custom" => is_typed = true,
+                    _ => is_foreign = true,
+                },
+                (Field::Type, _) => is_foreign = true,
+                (Field::Name, Event::Text(text)) => name = Some(text),
+                // In chats it holds the name.
+                (field @ (Field::Function | Field::Custom), event) => {
+                    is_function |= field == Field::Function && event == Event::Begin(Kind::Object);
+                    reader.members(&member.value, |_, inner| {
+                        if let ("name", Event::Text(text)) =
+                            (&*inner.name.name(), inner.value.event)
+                        {
+                            name = Some(text);
+                        }
+                        Ok::<_, JsonError>(())
+                    })?;
+                }
+                _ => {}
             }
-            _ => self.drop(token.end),
-        }
+            Ok::<_, JsonError>(())
+        })?;
+        Ok((!is_foreign && (is_typed || is_function), name))
     }
 
-    fn keep(&mut self) {
-        if let Some(start) = self.list.cut_from.take() {
-            self.edits.cuts.push(start..self.entry.comma + 1);
-        }
-        self.list.any_left = true;
-        self.list.index += 1;
-        self.left += 1;
-        if self.names.len() < MAX_NAMES {
-            self.names.extend(self.entry.name);
-        }
-    }
-
-    fn drop(&mut self, end: usize) {
-        if self.edits.dropped.len() == MAX_DROPPED {
-            self.fail(ScanError::TooManyEdits);
-            return;
-        }
-        if self.list.any_left {
-            self.edits.cuts.push(self.entry.comma..end);
-        } else {
-            self.list.cut_from.get_or_insert(self.entry.start);
-        }
-        self.edits.dropped.push(self.list.index);
-        self.list.index += 1;
-    }
-
-    /// A member of an entry.
-    fn member(&mut self, event: Event<'a>) {
-        match (self.field, event) {
-            (_, Event::Key(key)) => {
-                self.field = Field::of(key);
-                self.entry.foreign |= is_like_any(key, &OF_THE_PROVIDER);
-            }
-            (Field::Function, Event::Begin(Kind::Object)) => self.entry.function = true,
-            (Field::Name, Event::Text(name)) => self.entry.name = Some(name),
-            (Field::Type, Event::Null) => {}
-            (Field::Type, Event::Text(kind)) => match &*kind.name() {
-                "function" | "custom" => self.entry.typed = true,
-                _ => self.entry.foreign = true,
-            },
-            (Field::Type, _) => self.entry.foreign = true,
-            _ => {}
-        }
-    }
-
-    /// A member of an entry's `function` or `custom`, which holds the name in chats.
-    fn nested(&mut self, event: Event<'a>) {
-        match (self.field, event) {
-            (Field::Function | Field::Custom, Event::Key(key)) => {
-                self.inner_name = key.name() == "name";
-            }
-            (Field::Function | Field::Custom, Event::Text(name)) if self.inner_name => {
-                self.entry.name = Some(name);
-            }
-            _ => {}
-        }
-    }
-
-    /// Anything in a `tool_choice`: it is a word, or an object that can hold a list of such objects.
-    fn choice(&mut self, depth: usize, event: Event<'a>) {
-        match (depth, self.field, event) {
-            (1, _, Event::Text(word)) => match &*word.name() {
+    /// Reads a `tool_choice` that begins with `first`: a word, or an object that can hold a list of such objects.
+    pub(crate) fn choice(
+        &mut self,
+        reader: &mut Reader<'a>,
+        first: &Token<'a>,
+    ) -> Result<(), JsonError> {
+        if let Event::Text(word) = first.event {
+            match &*word.name() {
                 "auto" | "none" => {}
-                "required" | "any" => self.choice.any = true,
+                "required" | "any" => self.demands_any = true,
                 _ => self.demand(word),
-            },
-            (_, _, Event::Key(key)) => self.field = Field::of(key),
-            (_, Field::Type, Event::Text(kind)) => match &*kind.name() {
-                "required" | "any" => self.choice.any = true,
-                word if CHOICES.contains(&word) => {}
-                _ => self.choice.foreign = Some(told(kind)),
-            },
-            (_, Field::Name, Event::Text(name)) => self.demand(name),
-            _ => {}
+            }
         }
+        let mut field = Field::Other;
+        reader.visit(first, |event| match (field, event) {
+            (_, Event::Key(key)) => field = Field::of(key),
+            (Field::Type, Event::Text(kind)) => match &*kind.name() {
+                "required" | "any" => self.demands_any = true,
+                word if CHOICES.contains(&word) => {}
+                _ => self.foreign = Some(quoted(kind)),
+            },
+            (Field::Name, Event::Text(name)) => self.demand(name),
+            _ => {}
+        })
     }
 
     fn demand(&mut self, name: Text<'a>) {
-        match self.choice.names.len() < MAX_DROPPED {
-            true => self.choice.names.push(name),
-            false => self.fail(ScanError::TooManyEdits),
+        if self.demanded.len() < MAX_GUARDED {
+            self.demanded.push(name);
+        } else {
+            self.fail(ScanError::TooManyEdits);
         }
     }
 }
 
 /// The beginning of a word of the caller's.
-fn told(word: Text<'_>) -> String {
-    word.chars().take(LONGEST_TOLD).collect()
+fn quoted(word: Text<'_>) -> String {
+    word.chars().take(LONGEST_QUOTED).collect()
 }
 
 #[cfg(test)]
@@ -346,7 +243,7 @@ mod tests {
         capability::Capability,
         endpoint::Endpoint,
         provider::Dialect,
-        request::{rewrite::Recipient, scan},
+        request::{Recipient, scan},
     };
 
     const FUNCTION: &str = r#"{"type":"function","function":{"name":"f"}}"#;
@@ -354,13 +251,8 @@ mod tests {
     /// The body as it is sent, and what is told to be left out.
     fn sent(body: &str) -> (String, String) {
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let to = Recipient {
-            model: "m",
-            dialect: &Dialect::OPENAI,
-            max_output: None,
-            window: None,
-            thinks: false,
-        };
+        let dialect = Dialect::OPENAI;
+        let to = Recipient::new("m", &dialect);
         let scanned = scan(&body, Endpoint::ChatCompletions).unwrap();
         let rewritten = scanned.rewrite(&body, &to);
         let sent: Vec<u8> = rewritten.body.flatten().collect();
@@ -370,7 +262,11 @@ mod tests {
     }
 
     fn fault(body: &str) -> Option<ScanError> {
-        scan(body.as_bytes(), Endpoint::ChatCompletions).err()
+        scan(
+            &Bytes::copy_from_slice(body.as_bytes()),
+            Endpoint::ChatCompletions,
+        )
+        .err()
     }
 
     #[test]
@@ -435,7 +331,7 @@ mod tests {
             ),
             (
                 format!("[ {X} , {X} ,{FUNCTION} ]"),
-                format!("[ {FUNCTION} ]"),
+                format!("[  {FUNCTION} ]"),
                 "tools[0] tools[1]",
             ),
             (
@@ -458,7 +354,11 @@ mod tests {
             (r#"{"model":"m","n":1}"#.to_owned(), told.to_owned())
         );
         let needs = |body: &str| {
-            let scanned = scan(body.as_bytes(), Endpoint::ChatCompletions).unwrap();
+            let scanned = scan(
+                &Bytes::copy_from_slice(body.as_bytes()),
+                Endpoint::ChatCompletions,
+            )
+            .unwrap();
             scanned.needs.hard.contains(Capability::Tools)
         };
         assert!(!needs(body));
@@ -571,9 +471,9 @@ mod tests {
     #[test]
     fn a_body_full_of_tools_that_cannot_be_sent_is_refused() {
         let body = |tools: usize| format!(r#"{{"tools":[{}]}}"#, vec!["7"; tools].join(","));
-        assert_eq!(fault(&body(MAX_DROPPED)), None);
-        assert_eq!(fault(&body(MAX_DROPPED + 1)), Some(ScanError::TooManyEdits));
-        let names = vec![r#"{"name":"f"}"#; MAX_DROPPED + 1].join(",");
+        assert_eq!(fault(&body(MAX_GUARDED)), None);
+        assert_eq!(fault(&body(MAX_GUARDED + 1)), Some(ScanError::TooManyEdits));
+        let names = vec![r#"{"name":"f"}"#; MAX_GUARDED + 1].join(",");
         let body = format!(r#"{{"tool_choice":{{"tools":[{names}]}}}}"#);
         assert_eq!(fault(&body), Some(ScanError::TooManyEdits));
     }

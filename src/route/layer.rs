@@ -1,17 +1,9 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
-use http::HeaderValue;
 use tower_layer::Layer;
 
-use crate::{
-    catalog::Catalog,
-    health::HealthMap,
-    request::Intake,
-    rng::{Rng, identity},
-    route::{response_owners::Responses, router::Router, service::FreeModelRoute},
-    select::{Random, Select},
-    upstream::{Classify, DefaultClassify},
-};
+use super::{router::Router, service::FreeModelRoute};
+use crate::{catalog::Catalog, health::HealthMap, rng::Rng, select::Select, upstream::Classify};
 
 /// Applies [`FreeModelRoute`] to a service.
 ///
@@ -21,10 +13,35 @@ use crate::{
 /// They also share the memory of which provider made which response of the Responses API, so that a request with a
 /// `previous_response_id` finds it again: the last 4,096 responses, which takes 2 MB at most.
 ///
+/// It can stand alone, without a [`FallbackLayer`](crate::FallbackLayer): then each request is sent once, to one model.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use tower::{Layer, ServiceExt, service_fn};
+/// use tower_free_models::{Body, Catalog, FreeModelRouteLayer, FreeRule, HealthMap, Model, Provider};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let acme = Provider::new("acme").base_url("https://acme.example/v1").free(FreeRule::All).build()?;
+/// let catalog = Catalog::from_targets([acme.target(Model::new("small"))?]);
+/// let client = service_fn(|request: Request<Body>| async move {
+///     assert_eq!(request.uri(), "https://acme.example/v1/chat/completions");
+///     Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
+/// });
+/// let service = FreeModelRouteLayer::new(catalog, HealthMap::new()).layer(client);
+/// let request = Request::post("/v1/chat/completions").body(Full::from(r#"{"messages": []}"#))?;
+/// let response = service.oneshot(request).await?;
+/// assert_eq!(response.headers()["x-free-model"], "small");
+/// # Ok(())
+/// # }
+/// ```
+///
 /// See the [crate docs](crate) for a complete example.
 #[derive(Clone)]
 pub struct FreeModelRouteLayer {
-    pub(crate) router: Arc<Router>,
+    router: Arc<Router>,
 }
 
 impl FreeModelRouteLayer {
@@ -32,27 +49,12 @@ impl FreeModelRouteLayer {
     /// model that the request names.
     #[must_use]
     pub fn new(catalog: Catalog, health: HealthMap) -> Self {
-        let identity = format!("{:016x}", identity());
         Self {
-            router: Arc::new(Router {
-                catalog,
-                health,
-                select: Arc::new(Random),
-                classify: Arc::new(DefaultClassify),
-                rng: Rng::unpredictable(),
-                intake: Intake::default(),
-                inner_intake: Intake::unbounded(),
-                image_layer: false,
-                prefer_requested: true,
-                embedding_model: None,
-                responses: Responses::default(),
-                // Hexadecimal digits are always fit for a header.
-                identity: HeaderValue::from_str(&identity).unwrap_or(HeaderValue::from_static("0")),
-            }),
+            router: Arc::new(Router::new(catalog, health)),
         }
     }
 
-    /// The strategy that picks among equally good targets. Default: [`Random`].
+    /// The strategy that picks among equally good targets. Default: [`Random`](crate::select::Random).
     #[must_use]
     pub fn select(self, select: impl Select + 'static) -> Self {
         self.with(|router| router.select = Arc::new(select))
@@ -85,30 +87,10 @@ impl FreeModelRouteLayer {
 
     /// How failures are told apart, unless the [`FallbackLayer`](crate::FallbackLayer) around this one has
     /// [a setting of its own](crate::FallbackLayer::classify). Without a `FallbackLayer`, only the head of a response is
-    /// evidence, and no answer is looked into. Default: [`DefaultClassify`].
+    /// evidence, and no answer is looked into. Default: [`DefaultClassify`](crate::DefaultClassify).
     #[must_use]
     pub fn classify(self, classify: impl Classify + 'static) -> Self {
         self.with(|router| router.classify = Arc::new(classify))
-    }
-
-    /// The largest request body, in bytes; a larger one is answered with 413. Default: 64 MB.
-    #[must_use]
-    pub fn max_body(self, bytes: u64) -> Self {
-        self.with(|router| router.intake.max_body = bytes)
-    }
-
-    /// How long the upload of a body may take; a slower one is answered with 408. Default: 30 s.
-    #[must_use]
-    pub fn body_timeout(self, limit: Duration) -> Self {
-        self.with(|router| router.intake.body_timeout = limit)
-    }
-
-    /// The most bytes of request bodies held at a time, over all requests; beyond that requests are answered
-    /// with 503. Unless it is alone, a body may hold no more than it leaves free, and the last eighth is for bodies of at
-    /// most a 512th, so that a few large ones do not shut out the small. Default: 512 MB.
-    #[must_use]
-    pub fn max_bodies_in_flight(self, bytes: u64) -> Self {
-        self.with(|router| router.intake = router.intake.clone().max_in_flight(bytes))
     }
 
     /// Whether an [`ImageLayer`](crate::ImageLayer) is inside, so that `/images/generations` may also go to targets whose
@@ -119,7 +101,7 @@ impl FreeModelRouteLayer {
         self.with(|router| router.image_layer = is_inside)
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Router)) -> Self {
+    pub(super) fn with(mut self, change: impl FnOnce(&mut Router)) -> Self {
         change(Arc::make_mut(&mut self.router));
         self
     }

@@ -19,11 +19,13 @@ mod pick;
 mod refusals;
 pub(crate) mod response_owners;
 pub(crate) mod router;
+mod routing;
 pub(crate) mod service;
+#[cfg(test)]
+mod tests;
 mod tier;
 mod wish;
 
-pub(crate) use self::router::RoutedWithoutFallback;
 pub use self::{
     body::ResponseBody, future::ResponseFuture, layer::FreeModelRouteLayer, service::FreeModelRoute,
 };

@@ -7,11 +7,12 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
-    attempt_slot::{FirstEnd, Memory, NoTarget},
+    attempt_slot::{FirstEnd, NoTarget},
     catalog::TargetId,
     health::{Phase, Place},
     refusal::{Refusal, in_words},
     route::tier::{HeldBack, Judged},
+    session::Memory,
 };
 
 /// All targets that can serve the request are held back: says by what, and until when.

@@ -1,7 +1,7 @@
 //! The pick of a target for one attempt: facts exclude, estimates rank, the selector picks within the best tier.
 
 use crate::{
-    attempt_slot::{Memory, NoTarget, WaitState},
+    attempt_slot::NoTarget,
     catalog::{Catalog, Target},
     health::{Attempt, HealthMap, Place},
     refusal::Refusal,
@@ -13,6 +13,7 @@ use crate::{
         wish::Wish,
     },
     select::{Candidate, Chance, Select, SelectRequest},
+    session::{Memory, WaitState},
 };
 
 /// What a router picks from, and by.

@@ -82,6 +82,15 @@ pub(super) fn response_elsewhere(name: &str) -> Refusal {
     ))
 }
 
+/// The client of this request is this very router.
+pub(crate) fn routing_loop() -> Refusal {
+    Refusal::new(
+        StatusCode::LOOP_DETECTED,
+        "routing_loop",
+        "This request was sent by this very router: one of its providers has the router's own address.",
+    )
+}
+
 /// A target whose provider has another API for images was picked, and there is no layer that speaks it.
 pub(super) fn no_image_layer() -> Refusal {
     Refusal::new(

@@ -5,13 +5,13 @@ use std::cmp::Reverse;
 use tokio::time::Instant;
 
 use crate::{
-    attempt_slot::{Memory, WaitState},
     capability::{Capabilities, Capability},
     catalog::{Target, TargetId},
     health::{Phase, Standing},
     outcome::OutcomeKind,
     request::Needs,
     route::{eligible::Eligible, wish::Wish},
+    session::{Memory, WaitState},
 };
 
 /// An eligible target, and its rank if it may be tried now.
@@ -160,7 +160,7 @@ fn fit(eligible: &Eligible<'_>, standing: &Standing, needs: &Needs, memory: &Mem
     let window = window(eligible.target, standing);
     let is_too_small = |window| {
         let too_small = memory.too_small;
-        window < needs.window() || too_small.is_some_and(|too_small| window <= too_small)
+        !needs.fits(window) || too_small.is_some_and(|too_small| window <= too_small)
     };
     let output = needs.output_tokens.zip(model.max_output());
     if window.is_some_and(is_too_small)
@@ -178,7 +178,7 @@ fn fit(eligible: &Eligible<'_>, standing: &Standing, needs: &Needs, memory: &Mem
     let is_known = eligible.serves == Some(true)
         && stated.certain(needs.hard)
         && capabilities.missing(needs.soft).is_empty()
-        && (window.is_some() || needs.window() <= SMALLEST_WINDOW);
+        && (window.is_some() || needs.fits(SMALLEST_WINDOW));
     if is_known {
         Tier::Fit
     } else {
@@ -200,12 +200,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        attempt_slot::SecondTry,
         capability::CapabilitySet,
         catalog::{Model, ModelBuilder},
         endpoint::Endpoint,
         provider::{FreeRule, Provider},
         request::scan,
+        session::SecondTry,
     };
 
     fn target(model: ModelBuilder) -> Target {

@@ -86,13 +86,11 @@ impl Stage {
         let targets = targets(&["a"], self.targets);
         let (stack, health) = seeded(targets.clone());
         let length = CHAT.len().max(STREAMED_CHAT.len()) as u64;
-        let stack = stack
-            .fallback(|fallback| {
-                fallback
-                    .max_wait(self.max_wait)
-                    .max_bodies_in_flight(length)
-            })
-            .route(|route| route.max_bodies_in_flight(length));
+        let stack = stack.fallback(|fallback| {
+            fallback
+                .max_wait(self.max_wait)
+                .max_bodies_in_flight(length)
+        });
         if self.probation {
             for target in &targets {
                 let attempt = health.begin(target).expect("nobody is known yet");
@@ -496,9 +494,7 @@ async fn the_bytes_of_a_request_are_counted_once_for_all_its_attempts() {
     // An upstream that keeps what it was sent, as one does that is still sending it.
     let (stack, _) = seeded(targets(&["a", "b", "c"], &["m"]));
     let room = CHAT.len() as u64;
-    let stack = stack
-        .fallback(|fallback| fallback.max_bodies_in_flight(room))
-        .route(|route| route.max_bodies_in_flight(room));
+    let stack = stack.fallback(|fallback| fallback.max_bodies_in_flight(room));
     let replies = [Reply::error(503), Reply::error(503), Reply::answer("hello")];
     let upstream = Upstream::script(replies);
     let response = send(&stack, &upstream, post("/v1/chat/completions", CHAT)).await;
@@ -540,8 +536,7 @@ async fn with_the_router_alone() {
             let probe = Probe::new(Upstream::script([Reply::answer("hello").after(LATE)]));
             let probe = probe.pending(unready);
             let route =
-                FreeModelRouteLayer::new(Catalog::from_targets(pool.clone()), health.clone())
-                    .max_bodies_in_flight(CHAT.len() as u64);
+                FreeModelRouteLayer::new(Catalog::from_targets(pool.clone()), health.clone());
             let service = route.layer(probe.clone());
             let response: Option<Result<Response<_>, _>> =
                 polled(service.oneshot(upload(body.clone())), polls).await;
@@ -552,8 +547,6 @@ async fn with_the_router_alone() {
                 assert_eq!((target.tally.in_flight(), target.cooling), (0, None));
                 assert_eq!(target.success_rate.is_some(), completed, "{polls}");
             }
-            // What an upstream keeps of a request is its own; here it gives it back.
-            probe.upstream.seen.lock().unwrap().clear();
             let next = route.layer(probe).oneshot(upload(at_once(CHAT))).await;
             assert_eq!(next.unwrap().status(), 200, "{polls}");
             polls += 1;

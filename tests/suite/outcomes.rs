@@ -4,7 +4,6 @@ use std::{ops::RangeInclusive, path::Path, time::Duration};
 
 use crate::support::*;
 use serde_json::{Value, json};
-use tower::{Layer, ServiceExt};
 use tower_free_models::{
     Catalog, Cooling, Day, FallbackLayer, FreeRule, HealthMap, Model, OutcomeKind, Provider, Scope,
     Target, TargetState, stack,
@@ -274,30 +273,6 @@ async fn four_successes_end_probation() {
     assert_eq!(pool.state(), TargetState::Healthy);
 }
 
-#[tokio::test(start_paused = true)]
-async fn length_content_filter_reasoning_refusal_and_tool_calls_are_answers() {
-    let choice = |message: Value, finish: &str| {
-        Reply::json(
-            200,
-            json!({ "choices": [{ "message": message, "finish_reason": finish }] }),
-        )
-    };
-    for reply in [
-        choice(json!({ "content": "" }), "length"),
-        choice(json!({ "content": null }), "content_filter"),
-        choice(json!({ "content": null, "reasoning": "hm" }), "stop"),
-        choice(json!({ "content": null, "refusal": "no" }), "stop"),
-        choice(
-            json!({ "content": null, "tool_calls": [{ "id": "1", "type": "function", "function": { "name": "f", "arguments": "{}" } }] }),
-            "tool_calls",
-        ),
-    ] {
-        let what = format!("{:?}", reply.steps);
-        let (response, asked) = pool().meet(reply, false).await;
-        assert_eq!((response.status(), asked.len()), (200, 1), "{what}");
-    }
-}
-
 // ---- Limits.
 
 #[tokio::test(start_paused = true)]
@@ -476,17 +451,6 @@ async fn a_stated_reset_is_trusted_for_days_and_for_32_at_most() {
     pool.meet(years, false).await;
     let most = Duration::from_secs(32 * DAY);
     assert!(pool.own_cooling().is_some_and(|c| c.remaining <= most));
-}
-
-#[tokio::test(start_paused = true)]
-async fn nothing_remaining_on_a_success_cools_before_the_first_429() {
-    let pool = pool();
-    let reply = Reply::answer("the last one")
-        .header("x-ratelimit-remaining-requests", "0")
-        .header("x-ratelimit-reset-requests", "2m0s");
-    let (response, _) = pool.meet(reply, false).await;
-    assert_eq!(response.status(), 200);
-    pool.assert_left(&exactly(TARGET, 120), "rate_limited", "remaining: 0");
 }
 
 #[tokio::test(start_paused = true)]
@@ -930,21 +894,6 @@ async fn every_deadline_before_commit_is_too_slow() {
     pool.assert_left(&Guessed(TARGET), "too_slow", "answer");
 }
 
-#[tokio::test(start_paused = true)]
-async fn silence_after_commit_is_too_slow_and_ends_the_stream_with_an_error() {
-    let pool = pool();
-    let (response, asked) = pool
-        .meet(Reply::stream([role(), delta("one"), Step::Hang]), true)
-        .await;
-    assert_eq!(
-        asked,
-        ["first/asked"],
-        "after commit there is no other target"
-    );
-    assert!(response.text().contains("\"error\"") && !response.text().contains("[DONE]"));
-    pool.assert_left(&Guessed(TARGET), "too_slow", "idle");
-}
-
 // ---- Refused.
 
 #[tokio::test(start_paused = true)]
@@ -1143,24 +1092,6 @@ async fn an_answer_without_an_answer_in_it_is_empty_and_soft() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_only_target_is_asked_once_more_after_an_empty_answer() {
-    let empty = || Reply::json(200, json!({ "choices": [] }));
-    let (stack, _) = seeded(targets(&["a"], &["m"]));
-    let upstream = Upstream::script([empty(), Reply::answer("well")]);
-    let response = send(&stack, &upstream, chat()).await;
-    assert_eq!((response.status(), upstream.calls()), (200, 2));
-
-    let (stack, _) = seeded(targets(&["a"], &["m"]));
-    let upstream = Upstream::script([empty()]);
-    let response = send(&stack, &upstream, chat()).await;
-    assert_eq!(
-        (response.status(), upstream.calls()),
-        (503, 2),
-        "once, not for ever"
-    );
-}
-
-#[tokio::test(start_paused = true)]
 async fn three_soft_failures_in_a_row_cool_a_target_and_two_do_not() {
     let pool = pool();
     let empty = || Reply::json(200, json!({ "choices": [] }));
@@ -1193,47 +1124,6 @@ async fn an_answer_cut_after_commit_is_interrupted_and_soft() {
             pool.assert_left(&left, "interrupted", "cut");
         }
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_body_that_is_no_stream_ends_in_an_error_when_it_is_cut_after_commit() {
-    let (stack, health) = seeded(targets(&["first"], &["asked"]));
-    let pool = Pool {
-        stack: stack.fallback(|f| f.peek_limit(10)),
-        health,
-    };
-    let reply = Reply {
-        steps: vec![Step::Data("{\"choices\":[{\"message\"".into()), Step::Break],
-        ..Reply::answer("")
-    };
-    let (response, _) = pool.meet(reply, false).await;
-    assert!(response.broken.is_some());
-    assert_eq!(pool.health.snapshot().targets[0].tally.failed, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_caller_who_goes_away_leaves_no_mark() {
-    let pool = pool();
-    let upstream = Upstream::new(|_| Reply::hang());
-    let request = chat_with(json!({ "model": "first/asked", "messages": [] }));
-    let call = pool.stack.layer(upstream.clone()).oneshot(request);
-    assert!(
-        tokio::time::timeout(Duration::from_secs(5), call)
-            .await
-            .is_err()
-    );
-    assert_eq!((upstream.alive(), upstream.calls()), (0, 1));
-    pool.assert_left(&Nothing, "", "abandoned");
-    let tally = pool
-        .health
-        .snapshot()
-        .target("first", "asked")
-        .unwrap()
-        .tally;
-    assert_eq!(
-        (tally.started, tally.abandoned, tally.in_flight()),
-        (1, 1, 0)
-    );
 }
 
 // ---- Every status.

@@ -1,4 +1,4 @@
-//! The memory that the bodies of all requests may take together, and how much of it one body may take.
+//! How many bytes all requests may hold in memory together, and how many of them one request may hold.
 
 use std::{
     fmt,
@@ -8,14 +8,14 @@ use std::{
     },
 };
 
-/// A bound on the bytes of all bodies that are held at a time. Clones share it.
+/// A bound on the bytes that are held at a time. Clones share it.
 ///
-/// A few large bodies cannot take all of it. While others hold something, a body may hold no more than it leaves free:
+/// A few large bodies cannot take all of it. While other bodies are held, a body may have no more bytes than it leaves free:
 /// the rule of dynamic thresholds that switches use for their shared packet memory (Choudhury and Hahne, "Dynamic Queue
 /// Length Thresholds for Shared-Memory Packet Switches", IEEE/ACM Transactions on Networking 6(2), 1998). The last
 /// [part](RESERVED) is left to [small](SMALL) bodies.
 #[derive(Clone, Debug)]
-pub(crate) struct Memory(Arc<Count>);
+pub(crate) struct ByteBudget(Arc<Count>);
 
 #[derive(Debug)]
 struct Count {
@@ -23,9 +23,9 @@ struct Count {
     max: u64,
 }
 
-/// One part in so many of all memory is for small bodies alone: 64 MB of the 512 MB that are the default.
+/// One part in so many is for small bodies alone: 64 MB of the 512 MB that are the default.
 const RESERVED: u64 = 8;
-/// A body is small up to one part in so many of all memory: up to 1 MB of 512 MB.
+/// A body is small up to one part in so many: up to 1 MB of 512 MB.
 const SMALL: u64 = 512;
 
 impl Count {
@@ -41,7 +41,7 @@ impl Count {
     }
 }
 
-impl Memory {
+impl ByteBudget {
     pub(crate) fn of(max: u64) -> Self {
         Self(Arc::new(Count {
             bytes: AtomicU64::new(0),
@@ -49,7 +49,7 @@ impl Memory {
         }))
     }
 
-    /// A place that holds nothing yet.
+    /// A share of no bytes yet.
     pub(crate) fn hold(&self) -> Held {
         Held {
             bytes: 0,
@@ -63,7 +63,7 @@ impl Memory {
     }
 }
 
-/// Bytes held in memory for a request; dropping it gives their place to others.
+/// Bytes that count as held until this is dropped.
 pub(crate) struct Held {
     bytes: u64,
     of: Arc<Count>,
@@ -74,7 +74,7 @@ impl Held {
         self.bytes
     }
 
-    /// Takes more; says whether that is still within the bounds.
+    /// Counts more bytes; says whether that is still within the bounds.
     pub(crate) fn add(&mut self, more: u64) -> bool {
         let before = self.of.bytes.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
@@ -102,15 +102,15 @@ mod tests {
 
     #[test]
     fn a_body_alone_may_take_all_and_not_a_byte_more() {
-        let mut alone = Memory::of(5).hold();
+        let mut alone = ByteBudget::of(5).hold();
         assert!(alone.add(5));
         assert!(!alone.add(1));
     }
 
     #[test]
     fn a_large_body_leaves_as_much_free_as_it_takes() {
-        let memory = Memory::of(512_000);
-        let (mut first, mut second, mut third) = (memory.hold(), memory.hold(), memory.hold());
+        let budget = ByteBudget::of(512_000);
+        let (mut first, mut second, mut third) = (budget.hold(), budget.hold(), budget.hold());
         assert!(first.add(300_000));
         // 448,000 are for large bodies, so 148,000 are free.
         assert!(second.add(74_000));
@@ -121,11 +121,11 @@ mod tests {
 
     #[test]
     fn the_last_part_is_for_small_bodies() {
-        let memory = Memory::of(512_000);
-        let mut large = memory.hold();
+        let budget = ByteBudget::of(512_000);
+        let mut large = budget.hold();
         assert!(large.add(448_000));
-        let mut small: Vec<_> = (0..64).map(|_| memory.hold()).collect();
+        let mut small: Vec<_> = (0..64).map(|_| budget.hold()).collect();
         assert!(small.iter_mut().all(|small| small.add(1000)));
-        assert!(!memory.hold().add(1));
+        assert!(!budget.hold().add(1));
     }
 }

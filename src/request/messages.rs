@@ -1,0 +1,91 @@
+//! The `messages` of a chat: what they need, and what of them a dialect may change.
+
+use std::ops::Range;
+
+use super::needs_reader::NeedsReader;
+use crate::json::{Event, JsonError, Member, Reader, Token};
+
+/// Members of a message that a dialect may leave out: one service adds them to a message, and another refuses them when
+/// they are sent back, or does not know them. The conversation is the same without them.
+pub(crate) const MESSAGE_FIELDS: [&str; 8] = [
+    "name",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_details",
+    "refusal",
+    "annotations",
+    "audio",
+    "images",
+];
+
+/// How many possible changes of messages are kept. The rest of the messages stays as it is, for the upstream to refuse
+/// if it must. Each costs 40 bytes as long as the request lives, so all of them 0.7 MB.
+pub(crate) const MAX_MESSAGE_EDITS: usize = 16_384;
+
+/// What a dialect may change in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MessageEdit {
+    /// A member, one of [`MESSAGE_FIELDS`].
+    Field(&'static str),
+    /// The role `developer`.
+    DeveloperRole,
+    /// A content that is null.
+    NullContent,
+}
+
+/// The possible changes of messages, and the spans of what they change, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MessageEdits(pub(crate) Vec<(MessageEdit, Range<usize>)>);
+
+impl MessageEdits {
+    /// Reads `messages`, whose value begins with `first`, to its end.
+    pub(crate) fn read<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        first: &Token<'a>,
+        needs: &mut NeedsReader,
+    ) -> Result<(), JsonError> {
+        reader.elements(first, |reader, message| {
+            reader.members(message, |reader, member| self.member(reader, member, needs))
+        })?;
+        needs.needs.prompt.read(first.start..reader.at());
+        Ok(())
+    }
+
+    fn member<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        member: &Member<'a>,
+        needs: &mut NeedsReader,
+    ) -> Result<(), JsonError> {
+        let Member { name, key, value } = member;
+        match (&*name.name(), value.event) {
+            ("role", Event::Text(role)) => {
+                if role.name() == "developer" {
+                    self.push(MessageEdit::DeveloperRole, value.start..value.end);
+                }
+            }
+            ("content", Event::Null) => {
+                self.push(MessageEdit::NullContent, value.start..value.end);
+            }
+            ("content", _) => needs.content(reader, value)?,
+            ("tool_calls" | "function_call", _) => {}
+            (name, _) => {
+                match name {
+                    "name" | "refusal" => reader.skip(value)?,
+                    _ => needs.left_out(reader, value)?,
+                }
+                if let Some(field) = MESSAGE_FIELDS.into_iter().find(|known| *known == name) {
+                    self.push(MessageEdit::Field(field), key.start..reader.at());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, edit: MessageEdit, span: Range<usize>) {
+        if self.0.len() < MAX_MESSAGE_EDITS {
+            self.0.push((edit, span));
+        }
+    }
+}

@@ -53,7 +53,7 @@ pub fn events(chunks: &[&[u8]]) -> Vec<[bool; 4]> {
 /// Reads an answer; says whether it was billed.
 #[must_use]
 pub fn answer(body: &[u8]) -> bool {
-    let mut follow = crate::upstream::Follow::default();
+    let mut follow = crate::upstream::Follow::document();
     follow.push(body);
     follow.billed() | answer::read(body).billed
 }

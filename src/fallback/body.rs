@@ -82,7 +82,7 @@ impl<B> ResponseBody<B> {
 
     /// The rest of an answer. What was read of it is JSON; where nothing was, nothing is known of its form.
     pub(super) fn rest(frames: Frames, body: Pin<Box<B>>, watch: Watch, idle: Duration) -> Self {
-        let document = (frames.len() > 0).then(Follow::default);
+        let document = (frames.len() > 0).then(Follow::document);
         Self {
             kind: Kind::Rest {
                 frames,

@@ -191,13 +191,12 @@ where
         None => return Err(Failure::Outcome(OutcomeKind::TooSlow)),
     }
     let body = held.joined();
-    let answer = answer::read(&body);
+    let (answer, is_irregular) = answer::read_for(limits.endpoint, &body);
     if answer.billed {
         incoming.attempt.billed();
     }
     // An answer without content says that a recording holds no speech. An empty body says nothing.
     let is_silence = limits.endpoint.output() == Capability::Transcription && !body.is_empty();
-    let is_irregular = answer::is_irregular(limits.endpoint);
     let whole = |frames| Answer::Whole {
         frames,
         trailers,

@@ -19,7 +19,8 @@ pub struct EndedAttempt {
     pub outcome: Outcome,
     /// The cooldown that this outcome began or lengthened: until when, whether that is stated or a guess, and whether it
     /// holds for the target or its whole provider. `None` where the outcome did not change what holds the target back:
-    /// of several attempts that fail with one and the same limit, only the first changes something.
+    /// of several attempts that fail with one and the same limit, only the first changes something. A cooldown because a
+    /// success said that nothing is left ([`exhausted`](super::Attempt::exhausted)) begins earlier, and is not told here.
     pub cooled: Option<Cooling>,
     /// Whether this attempt was the first to be answered since the target, or its provider, began to cool.
     pub recovered: bool,

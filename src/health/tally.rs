@@ -34,62 +34,44 @@ impl Tally {
     }
 }
 
-/// A mean in which each new sample weighs a fifth: recent enough to follow a change within a few attempts,
-/// long enough that one stray does not decide.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Mean(Option<f64>);
-
-const WEIGHT: f64 = 0.2;
-
-impl Mean {
-    pub(super) fn add(&mut self, sample: f64) {
-        self.0 = Some(
-            self.0
-                .map_or(sample, |mean| mean + WEIGHT * (sample - mean)),
-        );
-    }
-
-    pub(super) const fn get(self) -> Option<f64> {
-        self.0
-    }
-}
-
-/// The share of successes, and how soon they began to answer.
+/// The share of successes, and how soon they began to answer and ended: means over recent attempts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Record {
-    rate: Mean,
-    /// Successes only: a failure that comes back at once must never make its target look fast.
-    first_token: Mean,
-    total: Mean,
+    rate: Option<f64>,
+    /// In seconds. Of successes only: a failure that comes back at once must never make its target look fast.
+    first_token: Option<f64>,
+    total: Option<f64>,
 }
 
 impl Record {
-    /// A whole answer: when its first content came, and its end.
+    /// A whole answer: the time to its first content, and to its end.
     pub(super) fn success(&mut self, first_token: Duration, total: Duration) {
-        self.rate.add(1.0);
-        self.first_token.add(first_token.as_secs_f64());
-        self.total.add(total.as_secs_f64());
+        add(&mut self.rate, 1.0);
+        add(&mut self.first_token, first_token.as_secs_f64());
+        add(&mut self.total, total.as_secs_f64());
     }
 
     pub(super) fn failure(&mut self) {
-        self.rate.add(0.0);
+        add(&mut self.rate, 0.0);
     }
 
     pub(super) const fn success_rate(&self) -> Option<f64> {
-        self.rate.get()
+        self.rate
     }
 
     pub(super) fn mean_first_token(&self) -> Option<Duration> {
-        seconds(self.first_token)
+        Duration::try_from_secs_f64(self.first_token?).ok()
     }
 
     pub(super) fn mean_total(&self) -> Option<Duration> {
-        seconds(self.total)
+        Duration::try_from_secs_f64(self.total?).ok()
     }
 }
 
-fn seconds(mean: Mean) -> Option<Duration> {
-    mean.get().and_then(|s| Duration::try_from_secs_f64(s).ok())
+/// Adds a sample to a mean in which each new one weighs a fifth: it follows a change within a few attempts, and no single
+/// attempt decides.
+fn add(mean: &mut Option<f64>, sample: f64) {
+    *mean = Some(mean.map_or(sample, |mean| mean + 0.2 * (sample - mean)));
 }
 
 #[cfg(test)]

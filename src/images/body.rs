@@ -6,6 +6,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
 use pin_project_lite::pin_project;
 
 pin_project! {
@@ -23,7 +24,7 @@ pin_project! {
     #[derive(Clone)]
     enum Kind<B> {
         Upstream { #[pin] body: B },
-        Whole { bytes: Option<Bytes> },
+        Whole { #[pin] body: Full<Bytes> },
     }
 }
 
@@ -34,9 +35,10 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    pub(super) const fn whole(bytes: Bytes) -> Self {
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        let body = Full::new(bytes);
         Self {
-            kind: Kind::Whole { bytes: Some(bytes) },
+            kind: Kind::Whole { body },
         }
     }
 }
@@ -51,37 +53,29 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
             KindProj::Upstream { body } => body.poll_frame(cx),
-            KindProj::Whole { bytes } => {
-                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
-            }
+            KindProj::Whole { body } => body
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Upstream { body } => body.is_end_stream(),
-            Kind::Whole { bytes } => bytes.is_none(),
+            Kind::Whole { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Upstream { body } => body.size_hint(),
-            Kind::Whole { bytes } => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
+            Kind::Whole { body } => body.size_hint(),
         }
     }
 }
 
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.kind {
-            Kind::Upstream { .. } => "upstream",
-            Kind::Whole { .. } => "whole",
-        };
-        f.debug_struct("ResponseBody")
-            .field("kind", &kind)
-            .finish_non_exhaustive()
+        f.debug_struct("ResponseBody").finish_non_exhaustive()
     }
 }

@@ -1,55 +1,33 @@
 //! The calls of the target's API that one request takes.
 
-use std::{convert::Infallible, future::poll_fn, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request, response};
+use http::{HeaderValue, Method, Request, Response, header, request, response};
 use serde_json::Value;
 use tokio::time::sleep;
 use tower_service::Service;
 
+use super::{answer::Drawing, collect::collect, failure::Failure, handover::Handover, sdapi};
 use crate::{
     body::Body,
     byte_budget::{ByteBudget, Held},
-    catalog::Target,
-    health::HealthMap,
-    images::{
-        answer::Drawing,
-        collect::{Unread, collect},
-        sdapi,
-    },
     provider::Turn,
+    ready_service::ready,
     refusal::Refusal,
     upstream::answer,
 };
 
-/// The most bytes that the answers to one request may have together, since images of all of them may be held: ten images
+/// The most bytes that the answers to one request may have together, because images of all of them may be held: ten images
 /// of a megabyte or two in base64, and as much again.
 const LARGEST_ANSWERS: usize = 64 * 1024 * 1024;
-/// How much larger the answer to the client may be than the answers that it is made of: what it says of up to ten images.
+/// How much larger the answer to the client may be than the answers that it is made of, because it describes up to ten
+/// images.
 const OF_ITS_OWN: usize = 16 * 1024;
 /// The most bytes of a report of progress, which is a few numbers.
 const LARGEST_REPORT: usize = 64 * 1024;
 /// How often a server is asked how far it is.
 const BETWEEN_REPORTS: Duration = Duration::from_secs(1);
-
-/// Why a call brought no image.
-pub(super) enum Failure<E> {
-    /// The inner service failed.
-    Service(E),
-    /// What the client gets if there are no other images: the upstream's own answer, or a refusal in its place.
-    Answer(Box<Response<Bytes>>),
-    /// The images of all requests take the memory that they may take.
-    Memory,
-    /// The answer with the images that are there is due.
-    Time,
-}
-
-impl<E> From<Refusal> for Failure<E> {
-    fn from(refusal: Refusal) -> Self {
-        Self::Answer(Box::new(refusal.into_response()))
-    }
-}
 
 /// A 2xx that was read to its end.
 pub(super) struct Reply {
@@ -77,8 +55,6 @@ pub(super) struct Drawn {
     pub(super) billed: bool,
     /// How many bytes the answers have together whose images are held.
     pub(super) length: usize,
-    /// The memory for the answer to the client.
-    pub(super) room: Option<Held>,
 }
 
 impl Drawn {
@@ -88,50 +64,43 @@ impl Drawn {
         self.head = further.head;
         self.billed = further.billed;
         self.length = further.length;
-        self.room = further.room;
     }
 }
 
 /// Calls the inner service for one request.
-pub(super) struct Calls<S> {
+pub(super) struct Calls<'a, S> {
+    pub(super) handover: &'a Handover,
     /// Addressed to the target, but for the path and the body of each call.
-    parts: request::Parts,
-    target: Target,
-    health: HealthMap,
-    memory: ByteBudget,
+    parts: &'a request::Parts,
+    memory: &'a ByteBudget,
     /// An instance that was polled ready: it makes the first call.
     readied: Option<S>,
     /// Never called itself: each later call gets a clone.
     spare: S,
 }
 
-impl<S: Clone> Calls<S> {
+impl<'a, S: Clone> Calls<'a, S> {
     pub(super) fn new(
-        parts: request::Parts,
-        target: Target,
-        health: HealthMap,
-        memory: ByteBudget,
+        handover: &'a Handover,
+        parts: &'a request::Parts,
+        memory: &'a ByteBudget,
         readied: S,
     ) -> Self {
         Self {
+            handover,
             parts,
-            target,
-            health,
             memory,
             spare: readied.clone(),
             readied: Some(readied),
         }
     }
 
-    /// For calls beside those of this one.
+    /// For calls at the same time as those of this one.
     pub(super) fn beside(&self) -> Self {
         Self {
-            parts: self.parts.clone(),
-            target: self.target.clone(),
-            health: self.health.clone(),
-            memory: self.memory.clone(),
             readied: None,
             spare: self.spare.clone(),
+            ..*self
         }
     }
 
@@ -141,7 +110,7 @@ impl<S: Clone> Calls<S> {
         let mut held = self.memory.hold();
         match held.add((length + OF_ITS_OWN) as u64) {
             true => Ok(held),
-            false => Err(Failure::Memory),
+            false => Err(Failure::Stopped("memory")),
         }
     }
 
@@ -154,20 +123,19 @@ impl<S: Clone> Calls<S> {
         read: impl FnOnce(&Reply) -> Result<Option<Drawing>, Refusal>,
     ) -> Result<Drawn, Failure<E>> {
         let length = beside + reply.body.len();
-        let room = self.room(length)?;
+        let _room = self.room(length)?;
         let Some(drawing) = read(&reply)? else {
-            let passed = Response::from_parts(reply.head, reply.body);
-            return Err(Failure::Answer(Box::new(passed)));
+            return Err(Response::from_parts(reply.head, reply.body).into());
         };
         Ok(Drawn {
             head: reply.head,
             drawing,
             billed: reply.found.billed,
             length,
-            room: Some(room),
         })
     }
 
+    /// The request that asks for this. An empty body is none.
     fn request(
         &self,
         method: Method,
@@ -177,7 +145,7 @@ impl<S: Clone> Calls<S> {
     ) -> Request<Body> {
         let mut parts = self.parts.clone();
         parts.method = method;
-        if let Some(base) = self.target.provider().base() {
+        if let Some(base) = self.handover.target.provider().base() {
             parts.uri = base.uri(path, query);
         }
         let headers = &mut parts.headers;
@@ -192,7 +160,7 @@ impl<S: Clone> Calls<S> {
     }
 }
 
-impl<S, R> Calls<S>
+impl<S, R> Calls<'_, S>
 where
     S: Service<Request<Body>, Response = Response<R>> + Clone,
     R: http_body::Body<Data = Bytes>,
@@ -237,40 +205,20 @@ where
     ) -> Result<Reply, Failure<S::Error>> {
         let mut service = match self.readied.take() {
             Some(readied) => readied,
-            None => {
-                let mut service = self.spare.clone();
-                let ready = poll_fn(|cx| service.poll_ready(cx)).await;
-                ready.map_err(Failure::Service)?;
-                service
-            }
+            None => ready(self.spare.clone()).await.map_err(Failure::Service)?,
         };
         let response = service.call(request);
         drop(service);
         let (head, body) = response.await.map_err(Failure::Service)?.into_parts();
-        let body = match collect(body, most, self.memory.hold()).await {
-            Ok(body) => body,
-            Err(Unread::NoMemory) => return Err(Failure::Memory),
-            Err(Unread::TooLarge) => {
-                let why = format!("answers more than the {LARGEST_ANSWERS} bytes that are read");
-                return Err(unreadable(&why).into());
-            }
-            Err(Unread::BrokeOff) => {
-                return Err(unreadable("broke off before the end of its answer").into());
-            }
-        };
+        let body = collect(body, most, self.memory.hold()).await?;
         // Before the answer is translated, because a translation has no place for all that a provider says of its costs.
         let found = answer::read(&body);
         if found.billed {
-            self.health.quarantine(self.target.id());
+            self.handover.health.quarantine(self.handover.target.id());
         }
         match head.status.is_success() {
             true => Ok(Reply { head, body, found }),
-            false => Err(Failure::Answer(Box::new(Response::from_parts(head, body)))),
+            false => Err(Response::from_parts(head, body).into()),
         }
     }
-}
-
-fn unreadable(why: &str) -> Refusal {
-    let message = format!("The provider {why}.");
-    Refusal::new(StatusCode::BAD_GATEWAY, "invalid_answer", message)
 }

@@ -5,14 +5,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
-use crate::{
-    images::{
-        answer::{Drawing, Image, Text},
-        calls::Reply,
-        request::{ImageRequest, Size},
-    },
-    refusal::Refusal,
+use super::{
+    answer::{Drawing, Picture, Text},
+    calls::Reply,
+    request::{ImageRequest, Size},
 };
+use crate::refusal::Refusal;
 
 /// The ratios that `image_config.aspect_ratio` may have.
 const RATIOS: [(u32, u32); 10] = [
@@ -77,17 +75,18 @@ pub(super) fn question(model: &str, request: &ImageRequest) -> Value {
     body
 }
 
+/// The images of one chat, and what it used.
 pub(super) fn read(reply: &Reply) -> Result<Option<Drawing>, Refusal> {
     let completion = serde_json::from_slice::<Completion<'_>>(&reply.body).ok();
     let parts = completion.map(|Completion { choices, usage }| {
         let messages = choices.iter().filter_map(|choice| choice.message.as_ref());
         let urls = messages.flat_map(|message| urls(message, &reply.body));
-        (urls.map(|url| Image::from_url(&url)).collect(), usage)
+        (urls.map(|url| Picture::from_url(&url)).collect(), usage)
     });
     Drawing::read(parts, reply.found)
 }
 
-/// Where the images of a message are.
+/// The URLs of the images of a message.
 fn urls(message: &Message<'_>, body: &Bytes) -> Vec<Bytes> {
     let lists = [message.images, message.content];
     lists
@@ -104,7 +103,7 @@ fn urls(message: &Message<'_>, body: &Bytes) -> Vec<Bytes> {
         .collect()
 }
 
-/// The ratio that is closest to a size, as a factor.
+/// The ratio that differs from that of a size by the smallest factor.
 fn nearest_ratio(size: Size) -> String {
     let ratio = |(width, height): (u32, u32)| (f64::from(width) / f64::from(height)).ln();
     let wanted = ratio((size.width, size.height));

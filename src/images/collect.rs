@@ -1,50 +1,37 @@
 //! Reads the body of an answer to its end, in memory that is counted.
 
-use std::{future::poll_fn, pin::pin, task::Poll};
+use std::pin::pin;
 
 use bytes::Bytes;
 
+use super::failure::Failure;
 use crate::{byte_budget::Held, poll_budget::PollBudget};
 
-/// Why a body could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unread {
-    TooLarge,
-    BrokeOff,
-    /// The images of all requests take the memory that they may take.
-    NoMemory,
-}
-
 /// Reads a body of at most so many bytes. Their memory is held until the last slice of them is dropped.
-pub(super) async fn collect<B>(body: B, most: usize, held: Held) -> Result<Bytes, Unread>
+pub(super) async fn collect<B, E>(body: B, most: usize, held: Held) -> Result<Bytes, Failure<E>>
 where
     B: http_body::Body<Data = Bytes>,
 {
     let mut body = pin!(body);
+    let mut budget = PollBudget::default();
     let mut collected = Collected {
-        most,
         held,
         first: Bytes::new(),
         rest: Vec::new(),
     };
-    let mut budget = PollBudget::default();
-    loop {
-        let frame = poll_fn(|cx| {
-            if budget.is_over() {
-                budget = PollBudget::default();
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            body.as_mut().poll_frame(cx)
-        })
-        .await;
-        budget.saw(frame.as_ref());
-        match frame {
-            Some(Ok(frame)) => collected.push(frame.into_data().unwrap_or_default())?,
-            Some(Err(_)) => return Err(Unread::BrokeOff),
-            None => return Ok(collected.into_bytes()),
+    while let Some(frame) = budget.next_frame(body.as_mut()).await {
+        let Ok(frame) = frame else {
+            return Err(Failure::unread("broke off before the end of its answer"));
+        };
+        let data = frame.into_data().unwrap_or_default();
+        if data.len() > most - collected.len() {
+            return Err(Failure::unread("answers with more bytes than are read"));
+        }
+        if !collected.push(data) {
+            return Err(Failure::Stopped("memory"));
         }
     }
+    Ok(collected.into_bytes())
 }
 
 /// Bytes whose memory is held until the last slice of them is dropped.
@@ -63,40 +50,35 @@ pub(super) fn counted(bytes: Bytes, held: Held) -> Bytes {
 
 /// The data of a body so far; not copied if it comes in one frame.
 struct Collected {
-    most: usize,
     held: Held,
     first: Bytes,
     rest: Vec<u8>,
 }
 
 impl Collected {
-    fn push(&mut self, data: Bytes) -> Result<(), Unread> {
-        let length = self.first.len() + self.rest.len();
-        if data.len() > self.most - length {
-            return Err(Unread::TooLarge);
-        }
-        if length == 0 {
+    fn len(&self) -> usize {
+        self.first.len() + self.rest.len()
+    }
+
+    /// Takes the next bytes; says whether there is memory for them.
+    fn push(&mut self, data: Bytes) -> bool {
+        if self.len() == 0 {
             self.first = data;
-            return self.hold(self.first.len());
+            return self.held.add(self.first.len() as u64);
         }
-        let (needed, there) = (length + data.len(), self.rest.capacity());
+        let (needed, there) = (self.len() + data.len(), self.rest.capacity());
         if needed > there {
             // By half as much again, so that the bytes are seldom copied. Counted before it is taken.
             let capacity = needed.max(there + there / 2);
-            self.hold(capacity - there)?;
+            if !self.held.add((capacity - there) as u64) {
+                return false;
+            }
             self.rest.reserve_exact(capacity - self.rest.len());
         }
         let first = std::mem::take(&mut self.first);
         self.rest.extend_from_slice(&first);
         self.rest.extend_from_slice(&data);
-        Ok(())
-    }
-
-    fn hold(&mut self, more: usize) -> Result<(), Unread> {
-        match self.held.add(more as u64) {
-            true => Ok(()),
-            false => Err(Unread::NoMemory),
-        }
+        true
     }
 
     fn into_bytes(self) -> Bytes {
@@ -112,17 +94,30 @@ impl Collected {
 mod tests {
     use http_body::Frame;
     use http_body_util::StreamBody;
+    use serde_json::Value;
 
     use super::*;
     use crate::byte_budget::ByteBudget;
 
     type Piece = Result<&'static [u8], std::io::ErrorKind>;
 
-    async fn read(pieces: &[Piece], most: usize) -> Result<Bytes, Unread> {
+    /// The bytes, or why there are none.
+    async fn read(pieces: &[Piece], most: usize) -> Result<Bytes, String> {
         let frame = |piece: &Piece| piece.map(|data| Frame::data(Bytes::from_static(data)));
         let frames: Vec<_> = pieces.iter().map(frame).collect();
         let body = StreamBody::new(futures_util::stream::iter(frames));
-        collect(body, most, ByteBudget::of(1000).hold()).await
+        let held = ByteBudget::of(1000).hold();
+        collect(body, most, held)
+            .await
+            .map_err(|failure: Failure<()>| match failure {
+                Failure::Answer(response) => {
+                    assert_eq!(response.status(), 502);
+                    let body: Value = serde_json::from_slice(response.body()).expect("JSON");
+                    body["error"]["message"].to_string()
+                }
+                Failure::Stopped(why) => why.to_owned(),
+                Failure::Service(()) => panic!("no service was called"),
+            })
     }
 
     #[tokio::test]
@@ -132,7 +127,8 @@ mod tests {
         let whole = read(&pieces(&[b"ab", b"", b"c", b"d"]), 4).await;
         assert_eq!(whole.unwrap(), "abcd");
         for too_large in [&[&b"ab"[..], b"c", b"d"][..], &[b"abcd"]] {
-            assert_eq!(read(&pieces(too_large), 3).await, Err(Unread::TooLarge));
+            let why = read(&pieces(too_large), 3).await.unwrap_err();
+            assert!(why.contains("more bytes"), "{why}");
         }
     }
 
@@ -146,13 +142,13 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_breaks_off_is_not_read() {
         let reset = Err(std::io::ErrorKind::ConnectionReset);
-        let read = read(&[Ok(b"half"), reset], 100).await;
-        assert_eq!(read, Err(Unread::BrokeOff));
+        let why = read(&[Ok(b"half"), reset], 100).await.unwrap_err();
+        assert!(why.contains("broke off"), "{why}");
     }
 
     #[tokio::test]
     async fn a_body_that_takes_more_memory_than_there_is_left_is_not_read() {
         static LARGE: &[u8] = &[0; 1001];
-        assert_eq!(read(&[Ok(LARGE)], 2000).await, Err(Unread::NoMemory));
+        assert_eq!(read(&[Ok(LARGE)], 2000).await.unwrap_err(), "memory");
     }
 }

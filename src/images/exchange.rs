@@ -10,26 +10,27 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::timeout_at;
 use tower_service::Service;
 
+use super::{
+    api::Api,
+    attempts::Attempts,
+    calls::{Calls, Drawn},
+    chat,
+    collect::counted,
+    failure::Failure,
+    handover::{Handover, Translated},
+    openrouter,
+    request::ImageRequest,
+    sdapi::{self, Generation},
+};
 use crate::{
     attempt_slot::AttemptSlot,
     body::Body,
     byte_budget::ByteBudget,
     endpoint::Endpoint,
-    health::HealthMap,
-    images::{
-        Api, Handover, Translated,
-        attempts::Attempts,
-        calls::{Calls, Drawn, Failure},
-        chat,
-        collect::counted,
-        openrouter,
-        request::ImageRequest,
-        sdapi::{self, Generation},
-    },
     outcome::{Outcome, OutcomeKind},
     provider::{Queue, Turn},
     refusal::Refusal,
@@ -49,24 +50,17 @@ where
 {
     // The body keeps its place in the memory of bodies: what is asked holds what was in it.
     let (parts, _body) = request.into_parts();
-    let Handover {
-        api,
-        target,
-        body,
-        slot,
-        health,
-    } = handover;
+    let model = handover.target.model();
     let mut translated = Translated::default();
-    let mut attempts = Attempts::new(slot.clone(), target.clone(), health.clone());
-    let mut calls = Calls::new(parts, target.clone(), health.clone(), memory, readied);
-    let model = target.model();
+    let mut attempts = Attempts::new(&handover);
+    let mut calls = Calls::new(&handover, &parts, &memory, readied);
     let answered = async {
-        let request = ImageRequest::read(&body, model)?;
-        let drawn = match api {
+        let request = ImageRequest::read(&handover.body, model)?;
+        let drawn = match handover.api {
             Api::Chat => {
                 translated.dropped = request.left_out(&[]);
                 let question = chat::question(model.id(), &request);
-                let drawn = chats(&mut calls, &mut attempts, &question, request.n).await?;
+                let drawn = calls.chats(&mut attempts, &question, request.n).await?;
                 if drawn.drawing.is_short_of(request.n) {
                     translated.adjusted.push("n".to_owned());
                 }
@@ -81,18 +75,16 @@ where
             Api::Sdapi => {
                 let generation = Generation::new(model.id(), &request)?;
                 translated.dropped = request.left_out(sdapi::FIELDS);
-                let queue = target.provider().queue();
-                let queue = queue.map_or_else(Queue::new, Arc::clone);
-                generate(&mut calls, &generation, &queue, &slot).await?
+                calls.generate(&generation).await?
             }
         };
-        answer(&calls, drawn, &request, &health)
+        calls.answer(drawn, request.as_url)
     };
     let mut response = match answered.await {
         Ok(response) => response,
         Err(Failure::Service(error)) => return Err(error),
         Err(Failure::Answer(response)) => *response,
-        Err(Failure::Memory | Failure::Time) => {
+        Err(Failure::Stopped(_)) => {
             attempts.withdraw();
             too_busy().into_response()
         }
@@ -101,89 +93,90 @@ where
     Ok(response)
 }
 
-/// A chat makes one image, so `n` images are `n` chats, one after the other. Where a further chat fails or may not be made,
-/// the images that are there are the answer.
-async fn chats<S, R>(
-    calls: &mut Calls<S>,
-    attempts: &mut Attempts,
-    question: &Value,
-    n: usize,
-) -> Result<Drawn, Failure<S::Error>>
+impl<S, R> Calls<'_, S>
 where
     S: Service<Request<Body>, Response = Response<R>> + Clone,
     R: http_body::Body<Data = Bytes>,
 {
-    let mut drawn = one_chat(calls, question, 0).await?;
-    drawn.drawing.pictures.truncate(n);
-    while drawn.drawing.is_short_of(n) {
-        // What costs is not asked for again.
-        let may_go_on = match drawn.billed {
-            true => Err("billed"),
-            false => attempts.next(&drawn.head.headers),
-        };
-        if let Err(stopped_by) = may_go_on {
-            drawn.drawing.stopped(n, stopped_by);
-            return Ok(drawn);
-        }
-        drawn.room = None;
-        let chat = one_chat(calls, question, drawn.length);
-        let further = match attempts.until() {
-            Some(until) => timeout_at(until, chat).await.unwrap_or(Err(Failure::Time)),
-            None => chat.await,
-        };
-        let stopped_by = match further {
-            Ok(further) => {
-                let is_empty = further.drawing.pictures.is_empty();
-                drawn.add(further);
-                drawn.drawing.pictures.truncate(n);
-                if !is_empty {
-                    continue;
-                }
-                attempts.ended(&Outcome::of(OutcomeKind::Empty))
+    /// A chat makes one image, so `n` images are `n` chats, one after the other. Where a further chat fails or may not be
+    /// made, the images that are there are the answer.
+    async fn chats(
+        &mut self,
+        attempts: &mut Attempts<'_>,
+        question: &Value,
+        n: usize,
+    ) -> Result<Drawn, Failure<S::Error>> {
+        let mut drawn = self.chat(question, 0).await?;
+        let stopped_by = loop {
+            drawn.drawing.pictures.truncate(n);
+            if !drawn.drawing.is_short_of(n) {
+                return Ok(drawn);
             }
-            Err(failure) => attempts.failed(&failure),
+            // What costs is not asked for again.
+            if drawn.billed {
+                break "billed";
+            }
+            if let Err(stopped_by) = attempts.next(&drawn.head.headers) {
+                break stopped_by;
+            }
+            let chat = self.chat(question, drawn.length);
+            let further = match attempts.until() {
+                Some(until) => timeout_at(until, chat)
+                    .await
+                    .unwrap_or(Err(Failure::Stopped("time"))),
+                None => chat.await,
+            };
+            match further {
+                Ok(further) if further.drawing.pictures.is_empty() => {
+                    drawn.drawing.add(further.drawing);
+                    break attempts.ended(&Outcome::of(OutcomeKind::Empty));
+                }
+                Ok(further) => drawn.add(further),
+                Err(failure) => break attempts.failed(&failure),
+            }
         };
-        drawn.drawing.stopped(n, stopped_by);
-        return Ok(drawn);
+        drawn.drawing.metadata = json!({
+            "images_asked_for": n,
+            "images_made": drawn.drawing.pictures.len(),
+            "stopped_by": stopped_by,
+        });
+        Ok(drawn)
     }
-    Ok(drawn)
-}
 
-/// Answers with so many bytes are held beside that of the chat.
-async fn one_chat<S, R>(
-    calls: &mut Calls<S>,
-    question: &Value,
-    beside: usize,
-) -> Result<Drawn, Failure<S::Error>>
-where
-    S: Service<Request<Body>, Response = Response<R>> + Clone,
-    R: http_body::Body<Data = Bytes>,
-{
-    let path = Endpoint::ChatCompletions.versioned_path();
-    let reply = calls.post(path, question, beside).await?;
-    calls.drawn(reply, beside, chat::read)
-}
+    /// Asks for one image. Answers with so many bytes are held beside the one to this.
+    async fn chat(&mut self, question: &Value, beside: usize) -> Result<Drawn, Failure<S::Error>> {
+        let path = Endpoint::ChatCompletions.versioned_path();
+        let reply = self.post(path, question, beside).await?;
+        self.drawn(reply, beside, chat::read)
+    }
 
-/// A server ignores a checkpoint that it does not have, and another one would answer: so it is looked for first. Images are
-/// made in turn, because the server makes one at a time.
-async fn generate<S, R>(
-    calls: &mut Calls<S>,
-    generation: &Generation<'_>,
-    queue: &Arc<Queue>,
-    slot: &AttemptSlot,
-) -> Result<Drawn, Failure<S::Error>>
-where
-    S: Service<Request<Body>, Response = Response<R>> + Clone,
-    R: http_body::Body<Data = Bytes>,
-{
-    let checkpoints = calls.get(sdapi::CHECKPOINTS).await?;
-    let question = generation.question(&checkpoints.body)?;
-    drop(checkpoints);
-    let turn = in_turn(queue, slot).await;
-    let reports = calls.beside().report(&turn);
-    let reply = while_reporting(calls.post(sdapi::TXT2IMG, &question, 0), reports).await?;
-    drop(turn);
-    calls.drawn(reply, 0, |reply| generation.read(&reply.body).map(Some))
+    /// A server ignores a checkpoint that it does not have, and another one would answer: so it is looked for first. Images
+    /// are made in turn, because the server makes one at a time.
+    async fn generate(&mut self, generation: &Generation<'_>) -> Result<Drawn, Failure<S::Error>> {
+        let checkpoints = self.get(sdapi::CHECKPOINTS).await?;
+        let question = generation.question(&checkpoints.body)?;
+        drop(checkpoints);
+        let queue = self.handover.target.provider().queue();
+        let queue = queue.map_or_else(Queue::new, Arc::clone);
+        let turn = in_turn(&queue, &self.handover.slot).await;
+        let reports = self.beside().report(&turn);
+        let reply = while_reporting(self.post(sdapi::TXT2IMG, &question, 0), reports).await?;
+        drop(turn);
+        self.drawn(reply, 0, |reply| generation.read(&reply.body).map(Some))
+    }
+
+    /// The answer with the images that are there.
+    fn answer<E>(&self, drawn: Drawn, as_url: bool) -> Result<Response<Bytes>, Failure<E>> {
+        let room = self.room(drawn.length)?;
+        let since = self.handover.health.wall().duration_since(UNIX_EPOCH);
+        let created = since.map(|since| since.as_secs()).unwrap_or_default();
+        let body = counted(drawn.drawing.into_bytes(created, as_url), room);
+        let mut head = drawn.head;
+        head.status = StatusCode::OK;
+        head.headers.remove(header::TRAILER);
+        relabel(&mut head.headers, body.len());
+        Ok(Response::from_parts(head, body))
+    }
 }
 
 /// Waits for the turn, and marks the attempt if there is something to wait for: the time that other requests take is no
@@ -215,33 +208,6 @@ async fn while_reporting<T>(
         answer
     })
     .await
-}
-
-/// The answer with the images that are there.
-fn answer<S: Clone, E>(
-    calls: &Calls<S>,
-    drawn: Drawn,
-    request: &ImageRequest,
-    health: &HealthMap,
-) -> Result<Response<Bytes>, Failure<E>> {
-    let Drawn {
-        mut head,
-        drawing,
-        length,
-        room,
-        ..
-    } = drawn;
-    let room = match room {
-        Some(room) => room,
-        None => calls.room(length)?,
-    };
-    let since = health.wall().duration_since(UNIX_EPOCH);
-    let created = since.map(|since| since.as_secs()).unwrap_or_default();
-    let body = counted(drawing.into_bytes(created, request.as_url), room);
-    head.status = StatusCode::OK;
-    head.headers.remove(header::TRAILER);
-    relabel(&mut head.headers, body.len());
-    Ok(Response::from_parts(head, body))
 }
 
 fn too_busy() -> Refusal {

@@ -1,39 +1,13 @@
-//! What an image is, by its bytes.
+//! Recognises images by their first bytes.
 
-use crate::images::request::Size;
+use super::request::Size;
 
-/// The formats of OpenAI's `output_format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    Png,
-    Jpeg,
-    Webp,
-}
-
-impl Format {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Png => "png",
-            Self::Jpeg => "jpeg",
-            Self::Webp => "webp",
-        }
-    }
-
-    pub(super) const fn media_type(self) -> &'static str {
-        match self {
-            Self::Png => "image/png",
-            Self::Jpeg => "image/jpeg",
-            Self::Webp => "image/webp",
-        }
-    }
-}
-
-/// The format of an image and its size in pixels; `None` if it is no image.
-pub(super) fn recognise(bytes: &[u8]) -> Option<(Format, Size)> {
-    let (format, width, height) = png(bytes)
-        .map(|(width, height)| (Format::Png, width, height))
-        .or_else(|| jpeg(bytes).map(|(width, height)| (Format::Jpeg, width, height)))
-        .or_else(|| webp(bytes).map(|(width, height)| (Format::Webp, width, height)))?;
+/// The format of an image, by its name in OpenAI's `output_format`, and its size in pixels; `None` if it is no image.
+pub(super) fn recognise(bytes: &[u8]) -> Option<(&'static str, Size)> {
+    let (format, (width, height)) = png(bytes)
+        .map(|size| ("png", size))
+        .or_else(|| jpeg(bytes).map(|size| ("jpeg", size)))
+        .or_else(|| webp(bytes).map(|size| ("webp", size)))?;
     (width > 0 && height > 0).then_some((format, Size { width, height }))
 }
 
@@ -99,32 +73,32 @@ mod tests {
 
     use super::*;
 
-    fn size(bytes: &[u8]) -> Option<(Format, u32, u32)> {
+    fn size(bytes: &[u8]) -> Option<(&'static str, u32, u32)> {
         recognise(bytes).map(|(format, size)| (format, size.width, size.height))
     }
 
     /// The first bytes of each format, for 300 by 200 pixels.
-    const HEADS: &[(Format, &[u8])] = &[
+    const HEADS: &[(&str, &[u8])] = &[
         (
-            Format::Png,
+            "png",
             b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x01\x2c\0\0\0\xc8\x08\x02",
         ),
         // JFIF, a comment with a marker in it, then the frame.
         (
-            Format::Jpeg,
+            "jpeg",
             b"\xff\xd8\xff\xe0\0\x04JF\xff\xff\xfe\0\x06\xff\xc0\0\0\xff\xc0\0\x11\x08\0\xc8\x01\x2c\x03",
         ),
         (
-            Format::Webp,
+            "webp",
             b"RIFF\x24\0\0\0WEBPVP8 \x18\0\0\0\x30\x01\0\x9d\x01\x2a\x2c\x01\xc8\0",
         ),
         // 299 | 199 << 14
         (
-            Format::Webp,
+            "webp",
             b"RIFF\x24\0\0\0WEBPVP8L\x18\0\0\0\x2f\x2b\xc1\x31\0",
         ),
         (
-            Format::Webp,
+            "webp",
             b"RIFF\x24\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\x2b\x01\0\xc7\0\0",
         ),
     ];

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Response;
 use pin_project_lite::pin_project;
 
-use crate::images::ResponseBody;
+use super::body::ResponseBody;
 
 pin_project! {
     /// The response future of [`Images`](super::Images).

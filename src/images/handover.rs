@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::{attempt_slot::AttemptSlot, catalog::Target, health::HealthMap, images::Api};
+use super::api::Api;
+use crate::{attempt_slot::AttemptSlot, catalog::Target, health::HealthMap};
 
 /// The extension of a request that the router wants translated. The request itself is addressed to the target.
 #[derive(Clone)]

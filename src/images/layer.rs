@@ -1,9 +1,7 @@
 use tower_layer::Layer;
 
-use crate::{byte_budget::ByteBudget, images::Images};
-
-/// With ten images of a megabyte each and the answer made of them, some twenty requests at a time.
-const MAX_IMAGES_IN_FLIGHT: u64 = 512_000_000;
+use super::service::{Images, MAX_IMAGES_IN_FLIGHT};
+use crate::byte_budget::ByteBudget;
 
 /// Applies [`Images`] to a service: asks for images where a provider has another API for them than OpenAI's.
 ///
@@ -29,7 +27,8 @@ const MAX_IMAGES_IN_FLIGHT: u64 = 512_000_000;
 ///     .free(FreeRule::All)
 ///     .dialect(dialect)
 ///     .build()?;
-/// let catalog = Catalog::from_targets([acme.target(Model::new("painter"))?]);
+/// let painter = Model::new("painter").output(["text", "image"]);
+/// let catalog = Catalog::from_targets([acme.target(painter)?]);
 ///
 /// let client = service_fn(async |request: Request<Body>| {
 ///     assert_eq!(request.uri(), "https://acme.example/v1/chat/completions");

@@ -38,6 +38,7 @@ mod calls;
 mod chat;
 mod collect;
 mod exchange;
+mod failure;
 mod format;
 mod future;
 mod handover;

@@ -4,18 +4,16 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{
-    images::{
-        answer::{Drawing, Image, Text},
-        calls::Reply,
-        request::ImageRequest,
-    },
-    refusal::Refusal,
+use super::{
+    answer::{Drawing, Picture, Text},
+    calls::Reply,
+    request::ImageRequest,
 };
+use crate::refusal::Refusal;
 
 pub(super) const PATH: &str = "/v1/images";
 
-/// The fields that it has, but for `model` and `stream`.
+/// The fields that this API takes, but for `model` and `stream`.
 pub(super) const FIELDS: &[&str] = &[
     "prompt",
     "n",
@@ -44,6 +42,7 @@ struct Entry<'a> {
     url: Option<Text<'a>>,
 }
 
+/// The body of the request.
 pub(super) fn question(model: &str, request: &ImageRequest) -> Value {
     let fields = FIELDS
         .iter()
@@ -57,10 +56,11 @@ pub(super) fn question(model: &str, request: &ImageRequest) -> Value {
     Value::Object(body)
 }
 
+/// The images of an answer, and what it used.
 pub(super) fn read(reply: &Reply) -> Result<Option<Drawing>, Refusal> {
     let image = |entry: Entry<'_>| match (entry.b64_json, entry.url) {
-        (Some(base64), _) => Some(Image::from_base64(base64.of(&reply.body))),
-        (None, Some(url)) => Some(Image::from_url(&url.of(&reply.body))),
+        (Some(base64), _) => Some(Picture::from_base64(base64.of(&reply.body))),
+        (None, Some(url)) => Some(Picture::from_url(&url.of(&reply.body))),
         (None, None) => None,
     };
     let images = serde_json::from_slice::<Images<'_>>(&reply.body).ok();

@@ -1,7 +1,5 @@
 //! What is read of a request to `/images/generations`.
 
-use std::fmt;
-
 use serde_json::{Map, Value};
 
 use crate::{catalog::Model, refusal::Refusal};
@@ -9,10 +7,10 @@ use crate::{catalog::Model, refusal::Refusal};
 /// The most images of one request, as OpenAI has it (its openapi.yaml, `CreateImageRequest.n`).
 const MOST_IMAGES: u64 = 10;
 
-/// What is read for every API, `model` being replaced.
+/// Fields that are read for every API. `model` is replaced.
 const READ: [&str; 6] = ["model", "prompt", "n", "size", "response_format", "stream"];
 
-/// Pixels.
+/// The size of an image in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) width: u32,
@@ -20,15 +18,12 @@ pub(super) struct Size {
 }
 
 impl Size {
-    /// `WIDTHxHEIGHT`.
+    /// Parses `WIDTHxHEIGHT`.
     fn parse(text: &str) -> Option<Self> {
         let (width, height) = text.split_once('x')?;
         let pixels = |text: &str| {
-            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            digits
-                .then(|| text.parse().ok())
-                .flatten()
-                .filter(|&n| n > 0)
+            let pixels = text.parse().ok().filter(|&pixels| pixels > 0);
+            pixels.filter(|_| !text.starts_with('+'))
         };
         Some(Self {
             width: pixels(width)?,
@@ -40,26 +35,20 @@ impl Size {
 /// A request for images.
 pub(super) struct ImageRequest {
     pub(super) n: usize,
-    /// As asked for, else the model's own, if it has one.
+    /// The requested size, else the model's own.
     pub(super) size: Option<Size>,
-    /// How an image comes back: as a data URL, or in base64 alone.
+    /// Whether images are returned as data URLs, and not as base64 alone.
     pub(super) as_url: bool,
     fields: Map<String, Value>,
 }
 
-/// Without the fields, of which one is the prompt.
-impl fmt::Debug for ImageRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ImageRequest")
-            .field("n", &self.n)
-            .field("size", &self.size)
-            .finish_non_exhaustive()
-    }
-}
-
 impl ImageRequest {
+    /// # Errors
+    ///
+    /// A 400 that names the field, where a field that every API takes has no valid value.
     pub(super) fn read(body: &[u8], model: &Model) -> Result<Self, Refusal> {
-        // Of two fields of one name the last one counts. What is wrong is not quoted: it may hold the prompt.
+        // Of two fields of one name the last one counts. The error of the parser is not passed on, because it may quote
+        // the prompt.
         let mut fields: Map<String, Value> = serde_json::from_slice(body)
             .map_err(|_| Refusal::bad_request("The request for an image cannot be read."))?;
         fields.retain(|_, value| !value.is_null());
@@ -109,23 +98,24 @@ impl ImageRequest {
             .unwrap_or_default()
     }
 
-    /// A field as it was sent, if it was.
+    /// The value of a field that was sent and is not null.
     pub(super) fn field(&self, name: &str) -> Option<&Value> {
         self.fields.get(name)
     }
 
-    /// The fields that say something and are read neither for every API nor, as `also`, for this one.
+    /// The fields that are read neither for every API nor, as `also` lists them, for the present one.
     pub(super) fn left_out(&self, also: &[&str]) -> Vec<String> {
         let is_read = |name: &str| READ.contains(&name) || also.contains(&name);
         let names = self.fields.keys();
         names.filter(|name| !is_read(name)).cloned().collect()
     }
 
+    /// A text.
     pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
-        let text = |value: &'_ Value| value.is_string();
         match self.field(name) {
-            Some(value) if !text(value) => Err(wrong(name, "a text")),
-            value => Ok(value.and_then(Value::as_str)),
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(wrong(name, "a text")),
         }
     }
 
@@ -148,7 +138,7 @@ impl ImageRequest {
     }
 }
 
-/// A field that is not what it must be.
+/// The refusal of a request because of one field.
 pub(super) fn wrong(name: &str, must_be: &str) -> Refusal {
     Refusal::bad_request(format!("`{name}` must be {must_be}.")).param(name)
 }
@@ -170,7 +160,7 @@ mod tests {
     }
 
     fn refused(more: Value) -> Value {
-        let refusal = read(more).expect_err("a refusal");
+        let refusal = read(more).err().expect("a refusal");
         assert_eq!(refusal.status, 400);
         serde_json::from_slice(refusal.into_response().body()).expect("JSON")
     }
@@ -226,7 +216,8 @@ mod tests {
     #[test]
     fn a_refusal_does_not_repeat_the_prompt() {
         let model = Model::new("m").build();
-        let refusal = ImageRequest::read(br#"{"prompt":"secret" oops"#, &model).unwrap_err();
+        let refusal = ImageRequest::read(br#"{"prompt":"secret" oops"#, &model);
+        let refusal = refusal.err().expect("a refusal");
         let body = refusal.into_response().into_body();
         assert!(!String::from_utf8_lossy(&body).contains("secret"));
     }

@@ -8,29 +8,27 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    images::{
-        answer::{Drawing, Image, Picture, Text, no_image},
-        request::{ImageRequest, wrong},
-    },
-    refusal::Refusal,
+use super::{
+    answer::{Drawing, Picture, Text, no_image},
+    request::{ImageRequest, wrong},
 };
+use crate::refusal::Refusal;
 
 pub(super) const CHECKPOINTS: &str = "/sdapi/v1/sd-models";
 pub(super) const TXT2IMG: &str = "/sdapi/v1/txt2img";
-/// Without the image as far as it is, which would cost the server a decoding each time.
+/// Path and query. The unfinished image is left out, because the server would have to decode it for each report.
 pub(super) const PROGRESS: (&str, &str) = ("/sdapi/v1/progress", "skip_current_image=true");
 
-/// What is read of a request for this API alone.
+/// Fields of a request that only this API takes.
 pub(super) const FIELDS: &[&str] = &["negative_prompt", "steps", "seed"];
 
-/// What both servers' own interfaces offer.
+/// The largest values that both servers' own interfaces offer.
 const LARGEST_SIDE: u32 = 2048;
 const MOST_STEPS: u64 = 150;
-/// Images that are made at once take memory at once; further ones are made in further rounds.
+/// Each image of a batch takes memory of the server at the same time, so larger numbers are made in several rounds.
 const LARGEST_BATCH: usize = 4;
 
-/// What is asked of the server, but for the title of the checkpoint.
+/// A request to `txt2img`, but for the title of the checkpoint.
 pub(super) struct Generation<'a> {
     checkpoint: &'a str,
     fields: Map<String, Value>,
@@ -82,19 +80,23 @@ impl<'a> Generation<'a> {
         if let Some(steps) = request.whole("steps", 1..=MOST_STEPS)? {
             set("steps", steps.into());
         }
-        // Without one the server takes any, and tells which; it has -1 for the same.
+        // Without a seed the server picks one and names it in its answer. A seed of -1 means the same.
         let any = request.field("seed").and_then(Value::as_i64) == Some(-1);
         if !any {
             if let Some(seed) = request.whole("seed", 0..=u64::from(u32::MAX))? {
                 set("seed", seed.into());
             }
         }
-        // Else the model of before would be loaded again after each request.
+        // By default the server loads the previous checkpoint again after each request.
         set("override_settings_restore_afterwards", false.into());
         Ok(Self { checkpoint, fields })
     }
 
-    /// Names the checkpoint as the server does, which says in `body` what it has.
+    /// The body of the request. The checkpoint is named as in `body`, the server's list of its checkpoints.
+    ///
+    /// # Errors
+    ///
+    /// A 404 if the list does not have the checkpoint, a 502 if it cannot be read.
     pub(super) fn question(&self, body: &[u8]) -> Result<Value, Refusal> {
         let checkpoints: Vec<Checkpoint> = serde_json::from_slice(body)
             .map_err(|_| no_image("something that is no list of checkpoints"))?;
@@ -112,23 +114,29 @@ impl<'a> Generation<'a> {
         Ok(Value::Object(fields))
     }
 
+    /// Reads the answer of `txt2img`.
     pub(super) fn read(&self, body: &Bytes) -> Result<Drawing, Refusal> {
         let Generated { images, info } = serde_json::from_slice(body)
             .map_err(|_| no_image("something that is not what txt2img answers"))?;
         let info: Value = info
             .and_then(|info| serde_json::from_str(&info.0).ok())
             .unwrap_or_default();
-        // Where the server is set to make a grid of all, that comes first.
+        // A server that is set to make a grid of all images puts it first.
         let grids = info["index_of_first_image"].as_u64().unwrap_or_default();
         let grids = usize::try_from(grids).unwrap_or_default();
         let grids = if grids < images.len() { grids } else { 0 };
-        let of = |list: &str, at: usize| info[list].get(at).filter(|value| !value.is_null());
         let picture = |(at, base64): (usize, Text<'_>)| {
-            Ok(Picture {
-                image: Image::from_base64(base64.of(body))?,
-                seed: of("all_seeds", at - grids).cloned(),
-                infotext: of("infotexts", at).cloned(),
-            })
+            let mut picture = Picture::from_base64(base64.of(body))?;
+            let of_each = [
+                ("seed", "all_seeds", at - grids),
+                ("infotext", "infotexts", at),
+            ];
+            for (name, list, at) in of_each {
+                if let Some(told) = info[list].get(at).filter(|told| !told.is_null()) {
+                    picture.told.insert(name.to_owned(), told.clone());
+                }
+            }
+            Ok(picture)
         };
         let pictures = images
             .into_iter()
@@ -136,24 +144,22 @@ impl<'a> Generation<'a> {
             .skip(grids)
             .map(picture)
             .collect::<Result<Vec<_>, Refusal>>()?;
+        let metadata = match pictures.is_empty() {
+            true => Value::Null,
+            false => self.metadata(&info),
+        };
         Ok(Drawing {
-            usage: None,
-            metadata: (!pictures.is_empty()).then(|| self.metadata(&info)),
             pictures,
+            usage: Value::Null,
+            metadata,
         })
     }
 
-    /// What the server says of how the images were made.
+    /// What the server says about how the images were made.
     fn metadata(&self, info: &Value) -> Value {
-        let mut metadata = Map::new();
-        let own = &info["sd_model_name"];
-        let model = if own.is_null() {
-            self.checkpoint.into()
-        } else {
-            own.clone()
-        };
-        metadata.insert("model".to_owned(), model);
+        let mut metadata = json!({ "model": self.checkpoint });
         for (name, of) in [
+            ("model", "sd_model_name"),
             ("model_hash", "sd_model_hash"),
             ("seeds", "all_seeds"),
             ("sampler", "sampler_name"),
@@ -162,16 +168,16 @@ impl<'a> Generation<'a> {
             ("clip_skip", "clip_skip"),
         ] {
             if !info[of].is_null() {
-                metadata.insert(name.to_owned(), info[of].clone());
+                metadata[name] = info[of].clone();
             }
         }
-        Value::Object(metadata)
+        metadata
     }
 }
 
 impl Checkpoint {
-    /// By any of the names that the server knows it by, or by its title without the hash, which is missing until the
-    /// server has reckoned it.
+    /// Whether this is one of the names that the server has for the checkpoint, or its title without the hash, which is
+    /// missing until the server has computed it.
     fn is_called(&self, name: &str) -> bool {
         let others = [&self.model_name, &self.filename, &self.hash];
         let bare = |title: &'_ str| title.split(" [").next().map(str::to_owned);
@@ -181,7 +187,7 @@ impl Checkpoint {
     }
 }
 
-/// How many images to make at once, so that some rounds make exactly `n`.
+/// The size of a batch such that whole rounds make exactly `n` images.
 fn batch(n: usize) -> usize {
     (1..=LARGEST_BATCH)
         .rev()
@@ -189,7 +195,8 @@ fn batch(n: usize) -> usize {
         .unwrap_or(1)
 }
 
-/// As OpenAI says it, so that it reads as a model that is gone: for a minute, since its owner may be about to copy it there.
+/// OpenAI's error for an unknown model, which classifies as gone; for a minute only, because the owner of the server may
+/// be about to copy the checkpoint there.
 fn missing(checkpoint: &str) -> Refusal {
     let message = format!("The model `{checkpoint}` does not exist.");
     Refusal::new(StatusCode::NOT_FOUND, "model_not_found", message)
@@ -197,7 +204,7 @@ fn missing(checkpoint: &str) -> Refusal {
         .retry_after(Duration::from_secs(60))
 }
 
-/// How far the server is: a fraction, and the seconds that are left.
+/// Reads a report of progress: the fraction that is done, and the seconds that are left.
 pub(super) fn read_progress(body: &[u8]) -> Option<(f64, f64)> {
     #[derive(Deserialize)]
     struct Report {

@@ -7,12 +7,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tower_service::Service;
 
-use crate::{
-    accessors::accessors,
-    body::Body,
-    byte_budget::ByteBudget,
-    images::{Handover, ResponseBody, ResponseFuture, exchange::translate},
-};
+use super::{body::ResponseBody, exchange::translate, future::ResponseFuture, handover::Handover};
+use crate::{accessors::accessors, body::Body, byte_budget::ByteBudget};
+
+/// With ten images of a megabyte each and the answer made of them, some twenty requests at a time.
+pub(super) const MAX_IMAGES_IN_FLIGHT: u64 = 512_000_000;
 
 /// Translates requests for images that the router has sent to a provider with another API for them, and passes all other
 /// requests on untouched. Made by [`ImageLayer`](crate::ImageLayer).
@@ -42,6 +41,13 @@ pub struct Images<S> {
 }
 
 impl<S> Images<S> {
+    /// Asks `inner` for images, with the defaults of [`ImageLayer`](crate::ImageLayer).
+    #[must_use]
+    pub fn new(inner: S) -> Self {
+        let memory = ByteBudget::of(MAX_IMAGES_IN_FLIGHT);
+        Self { inner, memory }
+    }
+
     accessors!();
 }
 

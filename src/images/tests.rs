@@ -113,7 +113,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_exchanges_together_hold_no_more_than_the_bound_and_are_refused_beyond_it() {
+async fn all_requests_together_hold_no_more_than_the_bound_and_are_refused_beyond_it() {
     const BOUND: u64 = 20_000_000;
     let layer = Layers::bounded(BOUND);
     let service = layer.layer(artist(drawing()));
@@ -176,7 +176,7 @@ async fn images_that_are_there_are_kept_when_there_is_no_room_for_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_leaves_an_exchange_at_any_stage_gives_every_byte_back() {
+async fn a_request_that_is_dropped_at_any_stage_gives_its_memory_back() {
     let layer = Layers::bounded(100_000_000);
     let service = layer.layer(artist(drawing()));
     let (mut most, mut left_early) = (0, 0);

@@ -1,15 +1,15 @@
-//! JSON without a tree: tokens, strings that are not copied, and changes by span; and a lenient reading of answers.
+//! JSON without a tree: tokens, strings that are not copied, and changes by span.
 
-pub(crate) mod lenient;
 mod reader;
 mod splice;
 mod text;
 mod walk;
+mod whole;
 
 pub(crate) use self::{
-    lenient::{Reads, into, is_json, read, skip, value, without_lone_surrogates},
     reader::{Event, JsonError, Kind, MAX_DEPTH, Reader, Token},
     splice::{Segments, Splice},
     text::{Piece, Text, unescape_percent},
     walk::Member,
+    whole::{is_json, without_lone_surrogates},
 };

@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn read_value(&mut self) -> Result<Token<'a>, JsonError> {
         let start = self.at;
         let event = match self.peek() {
@@ -181,6 +181,7 @@ impl<'a> Reader<'a> {
         Ok(self.token(event, start))
     }
 
+    #[inline(always)]
     fn read_key(&mut self) -> Result<Token<'a>, JsonError> {
         let start = self.at;
         if self.peek() != Some(b'"') {
@@ -269,6 +270,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline(always)]
     fn string(&mut self) -> Result<Text<'a>, JsonError> {
         self.at += 1;
         let start = self.at;

@@ -11,7 +11,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Collected, combinators::Collect};
 use pin_project_lite::pin_project;
 
-use super::{ResponseBody, normalise};
+use super::{body::ResponseBody, mend::normalise};
 use crate::{
     body::BoxError,
     headers::NORMALISED,

@@ -1,6 +1,6 @@
 use tower_layer::Layer;
 
-use super::Normalise;
+use super::service::Normalise;
 
 /// Applies [`Normalise`] to a service: whole answers come out as clients in typed languages can read them.
 ///

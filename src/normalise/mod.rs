@@ -26,38 +26,11 @@
 mod body;
 mod future;
 pub(crate) mod layer;
+mod mend;
 pub(crate) mod service;
 #[cfg(test)]
 mod tests;
-pub(crate) mod values;
-pub(crate) mod walk;
+mod values;
 
-use bytes::Bytes;
-
-use self::service::Normalise;
+pub(crate) use self::mend::normalise;
 pub use self::{body::ResponseBody, future::ResponseFuture};
-use crate::{
-    normalise::walk::Walk,
-    upstream::{Irregular, answer::is_irregular},
-};
-
-/// An answer that was changed.
-#[derive(Debug)]
-pub(crate) struct Normal {
-    /// The whole of it.
-    pub(crate) body: Bytes,
-    /// The names of the fields that differ, each once.
-    pub(crate) changed: Vec<&'static str>,
-}
-
-/// What a client of OpenAI's can read, made of `body`.
-///
-/// `None` where nothing has to change, which takes one pass and holds nothing; also where `body` is no answer of these
-/// endpoints, or has more than 1024 faults. What is made is at most a few times as large as `body`.
-pub(crate) fn normalise(answer: &Irregular, body: &[u8]) -> Option<Normal> {
-    if !is_irregular(answer.endpoint) {
-        return None;
-    }
-    let text = std::str::from_utf8(body).ok()?;
-    Walk::new(text, answer.endpoint, &answer.model, answer.now).answer()
-}

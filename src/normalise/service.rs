@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::{ResponseBody, ResponseFuture};
+use super::{body::ResponseBody, future::ResponseFuture};
 use crate::{accessors::accessors, body::BoxError};
 
 /// Rewrites whole answers that strict clients fail at. Made by [`NormaliseLayer`](crate::NormaliseLayer).

@@ -3,7 +3,11 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{endpoint::Endpoint, normalise::*};
+use super::mend::{Normal, normalise};
+use crate::{
+    endpoint::Endpoint,
+    upstream::{Irregular, answer::read_for},
+};
 
 const NOW: u64 = 1_795_000_000;
 
@@ -17,7 +21,10 @@ fn normal_of_bytes(endpoint: Endpoint, body: &[u8]) -> Option<Normal> {
         model: "the-model".to_owned(),
         now: SystemTime::UNIX_EPOCH + Duration::from_secs(NOW),
     };
-    normalise(&answer, body)
+    let normal = normalise(&answer, body);
+    // The fallback's reading of an answer marks whatever has to be changed.
+    assert!(normal.is_none() || read_for(endpoint, body).1);
+    normal
 }
 
 /// What becomes of an answer, and which fields were changed.
@@ -76,6 +83,8 @@ fn a_good_answer_is_untouched() {
         r#" {"object":"chat\u002ecompletion","usage":null,"service_tier":null,"id":"","created":0,"model":"","choices":[]} "#.to_owned(),
     ] {
         assert!(is_untouched(&body), "{body}");
+        let (_, irregular) = read_for(Endpoint::ChatCompletions, body.as_bytes());
+        assert!(!irregular, "{body}");
     }
 }
 

@@ -1,20 +1,14 @@
-//! How single values are made right.
+//! How single values are rewritten.
 
 use serde_json::Value;
 
 /// `text` as a JSON string.
-pub(crate) fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// Whether a number, as it is written, is an integer.
-pub(crate) fn is_integer(number: &str) -> bool {
-    let digits = number.strip_prefix('-').unwrap_or(number);
-    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
-}
-
 /// The integer that a number or a numeric string means; the part before the point.
-pub(crate) fn integer(number: &str) -> Option<i64> {
+pub(super) fn integer(number: &str) -> Option<i64> {
     let number = number.trim();
     number.parse().ok().or_else(|| {
         let float: f64 = number.parse().ok()?;
@@ -23,48 +17,34 @@ pub(crate) fn integer(number: &str) -> Option<i64> {
     })
 }
 
-/// OpenAI's word for why a chat ended, where `tool_calls` says whether it ended in calls.
+/// OpenAI's word for why an answer ended; `tool_calls` says whether it ended in calls.
 ///
-/// Other words are those of Cohere, Gemini, Anthropic, Mistral, Together and TGI; one that nobody knows is an end.
-pub(crate) fn chat_reason(reason: &str, tool_calls: bool) -> &'static str {
-    let end = if tool_calls { "tool_calls" } else { "stop" };
-    if reason == "stop" {
-        return end;
-    }
+/// The known words are those of OpenAI, Cohere, Gemini, Anthropic, Mistral, Together and TGI. An unknown one, or none, is
+/// read as a regular end.
+pub(super) fn reason(reason: &str, is_chat: bool, tool_calls: bool) -> &'static str {
     match &*reason.to_ascii_lowercase() {
-        "function_call" => "function_call",
-        "tool_calls" | "tool_call" | "tool_use" => "tool_calls",
-        reason => cut_off(reason).unwrap_or(end),
-    }
-}
-
-/// The same for a completion, which calls no tools.
-pub(crate) fn completion_reason(reason: &str) -> &'static str {
-    cut_off(&reason.to_ascii_lowercase()).unwrap_or("stop")
-}
-
-fn cut_off(reason: &str) -> Option<&'static str> {
-    match reason {
-        "length" | "max_tokens" | "model_length" => Some("length"),
+        "length" | "max_tokens" | "model_length" => "length",
         "content_filter" | "safety" | "recitation" | "blocklist" | "prohibited_content"
-        | "refusal" => Some("content_filter"),
-        _ => None,
+        | "refusal" => "content_filter",
+        "function_call" if is_chat => "function_call",
+        "tool_calls" | "tool_call" | "tool_use" if is_chat => "tool_calls",
+        _ if tool_calls => "tool_calls",
+        _ => "stop",
     }
 }
 
-/// What the parts of a `content` say.
+/// The text in the parts of a `content`.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Parts {
-    /// The text, if there is any.
-    pub(crate) text: Option<String>,
+pub(super) struct Parts {
+    /// The answer's own text, if there is any.
+    pub(super) text: Option<String>,
     /// What the model thought before.
-    pub(crate) thinking: String,
+    pub(super) thinking: String,
 }
 
 /// Reads the parts of a `content`: text; thinking, which is text or parts of text (Mistral, `ThinkChunk`); references,
-/// which say nothing of their own. `None` if there is anything else among them, such as an image: that is not text,
-/// and is not to be lost.
-pub(crate) fn parts(content: &str) -> Option<Parts> {
+/// which have no text. `None` if there is a part of another kind, such as an image, because text alone would lose it.
+pub(super) fn parts(content: &str) -> Option<Parts> {
     let mut read = Parts::default();
     for part in serde_json::from_str::<Vec<Value>>(content).ok()? {
         if let Some(text) = part.as_str() {

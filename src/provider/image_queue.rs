@@ -1,4 +1,4 @@
-//! The queue before a server that makes one image at a time.
+//! The queue for a server that makes one image at a time.
 
 use std::{
     fmt,
@@ -11,30 +11,30 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What a server that makes one image at a time is doing for us.
+/// The state of the queue for a server that makes one image at a time.
 ///
-/// Requests wait here and not within the server, first come, first served; one whose caller goes away leaves. The time of
-/// waiting counts for the deadlines of a fallback around.
+/// Requests wait here and not within the server, first come, first served. A request whose client goes away leaves the
+/// queue. The time of waiting counts against the deadlines of the fallback.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ImageQueue {
     /// How many requests wait for their turn.
     pub waiting: usize,
-    /// How far the one is whose turn it is; `None` if there is none.
+    /// The progress of the request whose turn it is; `None` if the server is idle.
     pub running: Option<Progress>,
 }
 
-/// How far a server is with a request, as it said last. It is asked once a second.
+/// The progress of a request at its server, which is asked for it once a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// From 0 to 1.
+    /// The part that is done, from 0 to 1.
     pub fraction: f64,
-    /// How long it will still take, if the server knows that yet.
+    /// How long the rest will take, as the server estimates; `None` if it does not know yet.
     pub eta: Option<Duration>,
 }
 
-/// The queue before one server: first come, first served.
+/// The queue for one server: first come, first served.
 pub(crate) struct Queue {
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -90,22 +90,22 @@ impl Drop for Place<'_> {
     }
 }
 
-/// The right to ask the server, until it is dropped.
+/// The right to ask the server for an image, until this is dropped.
 pub(crate) struct Turn {
     queue: Arc<Queue>,
-    /// `None` only if the semaphore were closed, which it never is.
+    /// `None` only if the semaphore were closed, which does not happen.
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Turn {
-    /// Takes down how far the server is, by its own word.
+    /// Records the progress that the server reports.
     pub(crate) fn report(&self, fraction: f64, eta_seconds: f64) {
         let sane = if fraction.is_finite() {
             fraction.clamp(0.0, 1.0)
         } else {
             0.0
         };
-        // A server that cannot tell yet says 0.
+        // 0 means that the server does not know yet.
         let eta = Duration::try_from_secs_f64(eta_seconds).ok();
         *self.queue.running() = Some(Progress {
             fraction: sane,
@@ -116,7 +116,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        // Before the permit goes to the next one.
+        // Before the permit goes to the next request.
         *self.queue.running() = None;
     }
 }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_is_seen_and_leaves_when_dropped() {
+    async fn a_request_that_waits_is_counted_until_it_is_dropped() {
         let (queue, turn, second, mut third) = one_and_two_that_wait().await;
         assert_eq!(queue.state().waiting, 2);
         drop(second);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_that_came_to_somebody_who_has_gone_goes_to_the_next() {
+    async fn a_turn_of_a_request_that_was_dropped_goes_to_the_next() {
         let (_, turn, second, mut third) = one_and_two_that_wait().await;
         drop(turn);
         assert!(second.is_woken());
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn progress_is_there_while_somebody_has_the_turn() {
+    async fn progress_is_kept_while_a_request_has_its_turn() {
         let queue = Queue::new();
         assert_eq!(queue.state().running, None);
         let turn = queue.turn().await;

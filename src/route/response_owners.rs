@@ -9,13 +9,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
-use serde::de::MapAccess;
-
 use crate::{
-    json::{Reads, into, lenient, skip},
+    json::{Event, Reader},
     request::LONGEST_ID,
 };
+use bytes::Bytes;
 
 /// How many responses are remembered. The oldest is forgotten first.
 const MOST: usize = 4096;
@@ -38,12 +36,12 @@ struct Known {
 
 impl Responses {
     /// The name of the provider that made this response.
-    pub(crate) fn provider_of(&self, id: &str) -> Option<Arc<str>> {
+    pub(super) fn provider_of(&self, id: &str) -> Option<Arc<str>> {
         self.lock().providers.get(id).map(Arc::clone)
     }
 
     /// Reads the id of an answer of this provider.
-    pub(crate) fn learner(&self, provider: &str) -> Learner {
+    pub(super) fn learner(&self, provider: &str) -> Learner {
         Learner {
             responses: self.clone(),
             provider: provider.into(),
@@ -59,15 +57,12 @@ impl Responses {
         }
         let id: Arc<str> = id.into();
         let mut known = self.lock();
-        let known = &mut *known;
-        if known
+        let earlier = known
             .providers
-            .insert(Arc::clone(&id), Arc::clone(provider))
-            .is_some()
-        {
-            return;
+            .insert(Arc::clone(&id), Arc::clone(provider));
+        if earlier.is_none() {
+            known.order.push_back(id);
         }
-        known.order.push_back(id);
         if known.order.len() > MOST {
             if let Some(oldest) = known.order.pop_front() {
                 known.providers.remove(&oldest);
@@ -94,7 +89,7 @@ pub(crate) struct Learner {
 
 impl Learner {
     /// These bytes of the answer pass; they are its `last` ones or not.
-    pub(crate) fn pass(&mut self, bytes: &Bytes, last: bool) {
+    pub(super) fn pass(&mut self, bytes: &Bytes, last: bool) {
         if self.done {
             return;
         }
@@ -129,49 +124,32 @@ fn id_of(beginning: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(beginning);
     let text = text.trim_start_matches('\u{feff}').trim_start();
     if text.starts_with('{') {
-        let mut response = Response::default();
-        lenient::read(text, &mut response);
-        return response.0;
+        return text_at(text, &["id"]);
     }
-    text.lines().find_map(|line| {
-        let mut event = Event::default();
-        lenient::read(line.strip_prefix("data:")?, &mut event);
-        event.0.0
-    })
+    text.lines()
+        .find_map(|line| text_at(line.strip_prefix("data:")?, &["response", "id"]))
 }
 
-/// The `id` of a response object.
-#[derive(Default)]
-struct Response(Option<String>);
-
-impl Reads for Response {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "id" if self.0.is_none() => into(map, &mut Id(&mut self.0)),
-            _ => skip(map),
+/// The first string under these keys, from the outermost object on. The JSON may be cut off after it.
+fn text_at(json: &str, path: &[&str]) -> Option<String> {
+    let mut reader = Reader::new(json);
+    // How many of the keys lead to what is being read.
+    let mut matched = 0;
+    while let Ok(Some(token)) = reader.next() {
+        match token.event {
+            Event::Key(key) if token.depth <= matched + 1 => {
+                matched = token.depth - 1;
+                if path.get(matched).is_some_and(|name| key.name() == *name) {
+                    matched += 1;
+                }
+            }
+            Event::Text(text) if matched == path.len() && token.depth == matched => {
+                return Some(text.chars().collect());
+            }
+            _ => {}
         }
     }
-}
-
-/// The `response` of an event.
-#[derive(Default)]
-struct Event(Response);
-
-impl Reads for Event {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "response" => into(map, &mut self.0),
-            _ => skip(map),
-        }
-    }
-}
-
-struct Id<'a>(&'a mut Option<String>);
-
-impl Reads for Id<'_> {
-    fn text(&mut self, text: &str) {
-        *self.0 = Some(text.to_owned());
-    }
+    None
 }
 
 #[cfg(test)]

@@ -358,7 +358,7 @@ mod tests {
         let (healthy, mut memory) = (standing(Phase::Healthy), Memory::default());
         let proven = Standing {
             proven: true,
-            ..healthy.clone()
+            ..standing(Phase::Healthy)
         };
         let [small, tiny] = [60, 50].map(|window| model().context_length(window));
         assert!(rank(small, &healthy, &memory) < rank(tiny, &healthy, &memory));

@@ -4,14 +4,12 @@
 
 use std::time::SystemTime;
 
-use serde::de::MapAccess;
-
 use crate::{
     endpoint::Endpoint,
-    json::{Reads, into, is_json, read as read_json, skip},
+    json::is_json,
     upstream::{
         follow::Follow,
-        shape::{Choices, Data, Metadata, Present, Response, Turn},
+        shape::{Facts, Shape},
     },
 };
 
@@ -31,14 +29,13 @@ pub(crate) enum Verdict {
 /// What was found in a 2xx body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// What it is.
     pub(crate) verdict: Verdict,
     /// It reports a cost above zero.
     pub(crate) billed: bool,
 }
 
-/// The mark of a whole answer with fields that strict clients fail at: an extension of its response, put there by the
-/// fallback, which has read the answer, for the layer that normalises answers.
+/// The mark of an irregular answer: an extension of its response, which the fallback sets after it has read the answer,
+/// and which the layer that normalises answers takes.
 #[derive(Clone, Debug)]
 pub(crate) struct Irregular {
     /// What the request asked for.
@@ -49,188 +46,57 @@ pub(crate) struct Irregular {
     pub(crate) now: SystemTime,
 }
 
-/// Whether a whole answer to this endpoint has fields that strict clients fail at.
-pub(crate) fn is_irregular(endpoint: Endpoint) -> bool {
-    matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
-}
-
 /// Reads the whole body of a 2xx.
 pub(crate) fn read(body: &[u8]) -> Answer {
+    read_into(Shape::document(), body).0
+}
+
+/// Reads the whole body of a 2xx from this endpoint; also says whether it is irregular: whether it has fields that strict
+/// clients may fail at.
+pub(crate) fn read_for(endpoint: Endpoint, body: &[u8]) -> (Answer, bool) {
+    read_into(Shape::checked_document(endpoint), body)
+}
+
+fn read_into(mut shape: Shape, body: &[u8]) -> (Answer, bool) {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}');
-    let mut document = Document::default();
-    let mut beyond = Follow::default();
-    let verdict = if read_json(text, &mut document) {
-        document.verdict()
+    let is_whole = shape.read(text);
+    let mut billed = shape.facts.billed;
+    let verdict = if is_whole {
+        verdict(&shape.facts)
     } else if text.trim().is_empty() {
         Verdict::Empty
     } else {
-        // What was not read may tell of a cost all the same.
-        beyond.push(text.as_bytes());
+        // What was not read may tell of a cost.
+        let mut follow = Follow::document();
+        follow.push(text.as_bytes());
+        billed |= follow.billed();
         match is_json(text) {
-            // Valid, but nested beyond what we read: no reason to take it from the caller.
+            // It is valid, but nests deeper than the reader goes, which is no reason to withhold it from the client.
             true => Verdict::Content,
             false => Verdict::NotJson,
         }
     };
-    Answer {
-        verdict,
-        billed: document.billed() || beyond.billed(),
+    (Answer { verdict, billed }, is_whole && shape.is_irregular())
+}
+
+fn verdict(facts: &Facts) -> Verdict {
+    let is_error = facts.error || (facts.envelope && !facts.choices);
+    if facts.failed || (is_error && !facts.said) {
+        return Verdict::Error;
     }
-}
-
-/// The top level of a body.
-#[derive(Debug, Default)]
-struct Document {
-    choices: Option<Choices>,
-    /// The body itself, read as a `response` of the Responses API.
-    response: Response,
-    /// It is such a response by its `object`, or has an `output`.
-    is_response: bool,
-    incomplete: bool,
-    /// An `error` or `errors`.
-    error: Present,
-    /// Another sign that this is an error's envelope.
-    envelope: bool,
-    /// A native chat answer: `message` is an object (Ollama, Cohere).
-    message: Message,
-    /// Embeddings, images, transcripts and other results.
-    data: Data,
-    metadata: Metadata,
-}
-
-impl Document {
-    fn verdict(&self) -> Verdict {
-        let answered = self.choices.is_some_and(|choices| choices.said.0);
-        if self.choices.is_some_and(|choices| choices.failed()) {
-            return Verdict::Error;
-        }
-        if !answered && (self.error.0 || (self.envelope && self.choices.is_none())) {
-            return Verdict::Error;
-        }
-        if let Some(choices) = self.choices {
-            return if choices.answer() {
-                Verdict::Content
-            } else {
-                Verdict::Empty
-            };
-        }
-        let said = self.response.output.0.0 || self.message.turn.said.0 || self.data.0;
+    let is_content = match facts.choices {
+        true => facts.said || facts.cut_off,
         // `{"status": "queued"}` alone is a notice of progress and no response.
-        if said || (self.incomplete && self.is_response) {
-            Verdict::Content
-        } else if self.message.flat {
-            // `{"message": "…", "code": …}`: an error without an envelope (Mistral, Cerebras, Cohere).
-            Verdict::Error
-        } else {
-            Verdict::Empty
-        }
-    }
-
-    fn billed(&self) -> bool {
-        self.response.usage.billed()
-            || self.metadata.billed()
-            || self.message.turn.metadata.billed()
-            || self
-                .choices
-                .is_some_and(|choices| choices.metadata.billed())
-    }
-}
-
-impl Reads for Document {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "choices" => into(map, self.choices.get_or_insert_default()),
-            "error" | "errors" => into(map, &mut self.error),
-            "output" => {
-                self.is_response = true;
-                self.response.field(key, map)
-            }
-            "usage" => self.response.field(key, map),
-            "provider_metadata" | "providerMetadata" => into(map, &mut self.metadata),
-            "message" => into(map, &mut self.message),
-            "data" | "text" | "embedding" | "embeddings" | "images" | "result" | "results"
-            | "candidates" | "content" | "response" => into(map, &mut self.data),
-            "success" => {
-                let mut failed = Failed(false);
-                into(map, &mut failed)?;
-                self.envelope |= failed.0;
-                Ok(())
-            }
-            "type" | "object" => {
-                let mut word = Word::default();
-                into(map, &mut word)?;
-                self.envelope |= word.error;
-                self.is_response |= word.response;
-                Ok(())
-            }
-            // FastAPI, NVIDIA and Mistral's gateway.
-            "detail" => {
-                let mut detail = Present(false);
-                into(map, &mut detail)?;
-                self.envelope |= detail.0;
-                Ok(())
-            }
-            // Responses API: "incomplete" was cut off by a limit or filter, the others run in the background.
-            "status" => {
-                let mut word = Word::default();
-                into(map, &mut word)?;
-                self.incomplete |= word.unfinished;
-                Ok(())
-            }
-            _ => skip(map),
-        }
-    }
-
-    // A bare array of vectors, or a transcript as a JSON string.
-    fn text(&mut self, text: &str) {
-        self.data.text(text);
-    }
-
-    fn number(&mut self, number: f64) {
-        self.data.number(number);
-    }
-}
-
-/// `message`: the turn of a native answer, or the text of a flat error.
-#[derive(Debug, Default)]
-struct Message {
-    turn: Turn,
-    flat: bool,
-}
-
-impl Reads for Message {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        self.turn.field(key, map)
-    }
-
-    fn text(&mut self, text: &str) {
-        self.flat |= !text.trim().is_empty();
-    }
-}
-
-/// `"success": false` (Cloudflare, OpenRouter's validation).
-struct Failed(bool);
-
-impl Reads for Failed {
-    fn truth(&mut self, truth: bool) {
-        self.0 |= !truth;
-    }
-}
-
-/// A word of `type`, `object` or `status`.
-#[derive(Default)]
-struct Word {
-    error: bool,
-    response: bool,
-    unfinished: bool,
-}
-
-impl Reads for Word {
-    fn text(&mut self, text: &str) {
-        self.error |= text == "error" || text.ends_with("_error");
-        self.response |= text == "response";
-        self.unfinished |= matches!(text, "incomplete" | "queued" | "in_progress");
+        false => facts.data || (facts.unfinished && facts.is_response),
+    };
+    if is_content {
+        Verdict::Content
+    } else if facts.flat_message && !facts.choices {
+        // `{"message": "…", "code": …}`: an error without an envelope (Mistral, Cerebras, Cohere).
+        Verdict::Error
+    } else {
+        Verdict::Empty
     }
 }
 

@@ -3,41 +3,33 @@
 //! An answer above the peek limit is passed on piece by piece. Its end is its last closing bracket; a body that stops
 //! before that was cut, whatever the connection says. What it cost stands anywhere in it.
 
-/// Longer names are not looked for, and longer amounts of money are none.
+use crate::{
+    json::{Event, Kind, Text},
+    upstream::shape::Shape,
+};
+
+/// The keys and words that count are shorter; of a longer one only so much is kept, and that is none of them.
 const LONGEST_WORD: usize = 48;
 
-/// What stands deeper is not looked at: a cost stands at most seven objects and arrays deep
-/// (`choices[0].message.provider_metadata.gateway.cost`).
-const DEEPEST: usize = 16;
-
-/// A reader of one JSON document. Takes constant memory, and any bytes.
-#[derive(Debug, Default)]
+/// Splits the bytes of a JSON document into tokens, however they come, and leaves it to a [`Shape`] what these say.
+/// Takes constant memory, and any bytes: what is broken is read as far as it makes sense.
+#[derive(Debug)]
 pub(crate) struct Follow {
     state: State,
-    /// How many objects and arrays are open.
-    depth: usize,
-    /// The names under which the outermost of them stand.
-    path: Vec<Name>,
-    /// The last string, number or literal, as long as it may be a name or an amount.
+    /// The last string, number or literal, or its beginning.
     word: Vec<u8>,
-    /// The name of the value that comes next.
-    name: Option<Name>,
-    /// The `usage` that is open says that the request ran on the operator's own key at the upstream.
-    own_key: bool,
-    /// It says what that upstream charged.
-    charged_upstream: bool,
-    billed: bool,
+    shape: Shape,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nothing but white space has come.
-    #[default]
+    /// Only white space has come.
     Start,
     /// It does not begin as a JSON object or array does.
     Foreign,
-    /// Between strings.
     Between,
+    /// A string has ended; what comes next decides whether it is a key.
+    AfterText,
     /// In a number or a literal.
     Literal,
     /// In a string.
@@ -46,44 +38,25 @@ enum State {
     Escape,
 }
 
-/// The names that lead to a cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Name {
-    /// None: the document itself, or an element of an array.
-    Element,
-    /// What holds an answer, or a part of one.
-    Answer,
-    Usage,
-    Metadata,
-    Gateway,
-    Cost,
-    CostDetails,
-    TotalCost,
-    UpstreamCost,
-    OwnKey,
-    /// Any other one. What stands below it is no word of the provider's: a response of the Responses API repeats the
-    /// caller's `tools`, `metadata` and `text`.
-    Other,
-}
+impl Follow {
+    /// Follows a whole answer.
+    pub(crate) fn document() -> Self {
+        Self::of(Shape::document())
+    }
 
-impl Name {
-    fn of(word: &[u8]) -> Self {
-        match word {
-            b"response" | b"choices" | b"message" | b"delta" | b"data" | b"result" => Self::Answer,
-            b"usage" => Self::Usage,
-            b"provider_metadata" | b"providerMetadata" => Self::Metadata,
-            b"gateway" => Self::Gateway,
-            b"cost" => Self::Cost,
-            b"cost_details" => Self::CostDetails,
-            b"total_cost" => Self::TotalCost,
-            b"upstream_inference_cost" => Self::UpstreamCost,
-            b"is_byok" => Self::OwnKey,
-            _ => Self::Other,
+    /// Follows the data of an event.
+    pub(super) fn event() -> Self {
+        Self::of(Shape::event())
+    }
+
+    const fn of(shape: Shape) -> Self {
+        Self {
+            state: State::Start,
+            word: Vec::new(),
+            shape,
         }
     }
-}
 
-impl Follow {
     /// Takes the next bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
@@ -91,12 +64,12 @@ impl Follow {
             rest = match self.state {
                 State::Foreign => return,
                 State::Start => self.start(rest),
-                State::Between => self.between(rest),
+                State::Between | State::AfterText => self.between(rest),
                 State::Literal => self.literal(rest),
                 State::Text => self.text(rest),
                 State::Escape => {
-                    // Of what is escaped no name is made: those that count are plain.
-                    self.spoil();
+                    // A word with an escape is none that counts: those are plain.
+                    self.word.resize(LONGEST_WORD + 1, b'?');
                     self.state = State::Text;
                     &rest[1..]
                 }
@@ -109,13 +82,13 @@ impl Follow {
         match self.state {
             State::Foreign => false,
             State::Start => true,
-            _ => self.depth > 0,
+            _ => self.shape.is_open(),
         }
     }
 
     /// Whether it has reported a cost above zero.
     pub(crate) const fn billed(&self) -> bool {
-        self.billed
+        self.shape.facts.billed
     }
 
     fn start<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
@@ -132,44 +105,25 @@ impl Follow {
     }
 
     fn between<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if bytes[0].is_ascii_whitespace() {
+            return &bytes[1..];
+        }
+        if std::mem::replace(&mut self.state, State::Between) == State::AfterText {
+            self.end_text(bytes[0] == b':');
+        }
         match bytes[0] {
-            b'"' => {
-                self.word.clear();
-                self.state = State::Text;
-            }
-            b':' => {
-                self.name = Some(Name::of(&self.word));
-                self.word.clear();
-            }
-            b',' => self.name = None,
-            b'{' | b'[' => self.open(),
-            b'}' | b']' => self.close(),
-            byte if byte.is_ascii_whitespace() => {}
+            b'"' => self.state = State::Text,
+            b'{' => self.shape.take(&Event::Begin(Kind::Object)),
+            b'[' => self.shape.take(&Event::Begin(Kind::Array)),
+            b'}' => self.shape.take(&Event::End(Kind::Object)),
+            b']' => self.shape.take(&Event::End(Kind::Array)),
+            b',' | b':' => {}
             _ => {
-                self.word.clear();
                 self.state = State::Literal;
                 return bytes;
             }
         }
         &bytes[1..]
-    }
-
-    fn open(&mut self) {
-        self.depth = self.depth.saturating_add(1);
-        if self.depth <= DEEPEST {
-            let name = self.name.take().unwrap_or(Name::Element);
-            if name == Name::Usage {
-                (self.own_key, self.charged_upstream) = (false, false);
-            }
-            self.path.push(name);
-        }
-        self.name = None;
-    }
-
-    fn close(&mut self) {
-        self.depth = self.depth.saturating_sub(1);
-        self.path.truncate(self.depth);
-        self.name = None;
     }
 
     fn literal<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
@@ -179,7 +133,13 @@ impl Follow {
         self.hold(literal);
         if end.is_some() {
             self.state = State::Between;
-            self.value();
+            let word = std::mem::take(&mut self.word);
+            self.shape.take(&match &*word {
+                b"null" => Event::Null,
+                b"true" | b"false" => Event::Bool(&*word == b"true"),
+                _ => Event::Number(as_text(&word)),
+            });
+            self.reuse(word);
         }
         rest
     }
@@ -190,55 +150,42 @@ impl Follow {
             return &[];
         };
         self.hold(&bytes[..end]);
-        if bytes[end] == b'\\' {
-            self.state = State::Escape;
-        } else {
-            self.state = State::Between;
-            self.value();
-        }
+        self.state = match bytes[end] {
+            b'"' => State::AfterText,
+            _ => State::Escape,
+        };
         &bytes[end + 1..]
     }
 
-    /// Keeps a part of a word; one that is too long is none, and stays it.
+    /// Keeps a part of a word.
     fn hold(&mut self, part: &[u8]) {
         let room = (LONGEST_WORD + 1).saturating_sub(self.word.len());
         self.word.extend_from_slice(&part[..part.len().min(room)]);
     }
 
-    fn spoil(&mut self) {
-        self.word.resize(LONGEST_WORD + 1, b'?');
-    }
-
-    /// A string, number or literal has ended; where it has a name it is that name's value.
-    fn value(&mut self) {
-        let Some(name) = self.name.take() else {
-            return;
+    /// A string has been read to its end.
+    fn end_text(&mut self, is_key: bool) {
+        let word = std::mem::take(&mut self.word);
+        let text = Text {
+            raw: as_text(&word),
+            escaped: false,
         };
-        if self.depth > DEEPEST || self.path.contains(&Name::Other) {
-            return;
-        }
-        let parent = self.path.last().copied();
-        let grandparent = self.path.iter().rev().nth(1).copied();
-        match (grandparent, parent, name) {
-            (_, Some(Name::Usage), Name::Cost)
-            | (Some(Name::Usage), Some(Name::Cost), Name::TotalCost)
-            | (Some(Name::Metadata), Some(Name::Gateway), Name::Cost) => {
-                self.billed |= self.is_above_zero();
-            }
-            (_, Some(Name::Usage), Name::OwnKey) => self.own_key = self.word == b"true",
-            (Some(Name::Usage), Some(Name::CostDetails), Name::UpstreamCost) => {
-                self.charged_upstream = self.is_above_zero();
-            }
-            _ => {}
-        }
-        self.billed |= self.own_key && self.charged_upstream;
+        self.shape.take(&match is_key {
+            true => Event::Key(text),
+            false => Event::Text(text),
+        });
+        self.reuse(word);
     }
 
-    fn is_above_zero(&self) -> bool {
-        let amount = std::str::from_utf8(&self.word).ok();
-        let amount = amount.and_then(|amount| amount.trim().parse::<f64>().ok());
-        amount.is_some_and(|amount| amount > 0.0)
+    fn reuse(&mut self, mut word: Vec<u8>) {
+        word.clear();
+        self.word = word;
     }
+}
+
+/// A word that is not UTF-8, or was cut within a character, is none that counts.
+fn as_text(word: &[u8]) -> &str {
+    std::str::from_utf8(word).unwrap_or("?")
 }
 
 #[cfg(test)]
@@ -248,7 +195,7 @@ mod tests {
     use super::*;
 
     fn followed(json: &str, size: usize) -> Follow {
-        let mut follow = Follow::default();
+        let mut follow = Follow::document();
         json.as_bytes()
             .chunks(size)
             .for_each(|chunk| follow.push(chunk));
@@ -263,7 +210,7 @@ mod tests {
             "\u{feff}{}",
         ] {
             for at in 0..json.len() {
-                let mut follow = Follow::default();
+                let mut follow = Follow::document();
                 follow.push(&json.as_bytes()[..at]);
                 assert!(follow.is_cut(), "{json} at {at}");
             }
@@ -347,7 +294,7 @@ mod tests {
 
     #[test]
     fn little_is_held_whatever_comes() {
-        let mut follow = Follow::default();
+        let mut follow = Follow::document();
         for piece in [
             &b"[{\"usage\":"[..],
             b"\"",
@@ -359,16 +306,15 @@ mod tests {
                 follow.push(piece);
             }
             assert!(follow.word.capacity() <= 4 * LONGEST_WORD);
-            assert!(follow.path.capacity() <= 2 * DEEPEST);
         }
     }
 
     proptest! {
         #[test]
         fn any_bytes_tell_the_same_in_any_split(bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\":,\\ 1".to_vec())], 0..200), size in 1..9_usize) {
-            let mut whole = Follow::default();
+            let mut whole = Follow::document();
             whole.push(&bytes);
-            let mut split = Follow::default();
+            let mut split = Follow::document();
             bytes.chunks(size).for_each(|chunk| split.push(chunk));
             prop_assert_eq!(format!("{whole:?}"), format!("{split:?}"));
         }
@@ -377,7 +323,7 @@ mod tests {
         fn the_end_of_any_json_is_seen(seed in prop::collection::vec(".{0,20}", 0..8)) {
             let json = serde_json::json!({ "a": seed, "b": [{ "c": seed }] }).to_string();
             prop_assert!(!followed(&json, 5).is_cut());
-            let mut follow = Follow::default();
+            let mut follow = Follow::document();
             follow.push(&json.as_bytes()[..json.len() - 1]);
             prop_assert!(follow.is_cut());
         }

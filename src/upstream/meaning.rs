@@ -1,23 +1,24 @@
-//! What one event means, in the dialects that are spoken over `text/event-stream`.
+//! What one event of a stream says, in the dialects that are spoken over `text/event-stream`.
 
-use serde::de::MapAccess;
+use std::borrow::Cow;
 
 use crate::{
-    json::{Reads, into, is_json, read, skip},
+    json::is_json,
     upstream::{
+        event_kind::EventKind,
         follow::Follow,
-        shape::{Choices, Finish, Indexes, Items, Metadata, Present, Response, Said, Usage},
+        shape::{Facts, Indexes, Shape},
     },
 };
 
 /// The most bytes of an error event that are kept for the classifier.
 const MAX_ERROR: usize = 64 * 1024;
 
-/// What an event means to the one who decides whether a stream is an answer.
+/// What an event says about the stream it stands in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Meaning {
-    /// It says something: text, a tool call, reasoning, a refusal, audio, an image. Or it says that the answer was cut
-    /// by a limit or a filter, which is an answer too.
+    /// It holds content: text, a tool call, reasoning, a refusal, audio, an image. Or it says that the answer was cut
+    /// off by a limit or a filter, which is an answer too.
     pub(crate) content: bool,
     /// It ends the answer, or one of its choices: a finish reason that is no failure, `[DONE]`, or a terminal event.
     pub(crate) finished: bool,
@@ -34,8 +35,8 @@ pub(crate) struct Meaning {
 }
 
 impl Meaning {
-    /// What an event means that was too long to be held, and was followed as it passed: nothing but content is as long.
-    pub(crate) fn too_long(followed: &Follow) -> Self {
+    /// An event that was too long to be held, and was followed as it passed. Only content is as long.
+    pub(super) fn too_long(followed: &Follow) -> Self {
         Self {
             content: true,
             billed: followed.billed(),
@@ -43,8 +44,8 @@ impl Meaning {
         }
     }
 
-    /// What an event of this name (which may be empty) and this data means.
-    pub(crate) fn of(name: &[u8], data: &[u8]) -> Self {
+    /// An event of this name, which may be empty, with this data.
+    pub(super) fn of(name: &[u8], data: &[u8]) -> Self {
         let data = data.trim_ascii();
         if data == b"[DONE]" {
             return Self {
@@ -54,282 +55,62 @@ impl Meaning {
             };
         }
         let failed = (name == b"error").then(|| keep(data));
-        // Comments in disguise: `data: : keepalive`, `data:`.
+        // Comments that are sent as data: `data: : keepalive`, `data:`.
         if !matches!(data.first(), Some(b'{' | b'[')) {
             return Self {
                 error: failed,
                 ..Self::default()
             };
         }
-        let text = String::from_utf8_lossy(data);
-        let mut event = Event::default();
-        if !read(&text, &mut event) {
-            let mut beyond = Follow::default();
-            beyond.push(data);
+        // The check is faster than the conversion, which is needed for invalid text alone.
+        let text = match std::str::from_utf8(data) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(data),
+        };
+        let mut shape = Shape::event();
+        if !shape.read(&text) {
+            let mut follow = Follow::event();
+            follow.push(data);
             return Self {
-                // Valid, but nested beyond what we read. Else cut or broken, and nothing.
+                // Valid data nests deeper than the reader goes, and passes as content. Other data was cut or is broken.
                 content: failed.is_none() && is_json(&text),
                 error: failed,
-                billed: beyond.billed(),
+                billed: follow.billed(),
                 ..Self::default()
             };
         }
-        if event.kind.is_none() {
-            event.kind = std::str::from_utf8(name).ok().and_then(Kind::of);
+        let facts = &mut shape.facts;
+        if facts.kind.is_none() {
+            facts.kind = std::str::from_utf8(name).ok().and_then(EventKind::of);
         }
+        let is_error = facts.kind == Some(EventKind::Error) || facts.error || facts.failed;
         Self {
-            content: event.content(),
-            finished: event.finished(),
-            begun: event.choices.map_or_else(Indexes::default, |c| c.begun),
-            ended: event.choices.map_or_else(Indexes::default, |c| c.finished),
+            content: !is_error && has_content(facts),
+            finished: facts.ended
+                || matches!(facts.kind, Some(EventKind::Terminal | EventKind::Answer)),
+            begun: facts.begun,
+            ended: facts.finished,
             done: false,
-            billed: event.billed(),
-            error: failed.or_else(|| event.failed().then(|| keep(data))),
+            billed: facts.billed,
+            error: failed.or_else(|| is_error.then(|| keep(data))),
         }
+    }
+}
+
+fn has_content(facts: &Facts) -> bool {
+    let has_any = facts.said || facts.data || facts.cut_off;
+    match facts.kind {
+        Some(EventKind::Silent | EventKind::Error) => false,
+        Some(EventKind::Answer) => true,
+        Some(EventKind::Judged | EventKind::Terminal) => has_any,
+        // An event of an unknown shape is not held back.
+        None if !facts.choices && !facts.has_delta => has_any || (facts.unknown && !facts.waiting),
+        None => has_any,
     }
 }
 
 fn keep(data: &[u8]) -> Vec<u8> {
     data[..data.len().min(MAX_ERROR)].to_vec()
-}
-
-/// What the `type` in an event's data, or else its name, says of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// It says nothing, whatever its fields hold: a start, a ping, a notice of progress.
-    Silent,
-    /// Its fields decide.
-    Judged,
-    /// It ends the answer; its fields decide whether it says something.
-    Terminal,
-    /// It ends the answer and is one.
-    Answer,
-    /// It is an error.
-    Error,
-}
-
-impl Kind {
-    fn of(name: &str) -> Option<Self> {
-        Some(match name {
-            "" => return None,
-            "ping" | "keepalive" | "keep-alive" | "keep_alive" | "heartbeat" => Self::Silent,
-            "error" | "response.failed" | "response.error" => Self::Error,
-            _ if name.ends_with("_error") => Self::Error,
-            // Responses API. `incomplete` was cut by a limit or a filter. It has no `[DONE]`.
-            "response.completed" => Self::Terminal,
-            "response.incomplete" => Self::Answer,
-            // `response.output_text.delta`, `response.function_call_arguments.done`,
-            // `response.image_generation_call.partial_image`; the rest tells of beginnings and progress.
-            _ if name.starts_with("response.") => {
-                if name.ends_with(".delta")
-                    || name.ends_with(".done")
-                    || name.ends_with(".partial_image")
-                {
-                    Self::Judged
-                } else {
-                    Self::Silent
-                }
-            }
-            // Cohere v2 and Anthropic.
-            "message-end" | "message_stop" => Self::Terminal,
-            "message-start" | "message_start" | "content-end" | "content_block_stop"
-            | "tool-call-end" => Self::Silent,
-            "content-start" | "content_block_start" | "message_delta" => Self::Judged,
-            // OpenAI's image, transcription and speech streams.
-            "image_generation.completed"
-            | "image_edit.completed"
-            | "transcript.text.done"
-            | "speech.audio.done" => Self::Answer,
-            _ => return None,
-        })
-    }
-}
-
-/// The data of an event.
-#[derive(Debug, Default)]
-struct Event {
-    kind: Option<Kind>,
-    choices: Option<Choices>,
-    /// `error`, or `errors`.
-    error: Present,
-    delta: Delta,
-    /// Whatever else an event of the Responses API or Anthropic's may say.
-    said: Said,
-    items: Items,
-    response: Response,
-    candidates: Option<Candidates>,
-    usage: Usage,
-    metadata: Metadata,
-    /// It has a `delta`.
-    has_delta: bool,
-    /// It has a field that we do not know.
-    unknown: bool,
-    /// Its `status` or `state` says that the answer is yet to come.
-    waiting: bool,
-}
-
-impl Event {
-    fn content(&self) -> bool {
-        let cut = self.delta.finish.cut;
-        let fields = self.delta.said.0 || self.said.0 || self.items.0.0;
-        match self.kind {
-            Some(Kind::Silent | Kind::Error) => false,
-            Some(Kind::Answer) => true,
-            Some(Kind::Judged) => fields || cut,
-            Some(Kind::Terminal) => self.response.output.0.0 || cut,
-            None => {
-                if let Some(choices) = self.choices {
-                    choices.answer()
-                } else if let Some(candidates) = self.candidates {
-                    candidates.said.0 || candidates.finish.cut
-                } else if self.has_delta {
-                    fields || cut
-                } else {
-                    // A shape that we do not know is not ours to hold back.
-                    !self.error.0 && (fields || (self.unknown && !self.waiting))
-                }
-            }
-        }
-    }
-
-    fn finished(&self) -> bool {
-        matches!(self.kind, Some(Kind::Terminal | Kind::Answer))
-            || self.choices.is_some_and(|choices| choices.finish.any)
-            || self
-                .candidates
-                .is_some_and(|candidates| candidates.finish.any)
-    }
-
-    fn billed(&self) -> bool {
-        self.usage.billed()
-            || self.response.usage.billed()
-            || self.metadata.billed()
-            || self
-                .choices
-                .is_some_and(|choices| choices.metadata.billed())
-    }
-
-    fn failed(&self) -> bool {
-        self.kind == Some(Kind::Error)
-            || self.error.0
-            || self.response.error.0
-            || self.delta.finish.error
-            || self.choices.is_some_and(|choices| choices.failed())
-    }
-}
-
-impl Reads for Event {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "choices" => into(map, self.choices.get_or_insert_default()),
-            "type" | "object" => into(map, &mut KindOf(&mut self.kind)),
-            "error" | "errors" => into(map, &mut self.error),
-            "usage" => into(map, &mut self.usage),
-            "provider_metadata" | "providerMetadata" => into(map, &mut self.metadata),
-            "status" | "state" => {
-                let mut progress = Progress(false);
-                into(map, &mut progress)?;
-                self.waiting |= progress.0;
-                Ok(())
-            }
-            "delta" => {
-                self.has_delta = true;
-                into(map, &mut self.delta)
-            }
-            "text" | "arguments" | "refusal" | "part" | "input" | "code" | "transcript"
-            | "partial_image_b64" | "content_block" => into(map, &mut self.said),
-            "item" => into(map, &mut self.items),
-            "response" => {
-                self.unknown = true;
-                into(map, &mut self.response)
-            }
-            // Gemini's own streams.
-            "candidates" => into(map, self.candidates.get_or_insert_default()),
-            // What every chunk has.
-            "id" | "created" | "model" | "provider" | "system_fingerprint" | "service_tier"
-            | "index" | "sequence_number"
-            // What keep-alives in JSON have.
-            | "progress" | "queue_position" | "position" | "eta" | "ping" | "heartbeat"
-            | "keepalive" | "keep_alive" | "timestamp" => skip(map),
-            _ => {
-                self.unknown = true;
-                skip(map)
-            }
-        }
-    }
-}
-
-/// A `status` or `state`: whether it says that the answer is yet to come.
-struct Progress(bool);
-
-impl Reads for Progress {
-    fn text(&mut self, word: &str) {
-        let is = |known: &&str| word.eq_ignore_ascii_case(known);
-        self.0 |= [
-            "queued",
-            "pending",
-            "waiting",
-            "starting",
-            "loading",
-            "processing",
-            "running",
-            "in_progress",
-            "keepalive",
-            "keep-alive",
-            "heartbeat",
-            "ping",
-        ]
-        .iter()
-        .any(is);
-    }
-}
-
-/// Where the kind of an event is put; the last word that says something counts.
-struct KindOf<'a>(&'a mut Option<Kind>);
-
-impl Reads for KindOf<'_> {
-    fn text(&mut self, name: &str) {
-        if let Some(kind) = Kind::of(name) {
-            *self.0 = Some(kind);
-        }
-    }
-}
-
-/// The `delta` of an event that is no chat chunk: a string (Responses API), or an object (Cohere, Anthropic).
-#[derive(Clone, Copy, Debug, Default)]
-struct Delta {
-    said: Said,
-    finish: Finish,
-}
-
-impl Reads for Delta {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "finish_reason" | "stop_reason" => into(map, &mut self.finish),
-            _ => self.said.field(key, map),
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        self.said.text(text);
-    }
-}
-
-/// Gemini's `candidates`.
-#[derive(Clone, Copy, Debug, Default)]
-struct Candidates {
-    said: Said,
-    finish: Finish,
-}
-
-impl Reads for Candidates {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "finishReason" => into(map, &mut self.finish),
-            "content" => into(map, &mut self.said),
-            _ => skip(map),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,13 +7,16 @@ mod classify;
 mod document;
 mod envelope;
 mod error;
-pub(crate) mod events;
-pub(crate) mod follow;
-pub(crate) mod meaning;
+mod event_kind;
+mod events;
+mod follow;
+mod meaning;
 mod patterns;
+mod place;
 mod prose;
 pub(crate) mod resets;
-pub(crate) mod shape;
+mod shape;
+pub(crate) mod strict;
 
 pub(crate) use self::{
     answer::{Irregular, Verdict},

@@ -1,144 +1,17 @@
-//! The parts of an answer that a whole body and one event of a stream have in common.
+//! Reads what an answer of a provider says, token by token.
+//!
+//! One reader serves whole answers, single events of a stream, and documents that pass without being held. What stands
+//! where is the table of [`Place`].
 
-use serde::de::MapAccess;
+use super::{event_kind::EventKind, place::Place, strict::Check};
+use crate::{
+    endpoint::Endpoint,
+    json::{Event, Kind, Reader, Text},
+};
 
-use crate::json::{Reads, into, skip, value};
-
-/// Whether a value says anything to the reader of the answer.
-///
-/// Blank text says nothing: models in JSON mode are known to emit white space without end.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Said(pub(crate) bool);
-
-impl Reads for Said {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            // What labels a part, and is there before the part has any content.
-            "type" | "role" | "index" | "id" | "call_id" | "format" | "status" | "object"
-            | "annotations" | "citations" | "logprobs" | "finish_reason" | "stop_reason"
-            | "stop_sequence" | "expires_at" | "usage" => skip(map),
-            _ if self.0 => skip(map),
-            _ => into(map, self),
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        self.0 |= !text.trim().is_empty();
-    }
-}
-
-/// Whether there is a value at all: not null, and not an empty string, array or object.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Present(pub(crate) bool);
-
-impl Reads for Present {
-    fn field<'de, A: MapAccess<'de>>(&mut self, _: &str, map: &mut A) -> Result<(), A::Error> {
-        self.0 = true;
-        skip(map)
-    }
-
-    fn text(&mut self, text: &str) {
-        self.0 |= !text.trim().is_empty();
-    }
-
-    fn number(&mut self, number: f64) {
-        self.0 |= number != 0.0;
-    }
-
-    fn truth(&mut self, truth: bool) {
-        self.0 |= truth;
-    }
-}
-
-/// Whether a result holds data: any element, also zeros (an embedding may be all zeros). What only labels an element
-/// is none, so a vector of no numbers, or an image without bytes or address, holds nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Data(pub(crate) bool);
-
-impl Reads for Data {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "object" | "index" | "type" | "embedding_type" | "revised_prompt" | "seed"
-            | "content_type" => skip(map),
-            _ if self.0 => skip(map),
-            _ => into(map, self),
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        self.0 |= !text.trim().is_empty();
-    }
-
-    fn number(&mut self, _: f64) {
-        self.0 = true;
-    }
-
-    fn truth(&mut self, _: bool) {
-        self.0 = true;
-    }
-}
-
-/// Why generation ended: `finish_reason` (OpenAI, Cohere), `stop_reason` (Anthropic), `finishReason` (Gemini).
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Finish {
-    /// A reason is given, and it is not a failure.
-    pub(crate) any: bool,
-    /// Cut off by a limit or a filter: an answer, though there may be no text in it.
-    pub(crate) cut: bool,
-    /// The upstream failed.
-    pub(crate) error: bool,
-}
-
-impl Finish {
-    const fn join(&mut self, other: Self) {
-        self.any |= other.any;
-        self.cut |= other.cut;
-        self.error |= other.error;
-    }
-}
-
-impl Reads for Finish {
-    fn text(&mut self, reason: &str) {
-        let is = |words: &[&str]| words.iter().any(|word| reason.eq_ignore_ascii_case(word));
-        // OpenRouter says "error" (errors-and-debugging), Cohere "ERROR", DeepSeek has its own word for overload.
-        if is(&["error", "insufficient_system_resource"]) {
-            self.error = true;
-        } else if !reason.is_empty() {
-            self.any = true;
-            // "model_length" is Mistral's, "max_tokens" Anthropic's, Cohere's and Gemini's; "safety" is Gemini's filter.
-            self.cut |= is(&[
-                "length",
-                "content_filter",
-                "max_tokens",
-                "model_length",
-                "safety",
-            ]);
-        }
-    }
-}
-
-/// The `message` of an answer or the `delta` of a chunk.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Turn {
-    /// It holds text, a tool call, reasoning, a refusal, audio or images.
-    pub(crate) said: Said,
-    /// What the gateway in between took for it.
-    pub(crate) metadata: Metadata,
-}
-
-impl Reads for Turn {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "provider_metadata" | "providerMetadata" => into(map, &mut self.metadata),
-            "content" | "refusal" | "tool_calls" | "function_call" | "audio" | "images"
-            // OpenRouter and Groq; DeepSeek, Moonshot and vLLM; OpenRouter; Copilot; Ollama; Cohere.
-            | "reasoning" | "reasoning_content" | "reasoning_details" | "reasoning_text" | "thinking" | "tool_plan"
-            // Groq's compound systems.
-            | "executed_tools" => into(map, &mut self.said),
-            _ => skip(map),
-        }
-    }
-}
+/// The keys of objects that stand deeper are not looked at: a cost stands at most seven objects and arrays deep
+/// (`choices[0].message.provider_metadata.gateway.cost`).
+const DEEPEST: usize = 16;
 
 /// Some of the choices of an answer, by their `index`. One beyond 127 is not counted: no service makes as many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,227 +37,334 @@ impl Indexes {
     }
 }
 
-/// All choices of an answer or a chunk, taken together.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Choices {
-    /// Something was said.
-    pub(crate) said: Said,
-    /// How it ended.
-    pub(crate) finish: Finish,
-    /// A choice carries an `error` of its own (OpenRouter, errors-and-debugging).
-    pub(crate) error: Present,
-    /// The choices that are spoken of.
-    pub(crate) begun: Indexes,
-    /// Those that have a finish reason, which is no failure.
-    pub(crate) finished: Indexes,
-    /// What the gateway in between took for one of them.
-    pub(crate) metadata: Metadata,
-    /// The `index` of the choice that is being read; 0 where it has none.
-    index: u32,
-    /// It has a finish reason.
-    ends: bool,
+/// What a document says.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// It has `choices`, if only null.
+    pub(super) choices: bool,
+    /// There is content in a choice: text, a tool call, reasoning, a refusal, audio or images. Blank text is none:
+    /// models in JSON mode are known to emit white space without end.
+    pub(super) said: bool,
+    /// There is content elsewhere.
+    pub(super) data: bool,
+    /// A limit or a filter cut it off, which is an answer though there may be no content.
+    pub(super) cut_off: bool,
+    /// A choice has a finish reason that is no failure.
+    pub(super) ended: bool,
+    /// The choices that it speaks of.
+    pub(super) begun: Indexes,
+    /// The choices that have such a finish reason.
+    pub(super) finished: Indexes,
+    /// A choice, or the finish reason, says that the upstream failed.
+    pub(super) failed: bool,
+    /// It has an `error` or `errors`: not null, and not an empty string, array or object.
+    pub(super) error: bool,
+    /// There was a cost above zero.
+    pub(super) billed: bool,
+
+    // Of a whole answer:
+    /// Another sign that this is an error's envelope.
+    pub(super) envelope: bool,
+    /// Its `message` is a string.
+    pub(super) flat_message: bool,
+    /// It is a response of the Responses API by its `object`, or has an `output`.
+    pub(super) is_response: bool,
+    /// Its `status` says that it was cut off (`incomplete`), or runs in the background.
+    pub(super) unfinished: bool,
+
+    // Of an event:
+    pub(super) kind: Option<EventKind>,
+    pub(super) has_delta: bool,
+    /// It has a field that is not known.
+    pub(super) unknown: bool,
+    /// Its `status` or `state` says that the answer is yet to come.
+    pub(super) waiting: bool,
 }
 
-impl Choices {
-    /// Whether a choice says that the upstream failed.
-    pub(crate) const fn failed(&self) -> bool {
-        self.error.0 || self.finish.error
-    }
-
-    /// Whether this is an answer, if only one cut off before its first word.
-    pub(crate) const fn answer(&self) -> bool {
-        self.said.0 || self.finish.cut
-    }
+/// A reader of one document, token by token. Takes constant memory, and tokens in any order.
+#[derive(Debug, Default)]
+pub(super) struct Shape {
+    pub(super) facts: Facts,
+    root: Place,
+    /// The places of the outermost objects and arrays that are open.
+    path: [Place; DEEPEST],
+    /// How many are open.
+    depth: usize,
+    /// The place of the value whose key has just been read.
+    next: Option<Place>,
+    /// A choice is open: its `index`, and whether it has ended.
+    choice: Option<(u32, bool)>,
+    /// The `usage` that is open says that the request ran on the operator's own key at the upstream, ...
+    own_key: bool,
+    /// ... and that this upstream charged for it.
+    upstream_charged: bool,
+    check: Option<Check>,
 }
 
-impl Reads for Choices {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "delta" | "message" => {
-                let turn: Turn = value(map)?;
-                self.said.0 |= turn.said.0;
-                self.metadata.join(turn.metadata);
-                Ok(())
+impl Shape {
+    /// A reader of a whole answer.
+    pub(super) fn document() -> Self {
+        Self {
+            root: Place::Document,
+            ..Self::default()
+        }
+    }
+
+    /// A reader of a whole answer that also looks for what strict clients fail at, where the endpoint is one of theirs.
+    pub(super) fn checked_document(endpoint: Endpoint) -> Self {
+        Self {
+            check: Check::new(endpoint),
+            ..Self::document()
+        }
+    }
+
+    /// A reader of the data of an event.
+    pub(super) fn event() -> Self {
+        Self {
+            root: Place::Event,
+            ..Self::default()
+        }
+    }
+
+    /// Reads `json`. Whether it was one whole JSON document; if not, the facts are those before the fault.
+    pub(super) fn read(&mut self, json: &str) -> bool {
+        let mut reader = Reader::new(json);
+        loop {
+            match reader.next() {
+                Ok(Some(token)) => self.take(&token.event),
+                Ok(None) => return true,
+                Err(_) => return false,
             }
-            "index" => {
-                let mut index = Index(0);
-                into(map, &mut index)?;
-                self.index = index.0;
-                Ok(())
+        }
+    }
+
+    /// Takes the next token.
+    // By reference, because a token is large: where it is copied, reading takes a fifth longer.
+    #[inline]
+    pub(super) fn take(&mut self, event: &Event<'_>) {
+        match *event {
+            Event::Key(key) => return self.key(key),
+            Event::End(kind) => return self.close(kind),
+            _ => {}
+        }
+        if let Some(check) = &mut self.check {
+            check.value(event);
+        }
+        let place = self.next.take().unwrap_or_else(|| self.innermost());
+        match event {
+            Event::Begin(kind) => self.open(place, *kind),
+            _ if matches!(place, Place::Skip | Place::Label) => {}
+            value => self.value(place, value),
+        }
+    }
+
+    pub(super) fn is_irregular(&self) -> bool {
+        self.check.as_ref().is_some_and(Check::is_irregular)
+    }
+
+    /// Whether objects or arrays are open.
+    pub(super) const fn is_open(&self) -> bool {
+        self.depth > 0
+    }
+
+    fn innermost(&self) -> Place {
+        match self.depth {
+            0 => self.root,
+            depth => self.path[depth.min(DEEPEST) - 1],
+        }
+    }
+
+    fn key(&mut self, key: Text<'_>) {
+        let place = self.innermost();
+        if place == Place::Skip || self.depth > DEEPEST {
+            return;
+        }
+        let key = &*key.name();
+        let facts = &mut self.facts;
+        let next = place.of(key);
+        match (place, next) {
+            (_, Place::Choice) => facts.choices = true,
+            (_, Place::Delta) => facts.has_delta = true,
+            (Place::Document, Place::Item) => facts.is_response = true,
+            (Place::Event, Place::Response | Place::Skip) => facts.unknown = true,
+            (Place::Error | Place::Detail, _) => self.fault(place),
+            _ => {}
+        }
+        if let Some(check) = &mut self.check {
+            if place.part().is_some() {
+                check.key(key);
             }
-            "text" => into(map, &mut self.said),
-            "finish_reason" => {
-                let finish: Finish = value(map)?;
-                self.ends |= finish.any;
-                self.finish.join(finish);
-                Ok(())
+        }
+        self.next = Some(next);
+    }
+
+    fn open(&mut self, place: Place, kind: Kind) {
+        if let Some(open) = self.path.get_mut(self.depth) {
+            *open = place;
+        }
+        self.depth = self.depth.saturating_add(1);
+        if kind == Kind::Array || self.depth > DEEPEST {
+            return;
+        }
+        match place {
+            Place::Choice => self.choice = Some((0, false)),
+            Place::Usage => (self.own_key, self.upstream_charged) = (false, false),
+            _ => {}
+        }
+        if let (Some(check), Some(part)) = (&mut self.check, place.part()) {
+            check.open(part);
+        }
+    }
+
+    fn close(&mut self, kind: Kind) {
+        let place = self.innermost();
+        if kind == Kind::Object && (1..=DEEPEST).contains(&self.depth) {
+            if place == Place::Choice {
+                if let Some((index, ended)) = self.choice.take() {
+                    self.facts.begun.add(index);
+                    if ended {
+                        self.facts.finished.add(index);
+                    }
+                }
             }
-            "provider_metadata" | "providerMetadata" => into(map, &mut self.metadata),
-            "error" => into(map, &mut self.error),
-            _ => skip(map),
-        }
-    }
-
-    fn closed(&mut self) {
-        self.begun.add(self.index);
-        if std::mem::take(&mut self.ends) {
-            self.finished.add(self.index);
-        }
-        self.index = 0;
-    }
-}
-
-/// The `index` of a choice.
-struct Index(u32);
-
-impl Reads for Index {
-    fn number(&mut self, number: f64) {
-        // A float that is too large, negative or NaN becomes the nearest number, or 0.
-        self.0 = number as u32;
-    }
-}
-
-/// Items of the Responses API, in `output` or in `response.output_item.done`.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Items(pub(crate) Said);
-
-impl Reads for Items {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "content" | "summary" | "encrypted_content" | "name" | "arguments" | "input"
-            | "action" | "operation" | "code" | "result" | "results" | "output" => {
-                into(map, &mut self.0)
+            if let (Some(check), Some(_)) = (&mut self.check, place.part()) {
+                check.close();
             }
-            _ => skip(map),
+        }
+        self.depth = self.depth.saturating_sub(1);
+        self.next = None;
+    }
+
+    /// A string, number, bool or null at a place.
+    fn value(&mut self, place: Place, value: &Event<'_>) {
+        let facts = &mut self.facts;
+        match (place, *value) {
+            (
+                Place::Content
+                | Place::ToolCall
+                | Place::Function
+                | Place::Item
+                | Place::Delta
+                | Place::Response,
+                Event::Text(text),
+            ) if !is_blank(text) => match self.choice {
+                Some(_) => facts.said = true,
+                None => facts.data = true,
+            },
+            // Also a bare array of vectors, or a transcript as a JSON string.
+            (Place::Data | Place::Result | Place::Document, Event::Text(text)) => {
+                facts.data |= !is_blank(text);
+            }
+            (Place::Data | Place::Result | Place::Document, Event::Number(_))
+            | (Place::Data | Place::Result, Event::Bool(_)) => facts.data = true,
+            (Place::Turn, Event::Text(text)) => facts.flat_message |= !is_blank(text),
+            (Place::Error | Place::Detail, _) if is_present(value) => self.fault(place),
+            (Place::FinishReason, Event::Text(reason)) => self.finish(&reason.name()),
+            (Place::Index, Event::Number(index)) => {
+                if let Some((open, _)) = &mut self.choice {
+                    // A float that is too large, negative or NaN becomes the nearest number, or 0.
+                    *open = index.parse::<f64>().unwrap_or(0.0) as u32;
+                }
+            }
+            // Cloudflare, and OpenRouter's validation.
+            (Place::Success, Event::Bool(false)) => facts.envelope = true,
+            (Place::Type, Event::Text(word)) => {
+                let word = word.name();
+                facts.envelope |= word == "error" || word.ends_with("_error");
+                facts.is_response |= word == "response";
+            }
+            (Place::EventType, Event::Text(word)) => {
+                // The last word that is known counts.
+                facts.kind = EventKind::of(&word.name()).or(facts.kind);
+            }
+            (Place::Status, Event::Text(word)) => {
+                facts.unfinished |=
+                    matches!(&*word.name(), "incomplete" | "queued" | "in_progress");
+            }
+            (Place::EventStatus, Event::Text(word)) => {
+                facts.waiting |= is_any_of(&word.name(), WAITING);
+            }
+            (Place::Cost, _) => facts.billed |= is_above_zero(value),
+            (Place::UpstreamCost, _) => self.upstream_charged = is_above_zero(value),
+            (Place::OwnKey, Event::Bool(own_key)) => self.own_key = own_key,
+            _ => {}
+        }
+        self.facts.billed |= self.own_key && self.upstream_charged;
+    }
+
+    fn fault(&mut self, place: Place) {
+        match (place, self.choice) {
+            (Place::Detail, _) => self.facts.envelope = true,
+            (_, Some(_)) => self.facts.failed = true,
+            (_, None) => self.facts.error = true,
         }
     }
 
-    // Some servers answer `"output": "text"`.
-    fn text(&mut self, text: &str) {
-        self.0.text(text);
-    }
-}
-
-/// A `response` object of the Responses API.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Response {
-    /// What its output items say.
-    pub(crate) output: Items,
-    /// Its `error` is not null.
-    pub(crate) error: Present,
-    /// What it cost.
-    pub(crate) usage: Usage,
-}
-
-impl Reads for Response {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "output" => into(map, &mut self.output),
-            "error" => into(map, &mut self.error),
-            "usage" => into(map, &mut self.usage),
-            _ => skip(map),
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        self.output.text(text);
-    }
-}
-
-/// The `usage` of an answer, for one question: was money taken?
-///
-/// OpenRouter reports `cost` in credits; for a request on the operator's own upstream key (`is_byok`) the price is in
-/// `cost_details.upstream_inference_cost`. Perplexity's `cost` is an object with `total_cost`.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Usage {
-    cost: Amount,
-    upstream: Amount,
-    byok: Flag,
-}
-
-impl Usage {
-    /// Whether this answer was paid for.
-    pub(crate) const fn billed(&self) -> bool {
-        self.cost.0 || (self.byok.0 && self.upstream.0)
-    }
-}
-
-impl Reads for Usage {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "cost" => into(map, &mut self.cost),
-            "cost_details" => into(map, &mut self.upstream),
-            "is_byok" => into(map, &mut self.byok),
-            _ => skip(map),
-        }
-    }
-}
-
-/// What a gateway adds to an answer of its upstream: Vercel's `provider_metadata.gateway.cost`, a number or a string, in
-/// US dollars. It stands beside `choices`, in a `message` or in a `delta`; with images it is `providerMetadata`.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Metadata(Gateway);
-
-impl Metadata {
-    /// Whether money was taken.
-    pub(crate) const fn billed(self) -> bool {
-        self.0.0.0
-    }
-
-    const fn join(&mut self, other: Self) {
-        self.0.0.0 |= other.billed();
-    }
-}
-
-impl Reads for Metadata {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "gateway" => into(map, &mut self.0),
-            _ => skip(map),
+    fn finish(&mut self, reason: &str) {
+        // OpenRouter says "error" (errors-and-debugging), Cohere "ERROR", DeepSeek has its own word for overload.
+        if is_any_of(reason, &["error", "insufficient_system_resource"]) {
+            self.facts.failed = true;
+        } else if !reason.is_empty() {
+            if let Some((_, ended)) = &mut self.choice {
+                *ended = true;
+                self.facts.ended = true;
+            }
+            self.facts.cut_off |= is_any_of(reason, CUT_OFF);
         }
     }
 }
 
-/// The `gateway` in it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Gateway(Amount);
+/// "model_length" is Mistral's, "max_tokens" that of Anthropic, Cohere and Gemini; "safety" is Gemini's filter.
+const CUT_OFF: &[&str] = &[
+    "length",
+    "content_filter",
+    "max_tokens",
+    "model_length",
+    "safety",
+];
 
-impl Reads for Gateway {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "cost" => into(map, &mut self.0),
-            _ => skip(map),
-        }
+/// Words for an answer that is yet to come.
+const WAITING: &[&str] = &[
+    "queued",
+    "pending",
+    "waiting",
+    "starting",
+    "loading",
+    "processing",
+    "running",
+    "in_progress",
+    "keepalive",
+    "keep-alive",
+    "heartbeat",
+    "ping",
+];
+
+fn is_any_of(word: &str, words: &[&str]) -> bool {
+    words.iter().any(|known| word.eq_ignore_ascii_case(known))
+}
+
+fn is_blank(text: Text<'_>) -> bool {
+    match text.escaped {
+        true => text.chars().all(char::is_whitespace),
+        false => text.raw.trim().is_empty(),
+    }
+}
+
+fn is_present(value: &Event<'_>) -> bool {
+    match *value {
+        Event::Text(text) => !is_blank(text),
+        Event::Number(number) => number.parse() != Ok(0.0),
+        Event::Bool(truth) => truth,
+        _ => false,
     }
 }
 
 /// Whether an amount of money, a number or a numeric string, is above zero.
-#[derive(Clone, Copy, Debug, Default)]
-struct Amount(bool);
-
-impl Reads for Amount {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "total_cost" | "upstream_inference_cost" => into(map, self),
-            _ => skip(map),
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        self.0 |= text.trim().parse().is_ok_and(|amount: f64| amount > 0.0);
-    }
-
-    fn number(&mut self, number: f64) {
-        self.0 |= number > 0.0;
-    }
-}
-
-/// A boolean.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Flag(pub(crate) bool);
-
-impl Reads for Flag {
-    fn truth(&mut self, truth: bool) {
-        self.0 |= truth;
+fn is_above_zero(amount: &Event<'_>) -> bool {
+    let above_zero = |amount: &str| amount.trim().parse().is_ok_and(|amount: f64| amount > 0.0);
+    match amount {
+        Event::Number(number) => above_zero(number),
+        Event::Text(text) => above_zero(&text.name()),
+        _ => false,
     }
 }

@@ -6,16 +6,16 @@ use crate::support::*;
 use http::{Request, Response};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_free_models::{AttemptSlot, Body, FallbackLayer, HealthMap, Target};
+use tower_free_models::{AttemptSlot, Body, FallbackLayer, HealthMap, OutcomeKind, Scope, Target};
 
 /// Takes the first target that may be tried. It has none before `opens`, and says so.
 fn router(
     pool: Vec<Target>,
     opens: Instant,
+    health: HealthMap,
     upstream: Upstream,
 ) -> impl Service<Request<Body>, Response = Response<ScriptedBody>, Error = BoxError, Future: Send> + Clone
 {
-    let health = HealthMap::seeded(1);
     service_fn(move |request: Request<Body>| {
         let slot = request.extensions().get::<AttemptSlot>().expect("a slot");
         let wait = opens.saturating_duration_since(Instant::now());
@@ -37,10 +37,19 @@ fn router(
 }
 
 async fn answer(pool: Vec<Target>, opens_in: u64, replies: &[Reply]) -> (Whole, usize, Duration) {
+    answer_and_learn(pool, opens_in, replies, &HealthMap::seeded(1)).await
+}
+
+async fn answer_and_learn(
+    pool: Vec<Target>,
+    opens_in: u64,
+    replies: &[Reply],
+    health: &HealthMap,
+) -> (Whole, usize, Duration) {
     let began = Instant::now();
     let upstream = Upstream::script(replies.to_vec());
     let opens = began + Duration::from_secs(opens_in);
-    let service = FallbackLayer::new().layer(router(pool, opens, upstream.clone()));
+    let service = FallbackLayer::new().layer(router(pool, opens, health.clone(), upstream.clone()));
     let response = read(service.oneshot(chat()).await.expect("a response")).await;
     (response, upstream.calls(), began.elapsed())
 }
@@ -84,14 +93,27 @@ async fn a_foreign_router_is_told_what_to_avoid() {
     let account =
         serde_json::json!({ "error": { "message": "Rate limit exceeded: free-models-per-day" } });
     let replies = [
-        Reply::json(429, account),
+        Reply::json(429, account).header("retry-after", "9"),
         Reply::error(503),
         Reply::answer("well"),
     ];
-    let (response, ..) = answer(pool, 0, &replies).await;
+    let health = HealthMap::seeded(1);
+    let (response, calls, _) = answer_and_learn(pool, 0, &replies, &health).await;
+    assert_eq!((response.status(), calls), (200, 3));
     // The limit is that of the whole provider; the overload that of one target.
     let trail = "a/m=rate_limited, b/m=unavailable, b/n=succeeded";
     assert_eq!(response.header("x-free-trail"), Some(trail));
+    // What became of its attempts is in the map that they were begun in.
+    let known = health.snapshot();
+    let cooling = |provider, model| {
+        let cooling = known.target(provider, model)?.cooling?;
+        Some((cooling.reason, cooling.stated, cooling.scope))
+    };
+    let limited = (OutcomeKind::RateLimited, true, Scope::Provider);
+    let overloaded = (OutcomeKind::Unavailable, false, Scope::Target);
+    assert_eq!(cooling("a", "m"), Some(limited));
+    assert_eq!(cooling("b", "m"), Some(overloaded));
+    assert_eq!(cooling("b", "n"), None);
 }
 
 #[tokio::test(start_paused = true)]

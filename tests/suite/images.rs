@@ -1,4 +1,4 @@
-//! Images, wherever they are made: what goes upstream, what comes back, and what becomes of failures.
+//! Images by each API: the requests that go upstream, the answers, and failures.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ async fn ask(stack: &Stack, sdnext: &Sdnext, request: Request<Full<Bytes>>) -> W
     read(response.expect("a response")).await
 }
 
-fn nobody() -> Upstream {
+fn not_called() -> Upstream {
     Upstream::new(|seen| panic!("asked for {}", seen.parts.uri))
 }
 
@@ -145,7 +145,7 @@ async fn without_the_image_layer_images_come_only_from_where_they_are_generated_
         assert_eq!(whole.header("x-free-provider"), Some("b"), "{whole:?}");
     }
     let (layer, _) = without_images(translated());
-    let response = layer.layer(nobody()).oneshot(request(json!({})));
+    let response = layer.layer(not_called()).oneshot(request(json!({})));
     let whole = read(response.await.expect("a response")).await;
     assert_eq!(whole.status(), 404);
     assert_eq!(whole.json()["error"]["param"], "output_image");
@@ -255,7 +255,7 @@ async fn a_translated_answer_keeps_the_limits_in_its_head_and_nothing_that_descr
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_translated_attempt_fails_of_is_known_and_another_target_answers() {
+async fn a_translated_attempt_that_fails_is_classified_and_another_target_answers() {
     let cut = Reply {
         steps: vec![
             Step::Data(Bytes::from_static(b"{\"choices\":")),
@@ -465,7 +465,7 @@ async fn a_router_without_a_fallback_counts_an_image_that_could_not_be_asked_for
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_leaves_during_a_further_chat_abandons_that_one_alone() {
+async fn a_client_that_leaves_during_a_further_chat_abandons_only_that_chat() {
     let (stack, health) = seeded([at("a", ImageApi::Chat)]);
     let upstream = Upstream::script([drawn_by_chat(), Reply::hang()]);
     let left = tokio::time::timeout(
@@ -514,7 +514,7 @@ async fn the_answers_of_one_request_are_bounded_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_that_cost_money_quarantines() {
+async fn an_image_that_cost_money_quarantines_its_target() {
     let usage = json!({ "prompt_tokens": 1, "cost": 0.04 });
     let by_images = json!({ "created": 1, "data": [{ "b64_json": drawn(8, 8) }], "usage": usage });
     for (api, reply, path) in [
@@ -563,7 +563,7 @@ async fn a_cost_that_a_translated_answer_has_no_place_for_quarantines() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cost_money_quarantines_even_if_it_is_no_image() {
+async fn a_cost_quarantines_even_if_there_is_no_image() {
     let usage = json!({ "prompt_tokens": 1, "cost": 0.04 });
     let by_images = json!({ "data": [{ "b64_json": "AAAA" }], "usage": usage });
     for (api, reply) in [
@@ -582,7 +582,7 @@ async fn what_cost_money_quarantines_even_if_it_is_no_image() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_translation_has_no_place_for_is_named() {
+async fn fields_that_an_api_has_no_place_for_are_named() {
     let asked = || {
         let fields = json!({ "quality": "hd", "style": "vivid", "steps": 9, "user": null, "models": ["x"], "size": "8x8" });
         request(fields)
@@ -605,7 +605,7 @@ async fn what_a_translation_has_no_place_for_is_named() {
         assert_eq!(whole.header("x-free-dropped"), Some(dropped), "{api:?}");
     }
     let (stack, _) = seeded([studio()]);
-    let whole = ask(&stack, &Sdnext::new(Mood::Well, nobody()), asked()).await;
+    let whole = ask(&stack, &Sdnext::new(Mood::Well, not_called()), asked()).await;
     assert_eq!(
         whole.header("x-free-dropped"),
         Some("models, quality, style")
@@ -617,7 +617,7 @@ async fn what_a_translation_has_no_place_for_is_named() {
 #[tokio::test(start_paused = true)]
 async fn sdnext_makes_what_is_asked_for() {
     let (stack, _) = seeded([studio()]);
-    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let sdnext = Sdnext::new(Mood::Well, not_called());
     let asked = json!({ "n": 2, "size": "512x256", "seed": 7, "response_format": "b64_json" });
     let whole = ask(&stack, &sdnext, request(asked)).await;
     assert_eq!(whole.status(), 200, "{whole:?}");
@@ -647,7 +647,7 @@ async fn sdnext_makes_what_is_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn an_image_comes_as_a_data_url_where_that_is_asked_for() {
     let (stack, _) = seeded([studio()]);
-    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let sdnext = Sdnext::new(Mood::Well, not_called());
     let asked = json!({ "size": "64x64", "response_format": "url" });
     let answer = ask(&stack, &sdnext, request(asked)).await.json();
     let url = answer["data"][0]["url"].as_str().expect("a URL");
@@ -666,7 +666,7 @@ async fn sdnext_is_found_from_any_base_url() {
         "http://studio.test/sdapi/v1/",
     ] {
         let (stack, _) = seeded([target(&sdnext::provider("studio", base), MODEL)]);
-        let sdnext = Sdnext::new(Mood::Well, nobody());
+        let sdnext = Sdnext::new(Mood::Well, not_called());
         let whole = ask(&stack, &sdnext, request(json!({ "size": "8x8" }))).await;
         assert_eq!(whole.status(), 200, "{base}");
     }
@@ -677,7 +677,7 @@ async fn a_model_has_a_size_of_its_own() {
     let provider = sdnext::provider("studio", "http://studio.test:7860");
     let model = Model::new(MODEL).random(false).image_size(512, 512);
     let (stack, _) = seeded([provider.target(model).expect("a target")]);
-    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let sdnext = Sdnext::new(Mood::Well, not_called());
     for (asked, size) in [
         (json!({}), (512, 512)),
         (json!({ "size": "64x128" }), (64, 128)),
@@ -691,7 +691,7 @@ async fn a_model_has_a_size_of_its_own() {
 async fn a_checkpoint_that_is_not_there_is_gone_and_no_other_one_answers_for_it() {
     let provider = sdnext::provider("studio", "http://studio.test:7860");
     let (stack, health) = seeded([target(&provider, "you.safetensors")]);
-    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let sdnext = Sdnext::new(Mood::Well, not_called());
     let asked = || request(json!({ "model": "you.safetensors" }));
     let whole = ask(&stack, &sdnext, asked()).await;
     assert!(!(200..300).contains(&whole.status()), "{whole:?}");
@@ -721,7 +721,7 @@ async fn a_checkpoint_whose_title_is_not_ascii_is_asked_for_and_named() {
     let in_header = "m%C3%B6we_%E6%B5%B7.safetensors [89abcdef01]";
     let provider = sdnext::provider("studio", "http://studio.test:7860");
     let (stack, _) = seeded([target(&provider, title), studio()]);
-    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let sdnext = Sdnext::new(Mood::Well, not_called());
     for name in [title, &format!("studio/{title}"), in_header] {
         let asked = request(json!({ "model": name, "size": "8x8" }));
         let whole = ask(&stack, &sdnext, asked).await;
@@ -761,7 +761,8 @@ async fn a_generation_that_fails_goes_to_another_provider() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_provider_cannot_make_is_a_400_that_names_the_field_and_reaches_nobody() {
+async fn an_image_that_a_provider_cannot_make_is_a_400_that_names_the_field_and_reaches_no_upstream()
+ {
     for (asked, param) in [
         (json!({ "size": "500x500" }), "size"),
         (json!({ "size": "4096x4096" }), "size"),
@@ -773,7 +774,7 @@ async fn what_a_provider_cannot_make_is_a_400_that_names_the_field_and_reaches_n
         (json!({ "negative_prompt": 1 }), "negative_prompt"),
     ] {
         let (stack, health) = seeded([studio()]);
-        let sdnext = Sdnext::new(Mood::Well, nobody());
+        let sdnext = Sdnext::new(Mood::Well, not_called());
         let whole = ask(&stack, &sdnext, request(asked)).await;
         assert_eq!(whole.status(), 400, "{param} {whole:?}");
         assert_eq!(whole.json()["error"]["param"], param);
@@ -807,7 +808,7 @@ async fn a_router_without_a_fallback_translates_too_and_finishes_its_attempts() 
         (json!({ "size": "8x8" }), 200),
         (json!({ "size": "9x9" }), 400),
     ] {
-        let sdnext = Sdnext::new(Mood::Well, nobody());
+        let sdnext = Sdnext::new(Mood::Well, not_called());
         let images = ImageLayer::new().layer(sdnext);
         let response = layer.layer(images).oneshot(request(asked)).await;
         let whole = read(response.expect("a response")).await;
@@ -819,10 +820,10 @@ async fn a_router_without_a_fallback_translates_too_and_finishes_its_attempts() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_request_for_an_image_finds_whoever_makes_them_and_nobody_else() {
+async fn a_request_for_an_image_that_names_an_unknown_model_goes_to_a_model_that_makes_images() {
     let writer = target(&provider("writer"), "chat-model");
     let (stack, _) = seeded([writer, studio()]);
-    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let sdnext = Sdnext::new(Mood::Well, not_called());
     for _ in 0..8 {
         let asked = json!({ "model": "dall-e-3", "size": "8x8" });
         let whole = ask(&stack, &sdnext, request(asked)).await;
@@ -836,7 +837,7 @@ async fn a_key_of_sdnext_is_sent_as_basic_authentication() {
     let known = Provider::known("sdnext").expect("it is known");
     let provider = known.key("artist:secret").build().expect("a provider");
     let (stack, _) = seeded([target(&provider, MODEL)]);
-    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let sdnext = Sdnext::new(Mood::Well, not_called());
     let whole = ask(&stack, &sdnext, request(json!({ "size": "8x8" }))).await;
     assert_eq!(whole.status(), 200, "{whole:?}");
     let expected = format!("Basic {}", BASE64.encode("artist:secret"));
@@ -852,11 +853,11 @@ fn begin(stack: &Stack, sdnext: &Sdnext) -> tokio::task::JoinHandle<Whole> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_of_images_gets_one_request_at_a_time_and_the_others_are_seen_to_wait() {
+async fn a_server_of_images_gets_one_request_at_a_time_and_the_others_are_counted_as_waiting() {
     let target = studio();
     let provider = target.provider().clone();
     let (stack, _) = seeded([target]);
-    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let sdnext = Sdnext::new(Mood::Well, not_called());
     let began = Instant::now();
     let requests: Vec<_> = (0..3).map(|_| begin(&stack, &sdnext)).collect();
     tokio::time::sleep(GENERATION / 2).await;
@@ -873,13 +874,13 @@ async fn a_server_of_images_gets_one_request_at_a_time_and_the_others_are_seen_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_is_not_at_fault_for_those_that_wait_too_long_for_their_turn() {
+async fn a_server_is_not_at_fault_for_requests_that_wait_too_long_for_their_turn() {
     let target = studio();
     let id = target.id().clone();
     let (stack, health) = seeded([target]);
     let patience = GENERATION * 3 / 2;
     let stack = stack.fallback(|layer| layer.answer_timeout(patience));
-    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let sdnext = Sdnext::new(Mood::Well, not_called());
     let requests: Vec<_> = (0..3).map(|_| begin(&stack, &sdnext)).collect();
     let mut statuses = Vec::new();
     for request in requests {
@@ -897,7 +898,7 @@ async fn progress_can_be_read_while_an_image_is_made() {
     let target = studio();
     let provider = target.provider().clone();
     let (stack, _) = seeded([target]);
-    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let sdnext = Sdnext::new(Mood::Well, not_called());
     let request = begin(&stack, &sdnext);
     let mut fractions = Vec::new();
     for _ in 0..3 {
@@ -926,11 +927,11 @@ async fn progress_can_be_read_while_an_image_is_made() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_for_a_turn_holds_no_readiness() {
+async fn a_request_that_waits_for_its_turn_holds_no_readiness() {
     let target = studio();
     let provider = target.provider().clone();
     let (stack, _) = seeded([target]);
-    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let sdnext = Sdnext::new(Mood::Well, not_called());
     // One place for the image, one for the question how far it is.
     let limited = stack.layer(ConcurrencyLimit::new(sdnext, 2));
     let requests: Vec<_> = (0..3)
@@ -947,11 +948,11 @@ async fn whoever_waits_for_a_turn_holds_no_readiness() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_goes_away_leaves_the_server_and_the_queue() {
+async fn a_client_that_goes_away_leaves_the_server_and_the_queue() {
     let target = studio();
     let provider = target.provider().clone();
     let (stack, _) = seeded([target]);
-    let sdnext = Sdnext::new(Mood::Well, nobody());
+    let sdnext = Sdnext::new(Mood::Well, not_called());
     let mut requests: Vec<_> = (0..3).map(|_| begin(&stack, &sdnext)).collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
     // One that waits, then the one that is served.

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_free_models::{
-    AttemptSlot, Body, Capability, Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Model,
-    Outcome, OutcomeKind, Provider, Recovery, Routed, Scope, Stack, Target, TargetState, stack,
+    Body, Capability, Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Model, Outcome,
+    OutcomeKind, Provider, Recovery, Routed, Scope, Stack, Target, TargetState, stack,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -1576,66 +1576,6 @@ async fn every_response_says_which_model_answered() {
             ]
         );
     }
-}
-
-/// A router of somebody else: takes the first target that it has not tried.
-fn own_router(
-    pool: Vec<Target>,
-    health: HealthMap,
-    upstream: Upstream,
-) -> impl tower::Service<
-    Request<Body>,
-    Response = Response<ScriptedBody>,
-    Error = BoxError,
-    Future: Send,
-> + Clone {
-    service_fn(move |request: Request<Body>| {
-        let slot = request
-            .extensions()
-            .get::<AttemptSlot>()
-            .cloned()
-            .expect("a slot for each attempt");
-        let next = pool
-            .iter()
-            .find(|target| slot.may_try(target))
-            .and_then(|target| health.begin(target));
-        let upstream = upstream.clone();
-        async move {
-            if let Some(attempt) = next {
-                slot.fill(attempt);
-            }
-            upstream.oneshot(request).await
-        }
-    })
-}
-
-#[tokio::test(start_paused = true)]
-async fn somebody_elses_router_works_with_the_fallback() {
-    let pool = targets(&["a", "b", "c"], &["m"]);
-    let health = HealthMap::seeded(1);
-    let upstream = Upstream::script([
-        Reply::error(503),
-        Reply::error(429).header("retry-after", "9"),
-        Reply::answer("well"),
-    ]);
-    let service = FallbackLayer::new().layer(own_router(pool, health.clone(), upstream.clone()));
-    let response = read(service.oneshot(chat()).await.unwrap()).await;
-    assert_eq!((response.status(), upstream.calls()), (200, 3));
-    assert_eq!(
-        response.header("x-free-trail"),
-        Some("a/m=unavailable, b/m=rate_limited, c/m=succeeded")
-    );
-    let snapshot = health.snapshot();
-    let cooling = |name| {
-        snapshot
-            .target(name, "m")
-            .unwrap()
-            .cooling
-            .map(|c| (c.reason, c.stated))
-    };
-    assert_eq!(cooling("a"), Some((OutcomeKind::Unavailable, false)));
-    assert_eq!(cooling("b"), Some((OutcomeKind::RateLimited, true)));
-    assert_eq!(cooling("c"), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,7 +24,7 @@ use crate::{
     ready_service::{holding, ready},
     refusal::Refusal,
     request::{Admitted, Parsed},
-    upstream::{Inflated, Irregular, resets},
+    upstream::{Irregular, resets},
 };
 
 /// Answers a routed request, with an instance of the inner service that was polled ready.
@@ -182,8 +182,8 @@ async fn inspect<R, E>(
 where
     R: http_body::Body<Data = Bytes>,
 {
-    let (mut head, body) = response.into_parts();
-    let body = Box::pin(Inflated::new(body, &mut head.headers));
+    let (head, body) = response.into_parts();
+    let body = Box::pin(body);
     let mut incoming = Incoming {
         attempt,
         head,
@@ -193,7 +193,7 @@ where
         let end = judge.deadlines.until(Instant::now(), DRAIN_TIME);
         let body = drain(incoming.body.as_mut(), end).await;
         let Incoming { attempt, head, .. } = incoming;
-        return Err(judge.failure(attempt, head, &body));
+        return Err(judge.failure(attempt, head, body));
     }
     let attempt = &incoming.attempt;
     attempt.responded();

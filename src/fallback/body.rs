@@ -17,14 +17,13 @@ use crate::{
     endpoint::Endpoint,
     outcome::{Outcome, OutcomeKind},
     poll_budget::PollBudget,
-    upstream::{Follow, Inflated},
+    upstream::Follow,
 };
 
 pin_project! {
     /// The response body of [`Fallback`](super::Fallback).
     ///
-    /// The upstream's bytes, unchanged but for the fields of a whole answer that `x-free-normalised` names, a
-    /// provider's credential in an error event, and gzip or deflate, which are inflated. A stream that breaks off ends
+    /// The bytes of the inner body as they are. A stream that breaks off ends
     /// with one OpenAI-format error event, and without `[DONE]`; any other body that breaks off ends in an error, a
     /// JSON document that lacks its end included. Dropping it drops the upstream.
     pub struct ResponseBody<B> {
@@ -41,9 +40,9 @@ pin_project! {
         // All of it is here.
         Whole { frames: Frames, trailers: Option<HeaderMap> },
         // An event stream that has begun to answer.
-        Events { body: Pin<Box<Inflated<B>>>, gate: Box<StreamBuffer>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
+        Events { body: Pin<Box<B>>, gate: Box<StreamBuffer>, trailers: Option<HeaderMap>, watch: Watch, silence: Silence },
         // An answer that is too large to be held, or of a kind that is not read. JSON is followed as it passes.
-        Rest { frames: Frames, body: Pin<Box<Inflated<B>>>, document: Option<Follow>, watch: Watch, silence: Silence },
+        Rest { frames: Frames, body: Pin<Box<B>>, document: Option<Follow>, watch: Watch, silence: Silence },
     }
 }
 
@@ -65,12 +64,11 @@ impl<B> ResponseBody<B> {
     }
 
     pub(super) fn events(
-        body: Pin<Box<Inflated<B>>>,
-        mut gate: Box<StreamBuffer>,
+        body: Pin<Box<B>>,
+        gate: Box<StreamBuffer>,
         watch: Watch,
         idle: Duration,
     ) -> Self {
-        watch.redact(&mut gate);
         Self {
             kind: Kind::Events {
                 body,
@@ -83,12 +81,7 @@ impl<B> ResponseBody<B> {
     }
 
     /// The rest of an answer. What was read of it is JSON; where nothing was, nothing is known of its form.
-    pub(super) fn rest(
-        frames: Frames,
-        body: Pin<Box<Inflated<B>>>,
-        watch: Watch,
-        idle: Duration,
-    ) -> Self {
+    pub(super) fn rest(frames: Frames, body: Pin<Box<B>>, watch: Watch, idle: Duration) -> Self {
         let document = (frames.len() > 0).then(Follow::document);
         Self {
             kind: Kind::Rest {
@@ -156,7 +149,6 @@ where
                                 Ok(chunk) => {
                                     silence.broken();
                                     gate.push(chunk);
-                                    watch.redact(gate);
                                 }
                                 Err(frame) => *trailers = frame.into_trailers().ok(),
                             }
@@ -214,7 +206,7 @@ where
                         }
                         Poll::Ready(Some(Err(error))) => {
                             watch.fail(&Outcome::of(OutcomeKind::Interrupted));
-                            Some(error.into_box())
+                            Some(error.into())
                         }
                         Poll::Pending => {
                             ready!(silence.poll(cx));
@@ -291,7 +283,6 @@ fn succeed_if_whole(document: Option<&Follow>, watch: &mut Watch) {
 /// Ends a stream: as it was meant to, or with an error where it broke off.
 fn finish(gate: &mut StreamBuffer, watch: &mut Watch, end: OutcomeKind) {
     gate.end();
-    watch.redact(gate);
     watch.note_bill(gate);
     if let Some(error) = &gate.seen.error {
         watch.fail_as_said(error);

@@ -19,7 +19,7 @@ use crate::{
     health::Attempt,
     outcome::OutcomeKind,
     poll_budget::PollBudget,
-    upstream::{Inflated, Verdict, answer, encodings, is_event_stream},
+    upstream::{Verdict, answer, encodings, is_event_stream},
 };
 
 /// An error body is read for its evidence up to here ...
@@ -33,7 +33,7 @@ pub(super) const DRAIN_TIME: Duration = Duration::from_secs(2);
 pub(super) struct Incoming<R> {
     pub(super) attempt: Attempt,
     pub(super) head: response::Parts,
-    pub(super) body: Pin<Box<Inflated<R>>>,
+    pub(super) body: Pin<Box<R>>,
 }
 
 /// Within which bounds a success is read.
@@ -212,7 +212,7 @@ where
 }
 
 /// Reads what a failure says of itself, as far as the limits allow.
-pub(super) async fn drain<R>(mut body: Pin<&mut Inflated<R>>, end: Instant) -> Bytes
+pub(super) async fn drain<R>(mut body: Pin<&mut R>, end: Instant) -> Bytes
 where
     R: http_body::Body<Data = Bytes>,
 {

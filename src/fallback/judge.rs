@@ -22,7 +22,6 @@ use crate::{
     health::{Attempt, Place},
     json::Segments,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
-    provider::redact,
     refusal::Refusal,
     request::Parsed,
     routed::{Routed, mark_trail},
@@ -180,9 +179,10 @@ impl<E> Judge<E> {
             inspect::Failure::Outcome(kind) => {
                 return self.failed(attempt, &Outcome::of(kind), None);
             }
-            inspect::Failure::Error(body) => body,
+            // The router passes answers as they are, and so does not look for a credential in them.
+            inspect::Failure::Error(body) => attempt.target().provider().credential().redact(&body),
         };
-        self.failure(attempt, head, &body)
+        self.failure(attempt, head, body)
     }
 
     /// Reads what an upstream's failure says, once: for health, for this request and for the client.
@@ -190,10 +190,9 @@ impl<E> Judge<E> {
         &mut self,
         attempt: Attempt,
         mut head: response::Parts,
-        body: &Bytes,
+        body: Bytes,
     ) -> Next<E> {
         let target = attempt.target().clone();
-        let body = redact(body, target.provider());
         let error = UpstreamError::read(head.status, &head.headers, body);
         let now = attempt.map().wall();
         let evidence = Evidence::new(&target, self.endpoint(), &head.headers, &error, now);

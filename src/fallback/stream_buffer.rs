@@ -6,10 +6,7 @@
 use bytes::Bytes;
 
 use super::frames::Frames;
-use crate::{
-    provider::{Provider, redact},
-    upstream::{EventReader, Indexes, Meaning},
-};
+use crate::upstream::{EventReader, Indexes, Meaning};
 
 /// What a stream has been seen to hold so far.
 #[derive(Clone, Debug, Default)]
@@ -102,15 +99,6 @@ impl StreamBuffer {
             self.ready.push(Bytes::from_static(b"\n\n"));
         }
         self.ready.push(error);
-    }
-
-    /// Takes the provider's credentials out of what may be passed on, from the first error event on: whole events, so
-    /// that none passes in two frames.
-    pub(super) fn redact(&mut self, provider: &Provider) {
-        if self.seen.error.is_some() && self.ready.len() > 0 {
-            let ready = redact(&self.ready.joined(), provider);
-            self.ready = Frames::from_iter([ready]);
-        }
     }
 
     pub(super) fn next(&mut self) -> Option<Bytes> {

@@ -53,13 +53,6 @@ impl Watch {
         }
     }
 
-    /// An error event must not tell the caller the pool's credential.
-    pub(super) fn redact(&self, gate: &mut StreamBuffer) {
-        if let Some(attempt) = &self.attempt {
-            gate.redact(attempt.target().provider());
-        }
-    }
-
     pub(super) fn succeed(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             attempt.succeed();

@@ -106,7 +106,7 @@ fn artist(
 
 async fn json_of<B>(response: Response<B>) -> Value
 where
-    B: http_body::Body<Data = Bytes, Error = Infallible>,
+    B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
 {
     let body = response.into_body().collect().await.expect("a body");
     serde_json::from_slice(&body.to_bytes()).expect("JSON")

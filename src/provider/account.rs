@@ -2,19 +2,18 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http::{
-    HeaderMap, Request, Uri,
-    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderValue},
+    Request, Uri,
+    header::{ACCEPT, ACCEPT_ENCODING, HeaderValue},
 };
 
 use super::{
     base_url::BaseUrl,
+    credential::Credential,
     dialect::Dialect,
-    error::Fault,
     free_rule::{FreeRule, Plan, Prices},
     image_queue::{ImageQueue, Queue},
-    known::{Auth, ListingFormat},
+    known::ListingFormat,
     quota_day::Day,
 };
 use crate::{body::Body, endpoint::Endpoint};
@@ -47,8 +46,7 @@ pub struct Provider(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) name: Arc<str>,
     pub(super) base: Option<BaseUrl>,
-    pub(super) key: Option<Key>,
-    pub(super) headers: HeaderMap,
+    pub(super) credential: Arc<Credential>,
     pub(super) free: FreeRule,
     pub(super) plan: Plan,
     pub(super) listing: Cow<'static, str>,
@@ -62,14 +60,6 @@ pub(super) struct Inner {
     pub(super) dialect: Dialect,
     /// There where the server makes one image at a time.
     pub(super) image_queue: Option<Arc<Queue>>,
-}
-
-/// A key, and the header that carries it.
-pub(super) struct Key {
-    secret: String,
-    authorization: Option<HeaderValue>,
-    /// The header that carries it elsewhere than in `Authorization`.
-    pub(super) other_header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Provider {
@@ -119,10 +109,7 @@ impl Provider {
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.extend(self.headers().clone());
-        if let Some(credential) = self.authorization() {
-            headers.insert(AUTHORIZATION, credential.clone());
-        }
+        self.credential().set(headers);
         Some(request)
     }
 
@@ -160,7 +147,7 @@ impl Provider {
     /// Whether it has a key of its own.
     #[must_use]
     pub fn has_key(&self) -> bool {
-        self.0.key.is_some()
+        self.0.credential.has_key()
     }
 
     /// When its day ends.
@@ -206,22 +193,9 @@ impl Provider {
         self.0.image_queue.as_ref()
     }
 
-    /// The `Authorization` header of its key, marked as sensitive.
-    pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
-        self.0.key.as_ref()?.authorization.as_ref()
-    }
-
-    /// The key itself, and what of it is sent, to find where an upstream echoes it.
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
-        let key = self.0.key.iter().flat_map(Key::secrets);
-        let headers = self.0.headers.iter().filter(|(name, _)| is_secret(name));
-        key.chain(headers.filter_map(|(_, value)| value.to_str().ok()))
-            .filter(|secret| !secret.is_empty())
-    }
-
-    /// What is sent with every attempt.
-    pub(crate) fn headers(&self) -> &HeaderMap {
-        &self.0.headers
+    /// What is sent to it and to no one else, and is redacted in what it answers.
+    pub(crate) fn credential(&self) -> &Arc<Credential> {
+        &self.0.credential
     }
 
     pub(crate) fn shared_name(&self) -> Arc<str> {
@@ -242,80 +216,10 @@ impl fmt::Debug for Provider {
         f.debug_struct("Provider")
             .field("name", &self.0.name)
             .field("base", &self.0.base)
-            .field("has_key", &self.has_key())
-            .field("headers", &names(&self.0.headers))
+            .field("credential", &self.0.credential)
             .field("free", &self.0.free)
             .field("day", &self.0.day)
             .finish()
-    }
-}
-
-/// Whether the name of a header says that its value is a credential.
-fn is_secret(name: &HeaderName) -> bool {
-    ["key", "token", "auth", "secret", "cookie"]
-        .iter()
-        .any(|word| name.as_str().contains(word))
-}
-
-/// The names of headers without their values, which may be credentials.
-pub(super) fn names<'a>(
-    headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
-) -> Vec<&'a str> {
-    headers.into_iter().map(|(name, _)| name.as_str()).collect()
-}
-
-impl Key {
-    pub(super) fn new(key: &str, auth: &Auth) -> Result<Self, Fault> {
-        // The line end that a key brings along from a file is not part of it.
-        let secret = key.trim();
-        if secret.is_empty() {
-            return Err(Fault::EmptyKey);
-        }
-        let fits = match auth {
-            // A password may hold anything but control characters (RFC 7617, section 2).
-            Auth::Basic => !secret.contains(char::is_control),
-            Auth::Bearer | Auth::Header { .. } => {
-                secret.bytes().all(|byte| byte.is_ascii_graphic())
-            }
-        };
-        if !fits {
-            return Err(Fault::Key);
-        }
-        let (header, credential) = match auth {
-            Auth::Bearer => (AUTHORIZATION, format!("Bearer {secret}")),
-            Auth::Basic => (AUTHORIZATION, format!("Basic {}", BASE64.encode(secret))),
-            Auth::Header { name, prefix } => (name.clone(), format!("{prefix}{secret}")),
-        };
-        let mut credential = HeaderValue::try_from(credential).map_err(|_| Fault::Key)?;
-        credential.set_sensitive(true);
-        let is_authorization = header == AUTHORIZATION;
-        let (authorization, other_header) = match is_authorization {
-            true => (Some(credential), None),
-            false => (None, Some((header, credential))),
-        };
-        Ok(Self {
-            secret: secret.to_owned(),
-            authorization,
-            other_header,
-        })
-    }
-
-    /// The key, and the credential made of it where that is something else: Base64 is no disguise, and a server that
-    /// decodes it may echo the user or the password alone (RFC 7617, section 2).
-    fn secrets(&self) -> impl Iterator<Item = &str> {
-        let sent = self
-            .authorization
-            .as_ref()
-            .and_then(|sent| sent.to_str().ok());
-        let basic = sent.and_then(|sent| sent.strip_prefix("Basic "));
-        let halves = basic.and_then(|_| self.secret.split_once(':'));
-        let halves = halves
-            .into_iter()
-            .flat_map(|(user, password)| [user, password]);
-        [self.secret.as_str()]
-            .into_iter()
-            .chain(basic)
-            .chain(halves)
     }
 }
 

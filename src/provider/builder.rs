@@ -12,8 +12,9 @@ use http::{
 };
 
 use super::{
-    account::{Inner, Key, Provider, is_whole, names},
+    account::{Inner, Provider, is_whole},
     base_url::BaseUrl,
+    credential::Credential,
     dialect::{Dialect, ImageApi},
     error::{Fault, ProviderError},
     free_rule::FreeRule,
@@ -210,16 +211,19 @@ impl ProviderBuilder {
             .or(self.known)
             .or_else(|| KnownProvider::named(&self.name));
         let auth = self.auth.or_else(|| known.map(|known| known.auth.clone()));
-        let mut headers = self.headers;
-        let key = match &self.key {
-            Some(_) if base.is_none() => return Err(Fault::KeyWithoutBase),
-            Some(key) => Some(Key::new(key, &auth.unwrap_or_default())?),
-            None => None,
+        let auth = auth.unwrap_or_default();
+        if self.key.is_some() && base.is_none() {
+            return Err(Fault::KeyWithoutBase);
+        }
+        let of_key = match &auth {
+            Auth::Header { name, .. } if self.key.is_some() && *name != AUTHORIZATION => Some(name),
+            _ => None,
         };
-        headers.extend(key.iter().filter_map(|key| key.other_header.clone()));
-        if let Some((name, _)) = headers.iter().find(|(name, _)| is_reserved(name)) {
+        let mut names = self.headers.iter().map(|(name, _)| name).chain(of_key);
+        if let Some(name) = names.find(|name| is_reserved(name)) {
             return Err(Fault::Header(name.clone()));
         }
+        let credential = Credential::new(self.key.as_deref(), &auth, self.headers)?;
         let free = match (self.free, known) {
             (Some(rule), _) => rule,
             (None, Some(known)) if known.free == FreeRule::Plan => return Err(Fault::PlanUnsaid),
@@ -231,7 +235,7 @@ impl ProviderBuilder {
             return Err(Fault::Rule(free));
         }
         // Without a base URL the caller's own key is sent.
-        if free == FreeRule::Keyless && (key.is_some() || base.is_none()) {
+        if free == FreeRule::Keyless && (credential.has_key() || base.is_none()) {
             return Err(Fault::KeyCosts);
         }
         let of_known = known.map(|known| known.dialect.clone()).unwrap_or_default();
@@ -260,8 +264,7 @@ impl ProviderBuilder {
         Ok(Provider(Arc::new(Inner {
             name: self.name.into(),
             base,
-            key,
-            headers: headers.into_iter().map(sensitive).collect(),
+            credential: Arc::new(credential),
             free,
             plan: known.map(|known| known.plan).unwrap_or_default(),
             listing,
@@ -306,18 +309,16 @@ impl fmt::Debug for ProviderBuilder {
             .field("has_key", &self.key.is_some())
             .field(
                 "headers",
-                &names(self.headers.iter().map(|(name, value)| (name, value))),
+                &self
+                    .headers
+                    .iter()
+                    .map(|(name, _)| name)
+                    .collect::<Vec<_>>(),
             )
             .field("free", &self.free)
             .field("day", &self.day)
             .finish_non_exhaustive()
     }
-}
-
-/// A header of the operator's may hold a credential, so its value is not for logs.
-fn sensitive((name, mut value): (HeaderName, HeaderValue)) -> (HeaderName, HeaderValue) {
-    value.set_sensitive(true);
-    (name, value)
 }
 
 /// Whether a listing can be there.

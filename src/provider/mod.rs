@@ -3,22 +3,22 @@
 pub(crate) mod account;
 mod base_url;
 mod builder;
+mod credential;
 pub(crate) mod dialect;
 mod error;
 mod free_rule;
 mod image_queue;
 mod known;
 mod quota_day;
-mod redact;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use self::{
     account::Provider,
+    credential::Redactor,
     free_rule::Prices,
     image_queue::{Queue, Turn},
-    redact::{Redactor, redact, redact_headers, redact_text},
 };
 pub use self::{
     base_url::{BaseUrl, BaseUrlError},

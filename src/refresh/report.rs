@@ -12,7 +12,7 @@ use http::StatusCode;
 use crate::{
     catalog::Swap,
     listing::Skipped,
-    provider::{Provider, redact_text},
+    provider::Provider,
     refresh::{account::AccountStatus, fetch::Fault},
 };
 
@@ -121,7 +121,7 @@ impl RefreshError {
         let fault = match fault {
             // A client may put into its words what it was given.
             Fault::Unreachable(text) => {
-                let text = redact_text(&text, provider);
+                let text = provider.credential().redact_text(&text);
                 Fault::Unreachable(text.chars().take(500).collect())
             }
             other => other,

@@ -9,13 +9,21 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::{poll_budget::PollBudget, provider::Redactor, route::response_owners::Learner};
+use crate::{
+    body::BoxError,
+    poll_budget::PollBudget,
+    provider::Redactor,
+    route::{inflate::Inflated, response_owners::Learner},
+};
 
 pin_project! {
-    /// The response body of [`FreeModelRoute`](super::FreeModelRoute): the upstream's, or one of the router's
-    /// own: a refusal, or a translated answer.
+    /// The response body of [`FreeModelRoute`](super::FreeModelRoute).
+    ///
+    /// Of a routed request: the upstream's bytes, but for gzip and deflate, which are inflated, and the provider's
+    /// credential in an error or in the events of a stream from its first error on, which gives way to as many other
+    /// characters; or the router's own refusal or translated answer. Of any other request: the body of the inner
+    /// service as it is.
     #[project = ResponseBodyProj]
-    #[derive(Clone)]
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -24,45 +32,48 @@ pin_project! {
 
 pin_project! {
     #[project = KindProj]
-    #[derive(Clone)]
     enum Kind<B> {
-        Upstream { #[pin] body: B },
-        // An upstream's whose bytes are read as they pass.
-        Read { #[pin] body: B, reading: Box<Reading> },
+        // Of a request that is not routed.
+        Passing { #[pin] body: B },
+        Upstream { #[pin] body: Inflated<B>, reading: Option<Box<Reading>> },
         Whole { bytes: Option<Bytes> },
     }
 }
 
-/// What reads the bytes of a body as they pass.
-#[derive(Clone)]
+/// Reads and redacts the bytes of a body as they pass.
 struct Reading {
     learner: Option<Learner>,
     redactor: Option<Redactor>,
-    /// Trailers, or the end, that came while bytes were held back.
-    last: Option<HeaderMap>,
+    /// Trailers, or an error, that came while bytes were held back.
+    last: Option<Result<Frame<Bytes>, BoxError>>,
     ended: bool,
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) const fn upstream(body: B) -> Self {
+    pub(super) const fn passing(body: B) -> Self {
         Self {
-            kind: Kind::Upstream { body },
+            kind: Kind::Passing { body },
         }
     }
 
-    /// An upstream's body that is read as it passes, if there is anything to read it for.
-    pub(crate) fn read(body: B, learner: Option<Learner>, redactor: Option<Redactor>) -> Self {
-        if learner.is_none() && redactor.is_none() {
-            return Self::upstream(body);
-        }
-        let reading = Box::new(Reading {
-            learner,
-            redactor,
-            last: None,
-            ended: false,
+    /// An upstream's body. `headers` no longer describe the bytes that were sent if these are inflated.
+    pub(super) fn upstream(
+        body: B,
+        headers: &mut HeaderMap,
+        learner: Option<Learner>,
+        redactor: Option<Redactor>,
+    ) -> Self {
+        let reading = (learner.is_some() || redactor.is_some()).then(|| {
+            Box::new(Reading {
+                learner,
+                redactor,
+                last: None,
+                ended: false,
+            })
         });
+        let body = Inflated::new(body, headers);
         Self {
-            kind: Kind::Read { body, reading },
+            kind: Kind::Upstream { body, reading },
         }
     }
 
@@ -73,7 +84,7 @@ impl<B> ResponseBody<B> {
     }
 }
 
-/// An empty body, which some layers around this one want to answer with (tower-http's timeout).
+/// An empty body, with which some layers around this one answer (tower-http's timeout).
 impl<B> Default for ResponseBody<B> {
     fn default() -> Self {
         Self {
@@ -82,17 +93,27 @@ impl<B> Default for ResponseBody<B> {
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+impl<B> Body for ResponseBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().kind.project() {
-            KindProj::Upstream { body } => body.poll_frame(cx),
-            KindProj::Read { body, reading } => reading.poll_frame(body, cx),
+            KindProj::Passing { body } => {
+                let frame = ready!(body.poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
+            KindProj::Upstream { body, reading } => match reading {
+                Some(reading) => reading.poll_frame(body, cx),
+                None => body.poll_frame(cx),
+            },
             KindProj::Whole { bytes } => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -101,16 +122,28 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Upstream { body } => body.is_end_stream(),
-            Kind::Read { body, reading } => body.is_end_stream() && reading.is_done(),
+            Kind::Passing { body } => body.is_end_stream(),
+            Kind::Upstream { body, reading } => {
+                let is_empty = |reading: &Reading| reading.last.is_none() && reading.held() == 0;
+                body.is_end_stream() && reading.as_deref().is_none_or(is_empty)
+            }
             Kind::Whole { bytes } => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Upstream { body } => body.size_hint(),
-            Kind::Read { body, reading } => reading.size_hint(body.size_hint()),
+            Kind::Passing { body } => body.size_hint(),
+            Kind::Upstream { body, reading } => {
+                let held = reading.as_deref().map_or(0, Reading::held) as u64;
+                let rest = body.size_hint();
+                let mut hint = SizeHint::new();
+                if let Some(upper) = rest.upper() {
+                    hint.set_upper(upper.saturating_add(held));
+                }
+                hint.set_lower(rest.lower().saturating_add(held));
+                hint
+            }
             Kind::Whole { bytes } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
@@ -119,87 +152,61 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 }
 
 impl Reading {
-    fn poll_frame<B: Body<Data = Bytes>>(
+    fn poll_frame<B: Body<Data = Bytes, Error = BoxError>>(
         &mut self,
         mut body: Pin<&mut B>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut budget = PollBudget::default();
-        loop {
-            if self.ended {
-                return Poll::Ready(
-                    self.last
-                        .take()
-                        .map(|trailers| Ok(Frame::trailers(trailers))),
-                );
-            }
-            if budget.is_over() {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let frame = ready!(body.as_mut().poll_frame(cx));
-            budget.saw(frame.as_ref());
-            // A client that knows the length may never poll for the end.
-            let is_last = frame.is_none() || body.is_end_stream();
-            let data = match frame {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => data,
-                    Err(frame) => {
-                        self.last = frame.into_trailers().ok();
-                        Bytes::new()
-                    }
-                },
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => Bytes::new(),
+        while !self.ended {
+            let frame = ready!(budget.poll_frame(body.as_mut(), cx));
+            // A client that reads exactly Content-Length bytes may never poll for the end of the body.
+            self.ended = frame.is_none() || body.is_end_stream();
+            let data = match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => data,
+                last => {
+                    self.ended = true;
+                    self.last = match last {
+                        Some(Ok(Err(trailers))) => Some(Ok(trailers)),
+                        Some(Err(error)) => Some(Err(error)),
+                        _ => None,
+                    };
+                    Bytes::new()
+                }
             };
             if let Some(learner) = &mut self.learner {
-                learner.pass(&data, is_last);
+                learner.pass(&data, self.ended);
             }
-            let passed = self.redacted(data, is_last);
-            self.ended = is_last || self.last.is_some();
+            let passed = self.redacted(data);
             if !passed.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(passed))));
             }
         }
+        Poll::Ready(self.last.take())
     }
 
-    fn redacted(&mut self, data: Bytes, is_last: bool) -> Bytes {
-        let ends = is_last || self.last.is_some();
+    fn redacted(&mut self, data: Bytes) -> Bytes {
         let Some(redactor) = &mut self.redactor else {
             return data;
         };
         let passed = redactor.push(data);
-        match ends && redactor.held() > 0 {
+        match self.ended && redactor.held() > 0 {
             true if passed.is_empty() => redactor.finish(),
             true => [passed, redactor.finish()].concat().into(),
             false => passed,
         }
     }
 
-    fn is_done(&self) -> bool {
-        self.last.is_none() && self.held() == 0
-    }
-
     fn held(&self) -> usize {
         self.redactor.as_ref().map_or(0, Redactor::held)
-    }
-
-    /// The length stays, whatever is redacted.
-    fn size_hint(&self, rest: SizeHint) -> SizeHint {
-        let held = self.held() as u64;
-        let mut hint = SizeHint::new();
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(held));
-        }
-        hint.set_lower(rest.lower().saturating_add(held));
-        hint
     }
 }
 
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.kind {
-            Kind::Upstream { .. } | Kind::Read { .. } => "upstream",
+            Kind::Passing { .. } => "passing",
+            Kind::Upstream { .. } => "upstream",
             Kind::Whole { .. } => "whole",
         };
         f.debug_struct("ResponseBody")

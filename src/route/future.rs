@@ -78,7 +78,7 @@ where
                 let result = ready!(future.poll(cx));
                 Poll::Ready(match routing.take() {
                     Some(routing) => routing.finish(result),
-                    None => result.map(|response| response.map(ResponseBody::upstream)),
+                    None => result.map(|response| response.map(ResponseBody::passing)),
                 })
             }
             WayProj::Collecting { future } => future.as_mut().poll(cx),

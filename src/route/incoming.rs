@@ -2,10 +2,7 @@
 
 use http::{HeaderMap, HeaderName};
 
-use crate::{
-    provider::{Provider, redact_headers},
-    route::outgoing::of_this_hop,
-};
+use crate::{provider::Provider, route::outgoing::of_this_hop};
 
 /// Response headers that callers and their clients read; everything else is the provider's dealing with its own client:
 /// cookies, `access-control-*`, account ids (`openai-organization`, `cf-*`), what belongs to the connection.
@@ -84,7 +81,7 @@ pub(crate) fn clean(headers: &mut HeaderMap, provider: &Provider) {
         headers.remove(name);
     }
     if applied {
-        redact_headers(headers, provider);
+        provider.credential().redact_headers(headers);
     }
 }
 

@@ -15,6 +15,7 @@ mod body;
 mod eligible;
 mod future;
 mod incoming;
+mod inflate;
 mod layer;
 mod not_now;
 mod outgoing;

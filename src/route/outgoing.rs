@@ -62,14 +62,7 @@ pub(crate) fn address(
         let query = Some(&*query).filter(|query| !query.is_empty());
         parts.uri = base.uri(endpoint.versioned_path(), query);
         parts.headers = passed(&parts.headers);
-        if let Some(credential) = provider.authorization() {
-            parts
-                .headers
-                .insert(header::AUTHORIZATION, credential.clone());
-        }
-        for (name, value) in provider.headers() {
-            parts.headers.insert(name, value.clone());
-        }
+        provider.credential().set(&mut parts.headers);
     } else {
         let hop: Vec<_> = of_this_hop(&parts.headers)
             .filter_map(|name| HeaderName::from_bytes(name).ok())

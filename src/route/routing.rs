@@ -63,15 +63,20 @@ impl Routing {
                 note(&mut self.adjusted, &field);
             }
         }
-        let redactor = self.redactor(&response);
-        let learner = self.learner.take();
-        let learner = learner.filter(|_| response.status().is_success());
+        let is_error = !response.status().is_success();
+        let kind = response.headers().get(CONTENT_TYPE);
+        let is_stream = kind.is_some_and(|kind| is_event_stream(kind.as_bytes()));
+        let credential = self.target.provider().credential();
+        let redactor = Redactor::new(credential, is_error, is_stream);
+        let learner = self.learner.take().filter(|_| !is_error);
         if let Some(attempt) = self.own_attempt() {
             let classify = self.slot.session().classify();
             end_by_head(attempt, self.endpoint, &*classify, &response);
         }
         incoming::clean(response.headers_mut(), self.target.provider());
-        let mut response = response.map(|body| ResponseBody::read(body, learner, redactor));
+        let (mut head, body) = response.into_parts();
+        let body = ResponseBody::upstream(body, &mut head.headers, learner, redactor);
+        let mut response = Response::from_parts(head, body);
         Routed {
             target: self.target,
             trail: Vec::new(),
@@ -84,16 +89,6 @@ impl Routing {
 
     fn own_attempt(&self) -> Option<Attempt> {
         self.alone.then(|| self.slot.take_attempt()).flatten()
-    }
-
-    /// What takes the provider's credentials out of an error, or out of the error events of a stream, where no fallback
-    /// does. A whole answer passes as it is.
-    fn redactor<R>(&self, response: &Response<R>) -> Option<Redactor> {
-        let kind = response.headers().get(CONTENT_TYPE);
-        let is_stream = kind.is_some_and(|kind| is_event_stream(kind.as_bytes()));
-        let may_be_an_error = is_stream || !response.status().is_success();
-        let provider = self.target.provider();
-        (self.alone && may_be_an_error).then(|| Redactor::new(provider, is_stream))?
     }
 }
 

@@ -10,7 +10,6 @@ mod error;
 mod event_kind;
 mod events;
 mod follow;
-mod inflate;
 mod meaning;
 mod patterns;
 mod place;
@@ -21,10 +20,9 @@ pub(crate) mod strict;
 
 pub(crate) use self::{
     answer::{Irregular, Verdict},
-    body_headers::{encodings, relabel},
+    body_headers::{encodings, no_longer_as_sent, relabel},
     events::{EventReader, is_event_stream},
     follow::Follow,
-    inflate::Inflated,
     meaning::Meaning,
     resets::parse_reset,
     shape::Indexes,

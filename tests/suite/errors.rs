@@ -1,7 +1,10 @@
 //! What a caller reads where the request itself was at fault: one OpenAI error, whoever found the fault.
 
 use crate::support::*;
+use std::io::Write;
+
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -249,15 +252,16 @@ async fn a_refusal_of_the_caller_s_own_credential_comes_out_the_same() {
 async fn no_spelling_of_a_credential_reaches_the_caller() {
     let provider = Provider::new("acme")
         .base_url("http://acme.test/v1")
-        .key("sk-1234/5")
+        .key("sk-12345/67")
         .free(FreeRule::All)
         .build()
         .expect("a valid provider");
     for body in [
-        r#"{"detail":"odd key sk-1234/5"}"#,
-        r#"{"detail":"odd key \u0073k-1234\/5"}"#,
-        r#"{"detail":[{"loc":["body","sk-1234\/5"],"msg":"odd"}],"sk\u002d1234/5":1}"#,
-        "odd key sk-1234/5",
+        r#"{"detail":"odd key sk-12345/67"}"#,
+        r#"{"detail":"odd key \u0073k-12345\/67"}"#,
+        r#"{"detail":[{"loc":["body","sk-12345\/67"],"msg":"odd"}],"sk\u002d12345/67":1}"#,
+        r#"{"error":{"message":"Provider returned error","code":1,"metadata":{"raw":"{\"error\":{\"message\":\"odd key \\u0073k-12345\\/67\"}}"}}}"#,
+        "odd key sk-12345/67",
     ] {
         let (stack, _) = seeded([target(&provider, "m")]);
         let whole = send(
@@ -268,7 +272,7 @@ async fn no_spelling_of_a_credential_reaches_the_caller() {
         .await;
         assert_eq!(whole.status(), 422, "{body}");
         openai_error(&whole);
-        assert!(!whole.text().contains("sk-1234/5"), "{}", whole.text());
+        assert!(!whole.text().contains("k-12345"), "{}", whole.text());
         assert!(whole.text().contains("[redacted]"), "{}", whole.text());
     }
 }
@@ -468,6 +472,38 @@ async fn a_router_alone_redacts_the_error_events_of_a_stream_and_holds_no_line_b
     let mut body = Box::pin(response.into_body());
     let first = body.frame().now_or_never().expect("not held back");
     assert!(first.expect("a frame").expect("no error").is_data());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compressed_error_is_inflated_and_redacted_with_a_fallback_and_without() {
+    const KEY: &str = "sk-canary-123";
+    let error = json!({ "error": { "message": format!("bad key {KEY}"), "code": null } });
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(error.to_string().as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    for size in [1, 7, gzip.len()] {
+        let steps = gzip.chunks(size).map(Bytes::copy_from_slice);
+        let reply = Reply {
+            steps: steps.map(Step::Data).collect(),
+            ..Reply::new(422, "application/json", "")
+        };
+        let reply = reply.header("content-encoding", "gzip");
+        let (stack, _) = seeded([target(&with_key(KEY), "m")]);
+        let behind = send(&stack, &Upstream::script([reply.clone()]), chat()).await;
+        for whole in [routed_alone(KEY, reply).await, behind] {
+            assert_eq!(whole.header("content-encoding"), None);
+            assert_eq!(whole.json()["error"]["message"], "bad key [redacted]***");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_in_a_success_is_redacted_where_it_becomes_a_failure() {
+    let (stack, _) = seeded([target(&with_key("sk-canary-123"), "m")]);
+    let error = json!({ "error": { "message": "bad key sk-canary-123", "code": 422 } });
+    let reply = Reply::json(200, error);
+    let whole = send(&stack, &Upstream::script([reply]), chat()).await;
+    assert_eq!(openai_error(&whole)["message"], "bad key [redacted]***");
 }
 
 #[tokio::test(start_paused = true)]

@@ -485,7 +485,7 @@ async fn an_error_that_echoes_the_key_is_redacted() {
         let response = read(response).await;
         let all = format!("{response:?}");
         assert!(
-            all.contains("Incorrect API key provided: [redacted]"),
+            all.contains("Incorrect API key provided: redacted. Not redacted!"),
             "{all}"
         );
         assert!(!all.contains("key-of-a"), "{all}");

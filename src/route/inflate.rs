@@ -19,7 +19,7 @@ use pin_project_lite::pin_project;
 
 use crate::{
     body::BoxError,
-    upstream::body_headers::{encodings, no_longer_as_sent},
+    upstream::{encodings, no_longer_as_sent},
 };
 
 /// The byte that a member of gzip begins with (RFC 1952 2.3.1, `ID1`).
@@ -34,24 +34,6 @@ pin_project! {
         #[pin]
         body: B,
         inflating: Option<Box<Inflating>>,
-    }
-}
-
-/// Why a body could not be read.
-#[derive(Debug)]
-pub(crate) enum ReadError<E> {
-    /// The inner service's own error.
-    Body(E),
-    /// It is not what its `Content-Encoding` says.
-    Encoding(io::Error),
-}
-
-impl<E: Into<BoxError>> ReadError<E> {
-    pub(crate) fn into_box(self) -> BoxError {
-        match self {
-            Self::Body(error) => error.into(),
-            Self::Encoding(error) => format!("the answer cannot be decompressed: {error}").into(),
-        }
     }
 }
 
@@ -163,9 +145,13 @@ impl Decoder {
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for Inflated<B> {
+impl<B> Body for Inflated<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
-    type Error = ReadError<B::Error>;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
@@ -174,7 +160,7 @@ impl<B: Body<Data = Bytes>> Body for Inflated<B> {
         let this = self.project();
         let Some(inflating) = this.inflating else {
             let frame = ready!(this.body.poll_frame(cx));
-            return Poll::Ready(frame.map(|frame| frame.map_err(ReadError::Body)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         };
         if inflating.input.is_empty() && !inflating.ended {
             match ready!(this.body.poll_frame(cx)) {
@@ -185,15 +171,12 @@ impl<B: Body<Data = Bytes>> Body for Inflated<B> {
                         inflating.ended = true;
                     }
                 },
-                Some(Err(error)) => return Poll::Ready(Some(Err(ReadError::Body(error)))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => inflating.ended = true,
             }
         }
-        Poll::Ready(
-            inflating
-                .next()
-                .map(|frame| frame.map_err(ReadError::Encoding)),
-        )
+        let broken = |error| format!("the answer cannot be decompressed: {error}").into();
+        Poll::Ready(inflating.next().map(|frame| frame.map_err(broken)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -287,7 +270,7 @@ mod tests {
         let (mut out, mut largest) = (Vec::new(), 0);
         let read = async {
             while let Some(frame) = body.frame().await {
-                let data = frame.map_err(|error| error.into_box().to_string())?;
+                let data = frame.map_err(|error| error.to_string())?;
                 let data = data.into_data().unwrap();
                 largest = largest.max(data.len());
                 out.extend(data);

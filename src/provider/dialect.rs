@@ -11,7 +11,8 @@ use crate::{capability::CapabilitySet, endpoint::Endpoint};
 /// `/chat/completions`: at other endpoints the same names may stand for other things, so what differs there is said in
 /// [`elsewhere`](Self::elsewhere). [`known`](Self::known) is about all endpoints. Names are compared to the letter,
 /// after unescaping. Of the messages of a body the first 16,384 members that could be left out or changed are edited;
-/// the rest is sent as it is. `model`, and what is left out because it could cost money, are beyond any rule.
+/// the rest is sent as it is. No rule applies to `model` or to what is left out because it could cost money, and none makes
+/// a list of tools out of anything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dialect {

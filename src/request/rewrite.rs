@@ -318,7 +318,7 @@ mod tests {
                     "",
                     "old",
                 ),
-                // Whoever gives both means the new one, unless that says nothing.
+                // Of both names the new one counts, unless it is null.
                 (
                     r#"{"model":0,"old":1,"new":2}"#,
                     r#"{"model":"m","new":2}"#,
@@ -654,6 +654,62 @@ mod tests {
         ]);
         let body = r#"{"a":1,"b":2,"model":0}"#;
         assert_spoken(&dialect, &[(body, r#"{"a":1,"b":2,"model":"m"}"#, "", "")]);
+    }
+
+    #[test]
+    fn of_two_fields_that_get_one_name_the_last_is_sent() {
+        let dialect = fields(&[
+            ("a", Rule::Rename("c".into())),
+            ("b", Rule::Rename("c".into())),
+        ]);
+        assert_spoken(
+            &dialect,
+            &[
+                (
+                    r#"{"model":"m","a":1,"b":2}"#,
+                    r#"{"model":"m","c":2}"#,
+                    "a",
+                    "b",
+                ),
+                (
+                    r#"{"b":2,"a":1,"model":"m"}"#,
+                    r#"{"c":1,"model":"m"}"#,
+                    "b",
+                    "a",
+                ),
+                (
+                    r#"{"model":"m","a":1,"b":null}"#,
+                    r#"{"model":"m","c":1}"#,
+                    "b",
+                    "a",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn no_rule_brings_tools_that_were_not_looked_at() {
+        const SEARCH: &str = r#"[{"type":"web_search"}]"#;
+        let dialect = fields(&[
+            ("a", Rule::Rename("tools".into())),
+            ("b", Rule::Rename("Tools".into())),
+            ("tools", Rule::Default(SEARCH.into())),
+            ("tools", Rule::Replace("null".into(), SEARCH.into())),
+            ("tools", Rule::Replace("[]".into(), SEARCH.into())),
+        ]);
+        let body = format!(r#"{{"model":"m","a":{SEARCH},"b":{SEARCH}}}"#);
+        assert_spoken(&dialect, &[(&body, &body, "", "")]);
+        for body in [
+            r#"{"model":"m","tools":null}"#,
+            r#"{"model":"m","tools":[]}"#,
+        ] {
+            assert_spoken(&dialect, &[(body, body, "", "")]);
+        }
+        // A list that was looked at may go by another name.
+        let dialect = fields(&[("tools", Rule::Rename("functions".into()))]);
+        let body = r#"{"model":"m","tools":[{"type":"function"},{"type":"x"}]}"#;
+        let sent = r#"{"model":"m","functions":[{"type":"function"}]}"#;
+        assert_spoken(&dialect, &[(body, sent, "tools[1]", "tools")]);
     }
 
     #[test]

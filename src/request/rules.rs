@@ -58,11 +58,19 @@ pub(crate) struct Rules<'a> {
 impl<'a> Rules<'a> {
     pub(crate) fn new(needs: &'a Needs, to: &'a Recipient<'a>, given: &'a [Given<'a>]) -> Self {
         let may = |&(name, rule): &(&str, &Rule)| {
+            let own = Name::of_plain(name);
             let new = match rule {
-                Rule::Rename(new) => new,
-                _ => name,
+                Rule::Rename(new) => Name::of_plain(new),
+                _ => own,
             };
-            !Name::of_plain(name).is_ours() && !Name::of_plain(new).is_ours()
+            // Every entry of a list of tools was looked at where the client sent it, and no other list was.
+            let brings_tools = new == Name::Tools
+                && match rule {
+                    Rule::Rename(_) => own != Name::Tools,
+                    Rule::Default(_) | Rule::Replace(..) => true,
+                    _ => false,
+                };
+            !own.is_ours() && !new.is_ours() && !brings_tools
         };
         // Elsewhere than in chats the same names may stand for other things.
         let mut elsewhere = to.dialect.elsewhere.iter();
@@ -96,7 +104,9 @@ impl<'a> Rules<'a> {
         let name = &*field.name;
         let renamed = self.renamed(name);
         let goes = match renamed {
-            Some(new) => field.is_null() || self.gives(|other| other == new),
+            Some(new) => {
+                field.is_null() || self.gives(|other| other == new) || self.is_repeated(field, new)
+            }
             None => {
                 self.is_unknown(name)
                     || field.is_null() && self.gives(|other| self.renamed(other) == Some(name))
@@ -147,6 +157,15 @@ impl<'a> Rules<'a> {
         self.of(name).find_map(|rule| match rule {
             Rule::Rename(new) => Some(new.as_str()),
             _ => None,
+        })
+    }
+
+    /// Whether a field of another name that becomes the same one stands behind this one: the last counts.
+    fn is_repeated(&self, field: &Given<'_>, new: &str) -> bool {
+        let after = |other: &&Given<'_>| other.field.key.start > field.field.key.start;
+        let mut after = self.given.iter().filter(after);
+        after.any(|other| {
+            !other.is_null() && other.name != field.name && self.renamed(&other.name) == Some(new)
         })
     }
 

@@ -50,6 +50,8 @@ pub(super) struct Inner {
     pub(super) free: FreeRule,
     pub(super) plan: Plan,
     pub(super) listing: Cow<'static, str>,
+    /// No place was set for the listing: it is under the base URL, or where the service at this host is known to have it.
+    pub(super) listing_is_known: bool,
     pub(super) listing_format: ListingFormat,
     pub(super) unlisted: &'static [&'static str],
     pub(super) account_status: Option<&'static str>,
@@ -99,18 +101,28 @@ impl Provider {
         self.0.listing_format
     }
 
-    /// The request that asks for its listing, with its own credential, if it has a base URL.
+    /// The request that asks for its listing, if it has a base URL. Its own credential is on it, unless the operator has
+    /// set a place for the listing at another origin than the base URL.
     ///
     /// Any HTTP client can send it; what comes back is for [`read_listing`](Self::read_listing).
     #[must_use]
     pub fn listing_request(&self) -> Option<Request<Body>> {
+        let place = self.listing_uri()?;
+        let is_own = self.0.listing_is_known || self.base()?.has_origin_of(&place);
+        Some(self.get(place, is_own))
+    }
+
+    /// A request for JSON at this place, with the provider's own credential if the place `is_own`.
+    pub(crate) fn get(&self, place: Uri, is_own: bool) -> Request<Body> {
         let mut request = Request::new(Body::default());
-        *request.uri_mut() = self.listing_uri()?;
+        *request.uri_mut() = place;
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        self.credential().set(headers);
-        Some(request)
+        if is_own {
+            self.credential().set(headers);
+        }
+        request
     }
 
     /// What is free there.
@@ -193,7 +205,7 @@ impl Provider {
         self.0.image_queue.as_ref()
     }
 
-    /// What is sent to it and to no one else, and is redacted in what it answers.
+    /// What is sent to this provider only, and is redacted in what it answers.
     pub(crate) fn credential(&self) -> &Arc<Credential> {
         &self.0.credential
     }

@@ -116,6 +116,18 @@ impl BaseUrl {
         }
     }
 
+    /// Whether another address is at the same origin: scheme, host and port.
+    pub(crate) fn has_origin_of(&self, other: &Uri) -> bool {
+        let origin = |scheme: Option<&Scheme>, authority: Option<&Authority>| {
+            let (scheme, authority) = (scheme?, authority?);
+            let usual = if *scheme == Scheme::HTTPS { 443 } else { 80 };
+            let port = authority.port_u16().unwrap_or(usual);
+            Some((scheme.clone(), authority.host().to_ascii_lowercase(), port))
+        };
+        origin(Some(&self.scheme), Some(&self.authority))
+            == origin(other.scheme(), other.authority())
+    }
+
     /// The host, without a port.
     #[must_use]
     pub fn host(&self) -> &str {

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use http::{
     Uri,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue,
-        TRANSFER_ENCODING,
+        AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
+        HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
     uri::PathAndQuery,
 };
@@ -178,8 +178,8 @@ impl ProviderBuilder {
     /// Where its listing is, and in which format. The default is what is known for the host or the name, else
     /// `/v1/models` in OpenAI's format.
     ///
-    /// The place is a path under the base URL (`/v1/models`), one beside its last segment (`../models`), or a whole URL,
-    /// which is then asked with the provider's key.
+    /// The place is a path under the base URL (`/v1/models`), one beside its last segment (`../models`), or a whole URL.
+    /// At another scheme, host or port than those of the base URL it is asked without the provider's key and headers.
     pub fn listing(mut self, place: &str, format: ListingFormat) -> Self {
         self.listing = Some((place.to_owned(), format));
         self
@@ -247,6 +247,7 @@ impl ProviderBuilder {
         let guard = of_known.known.clone().or(by_rule);
         let mut dialect = self.dialect.unwrap_or(of_known);
         dialect.known = dialect.known.or(guard);
+        let listing_is_known = self.listing.is_none();
         let (listing, listing_format) = match self.listing {
             Some((place, format)) if is_place(&place) => (place.into(), format),
             Some(_) => return Err(Fault::Listing),
@@ -268,6 +269,7 @@ impl ProviderBuilder {
             free,
             plan: known.map(|known| known.plan).unwrap_or_default(),
             listing,
+            listing_is_known,
             listing_format,
             unlisted: by_known_rule
                 .map(|known| known.unlisted)
@@ -325,7 +327,9 @@ impl fmt::Debug for ProviderBuilder {
 fn is_place(place: &str) -> bool {
     let path = place.strip_prefix("..").unwrap_or(place);
     match is_whole(place) {
-        true => place.parse::<Uri>().is_ok(),
+        true => place
+            .parse::<Uri>()
+            .is_ok_and(|uri| !uri.authority().is_some_and(|at| at.as_str().contains('@'))),
         false => path.starts_with('/') && PathAndQuery::try_from(path).is_ok(),
     }
 }
@@ -350,10 +354,15 @@ fn is_reserved(name: &HeaderName) -> bool {
     [
         AUTHORIZATION,
         CONNECTION,
+        CONTENT_ENCODING,
         CONTENT_LENGTH,
         CONTENT_TYPE,
+        EXPECT,
         HOST,
+        TE,
+        TRAILER,
         TRANSFER_ENCODING,
+        UPGRADE,
     ]
     .contains(name)
 }

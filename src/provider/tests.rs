@@ -157,6 +157,49 @@ fn a_listing_elsewhere_is_asked_by_the_known_host_only() {
 }
 
 #[test]
+fn a_key_goes_with_a_listing_to_the_origin_of_the_base_only() {
+    let asked_at = |base: &str, place: &str| {
+        let acme = Provider::new("acme").base_url(base).key("sk-secret");
+        let acme = acme.header(
+            HeaderName::from_static("x-account"),
+            HeaderValue::from_static("1"),
+        );
+        let acme = acme.listing(place, ListingFormat::OpenAi).build();
+        let acme = acme.expect("a provider");
+        let request = acme.listing_request().expect("a request");
+        let headers = request.headers();
+        let has_key = headers.contains_key(AUTHORIZATION);
+        assert_eq!(headers.contains_key("x-account"), has_key, "{place}");
+        (request.uri().to_string(), has_key)
+    };
+    for place in [
+        "//other.test/models",
+        "/../../models",
+        "../../models",
+        "..//other.test/models",
+        "/@other.test/models",
+        "/models?at=https://other.test/",
+        "https://acme.test/models",
+        "https://ACME.test:443/models",
+    ] {
+        let (uri, has_key) = asked_at("https://acme.test/v1", place);
+        let uri = uri.to_ascii_lowercase();
+        let rest = uri.strip_prefix("https://acme.test");
+        let is_own = rest.is_some_and(|rest| rest.starts_with('/') || rest.starts_with(":443/"));
+        assert!(is_own && has_key, "{place}: {uri}");
+    }
+    for place in [
+        "https://other.test/models",
+        "http://acme.test/models",
+        "https://acme.test:8443/models",
+        "https://acme.test.other.test/models",
+    ] {
+        let asked = asked_at("https://acme.test/v1", place);
+        assert_eq!(asked, (place.to_owned(), false));
+    }
+}
+
+#[test]
 fn a_provider_whose_free_tier_is_a_plan_is_not_built_before_that_is_said_of_its_account() {
     let on_a_plan = KnownProvider::all()
         .iter()
@@ -220,15 +263,35 @@ fn a_provider_can_be_described_wholly() {
     assert_eq!(acme.serves(Endpoint::Completions), Some(true));
     assert_eq!(acme.serves(Endpoint::ChatCompletions), Some(false));
 
-    for place in ["models", "ftp://acme.test/", "https://", "/a b"] {
+    for place in [
+        "models",
+        "ftp://acme.test/",
+        "https://",
+        "https://user:password@acme.test/",
+        "/a b",
+    ] {
         let builder = builder.clone().listing(place, ListingFormat::OpenAi);
         assert_eq!(fault(builder), Fault::Listing, "{place}");
     }
-    let reserved = Auth::Header {
-        name: http::header::HOST,
-        prefix: String::new(),
+    for reserved in [
+        "host",
+        "content-length",
+        "content-encoding",
+        "te",
+        "upgrade",
+    ] {
+        let auth = Auth::Header {
+            name: HeaderName::from_static(reserved),
+            prefix: String::new(),
+        };
+        let fault = fault(builder.clone().auth(auth));
+        assert!(matches!(fault, Fault::Header(_)), "{reserved}");
+    }
+    let auth = Auth::Header {
+        name: HeaderName::from_static("x-key"),
+        prefix: "Token\r\nx-evil: ".into(),
     };
-    assert!(matches!(fault(builder.auth(reserved)), Fault::Header(_)));
+    assert_eq!(fault(builder.auth(auth)), Fault::Key);
 }
 
 #[test]

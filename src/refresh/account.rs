@@ -64,10 +64,7 @@ impl DailyRequests {
 /// The request for it, where the provider has a key and is known to answer.
 pub(super) fn request(provider: &Provider) -> Option<Request<Body>> {
     let base = provider.base().filter(|_| provider.has_key())?;
-    // The same headers and credential as for the listing, and always under the provider's own base.
-    let mut request = provider.listing_request()?;
-    *request.uri_mut() = base.uri(provider.account_status()?, None);
-    Some(request)
+    Some(provider.get(base.uri(provider.account_status()?, None), true))
 }
 
 #[cfg(test)]

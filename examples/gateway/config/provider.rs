@@ -104,7 +104,8 @@ pub(crate) enum Modality {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listing {
-    /// A path under the base URL, one beside its last segment (`../models`), or a whole URL.
+    /// A path under the base URL, one beside its last segment (`../models`), or a whole URL, which is asked without the
+    /// key unless scheme, host and port are those of the base URL.
     #[serde(deserialize_with = "place")]
     pub(crate) path: String,
     /// What it looks like.

@@ -124,6 +124,8 @@ pub(crate) struct Prompt {
     left_out: Vec<Range<usize>>,
     /// What the parts that are not text come to, in tokens.
     pub(crate) tokens: u64,
+    /// The number of bytes that are read as text, counted once: each candidate of a pick is compared with it.
+    bytes: OnceLock<u64>,
     estimate: OnceLock<u64>,
 }
 
@@ -156,6 +158,17 @@ impl Prompt {
         }
     }
 
+    /// To be given to [`text_len`](Self::text_len) once a span that begins here is read.
+    pub(super) fn mark(&self) -> usize {
+        self.left_out.len()
+    }
+
+    /// How many bytes of a span the model reads as text; it began at this mark.
+    pub(super) fn text_len(&self, span: &Range<usize>, mark: usize) -> u64 {
+        let left_out = self.left_out.iter().skip(mark).map(Range::len);
+        span.len().saturating_sub(left_out.sum()) as u64
+    }
+
     /// The parts of the body that the model reads as text.
     fn text(&self) -> impl Iterator<Item = &[u8]> {
         let mut left_out = self.left_out.iter().peekable();
@@ -176,7 +189,8 @@ impl Prompt {
 
     /// The most that the prompt can be, in tokens: no token is shorter than a byte.
     fn most(&self) -> u64 {
-        let bytes: u64 = self.text().map(|text| text.len() as u64).sum();
+        let count = || self.text().map(|text| text.len() as u64).sum();
+        let bytes: u64 = *self.bytes.get_or_init(count);
         bytes.saturating_add(self.tokens)
     }
 }

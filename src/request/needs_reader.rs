@@ -111,16 +111,9 @@ impl NeedsReader {
                     Ok::<_, JsonError>(())
                 })?;
             }
-            (Completions, "prompt", _) | (Embeddings, "input", _) => {
-                is_read = true;
-                // An input that is an object holds parts, like a message.
-                reader.elements(first, |reader, input| {
-                    reader.members(input, |reader, member| match &*member.name.name() {
-                        "content" => self.content(reader, &member.value),
-                        _ => Ok(()),
-                    })
-                })?;
-            }
+            (Completions, "prompt", Event::Begin(Kind::Array))
+            | (Embeddings, "input", Event::Begin(Kind::Array)) => self.inputs(reader, first)?,
+            (Completions, "prompt", _) | (Embeddings, "input", _) => is_read = true,
             (Completions, "suffix", _)
             | (Responses, "instructions", _)
             | (ImageGenerations | ImageEdits, "prompt", _) => is_read = true,
@@ -158,6 +151,48 @@ impl NeedsReader {
         if is_read {
             self.needs.prompt.read(first.start..reader.at());
         }
+        Ok(())
+    }
+
+    /// A list of inputs that are served one by one, so that the window has to hold the longest of them only. An input is a
+    /// string, a list of tokens, or an object that holds parts like a message; a list of numbers is one input in tokens.
+    fn inputs<'a>(&mut self, reader: &mut Reader<'a>, first: &Token<'a>) -> Result<(), JsonError> {
+        /// About how many bytes of text are a token, so that inputs of several kinds can be compared.
+        const BYTES: u64 = 4;
+        let of_others = self.needs.prompt.tokens;
+        let mut numbers = 0;
+        let (mut longest, mut text, mut tokens) = (0, first.end..first.end, 0);
+        reader.elements(first, |reader, input| {
+            let prompt = &mut self.needs.prompt;
+            prompt.tokens = 0;
+            let (mark, mut end) = (prompt.mark(), input.start);
+            match input.event {
+                Event::Number(_) => numbers += 1,
+                Event::Begin(Kind::Array) => reader.visit(input, |event| {
+                    prompt.tokens += u64::from(matches!(event, Event::Number(_)));
+                })?,
+                _ => {
+                    reader.members(input, |reader, member| match &*member.name.name() {
+                        "content" => self.content(reader, &member.value),
+                        _ => Ok(()),
+                    })?;
+                    end = reader.at();
+                }
+            }
+            let prompt = &self.needs.prompt;
+            let span = input.start..end;
+            let length = prompt.text_len(&span, mark) / BYTES + prompt.tokens;
+            if length >= longest {
+                (longest, text, tokens) = (length, span, prompt.tokens);
+            }
+            Ok::<_, JsonError>(())
+        })?;
+        let prompt = &mut self.needs.prompt;
+        if numbers > longest {
+            (text, tokens) = (first.end..first.end, numbers);
+        }
+        prompt.read(text);
+        prompt.tokens = of_others + tokens;
         Ok(())
     }
 
@@ -303,6 +338,34 @@ mod tests {
 
     fn part_of_a_message(part: &str) -> String {
         format!(r#"{{"messages":[{{"role":"user","content":[{part}]}}]}}"#)
+    }
+
+    #[test]
+    fn the_longest_of_several_inputs_counts() {
+        let word = "word ".repeat(50);
+        for (endpoint, field) in [
+            (Endpoint::Completions, "prompt"),
+            (Endpoint::Embeddings, "input"),
+        ] {
+            let tokens = |inputs: &str| {
+                let body = format!(r#"{{"{field}":{inputs}}}"#);
+                needs_at(endpoint, &body).prompt_tokens()
+            };
+            let one = tokens(&format!(r#""{word}""#));
+            assert!(one > 40, "{one}");
+            let several = format!(r#"["a","{word}","{word}","b"]"#);
+            assert_eq!(tokens(&several), one, "{endpoint}");
+            assert_eq!(tokens("[1,2,3]"), 3, "{endpoint}");
+            assert_eq!(tokens("[[1,2,3],[4,5,6,7],[8]]"), 4, "{endpoint}");
+            assert_eq!(tokens("[]"), 0, "{endpoint}");
+            // The bytes of an image are no text, and those of one input are not another's.
+            let image = format!(
+                r#"{{"content":[{{"type":"image_url","image_url":"{}"}}]}}"#,
+                "x".repeat(9000)
+            );
+            let images = tokens(&format!(r#"["{word}",{image},{image},[1,2]]"#));
+            assert!((1000..1020).contains(&images), "{images}");
+        }
     }
 
     #[test]

@@ -117,17 +117,22 @@ impl AttemptSlot {
         !is_tried && !memory.avoids(target.provider().name())
     }
 
-    /// Says that no target may be tried now, and how long to wait until one may be.
+    /// Says that no target may be tried now, and how long to wait until one may be: a tenth of a second at least,
+    /// and ten years at most.
     ///
     /// The fallback waits as it does with our own router, and sends the request to the router again: if the wait is not
     /// longer than [`max_wait`](crate::FallbackLayer::max_wait) and the deadline allow. Otherwise, or with `None`, it
     /// refuses the request: with 429 and `Retry-After`, or with 503. The router's response to this call is dropped.
     pub fn not_now(&self, retry_after: Option<Duration>) {
+        /// A router that asks for no wait at all would be called again and again without a pause.
+        const SHORTEST: Duration = Duration::from_millis(100);
         let refusal = |status, code| {
             let message = "The router has no model that can take this request now.";
             Refusal::new(status, code, message)
         };
-        let refusal = match retry_after {
+        let now = Instant::now();
+        let end = retry_after.map(|wait| later(now, wait.max(SHORTEST)));
+        let refusal = match end.map(|end| end - now) {
             Some(wait) => refusal(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded")
                 .retry_after(wait)
                 .recovers_in(wait),
@@ -135,8 +140,8 @@ impl AttemptSlot {
         };
         self.no_target(NoTarget {
             refusal,
-            worth_waiting: retry_after.map(|wait| FirstEnd {
-                at: later(Instant::now(), wait),
+            worth_waiting: end.map(|at| FirstEnd {
+                at,
                 is_shared: false,
             }),
             probing: false,

@@ -107,8 +107,8 @@ pub(crate) fn kind_of(status: StatusCode) -> &'static str {
 
 /// Rounded up, so that no client comes back too early; at least one.
 fn whole_seconds(wait: Duration) -> u64 {
-    let up = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    up.max(1)
+    let part = u64::from(wait.subsec_nanos() > 0);
+    wait.as_secs().saturating_add(part).max(1)
 }
 
 /// "in 45 s", "in 12 min", "in 3 h": for messages to people.
@@ -142,6 +142,7 @@ mod tests {
     #[test]
     fn retry_after_is_rounded_up_and_never_zero() {
         assert_eq!(whole_seconds(Duration::ZERO), 1);
+        assert_eq!(whole_seconds(Duration::MAX), u64::MAX);
         assert_eq!(whole_seconds(Duration::from_millis(1001)), 2);
         assert_eq!(whole_seconds(Duration::from_secs(7)), 7);
     }

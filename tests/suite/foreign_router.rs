@@ -1,6 +1,12 @@
-//! A router of somebody else under the fallback: it fills the slot, is told what to avoid, and can say "not now".
+//! A router of another crate under the fallback: it fills the slot, is told what to avoid, and can say "not now".
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use crate::support::*;
 use http::{Request, Response};
@@ -85,6 +91,25 @@ async fn a_router_that_knows_no_end_is_not_waited_for() {
     let response = read(service.oneshot(chat()).await.expect("a response")).await;
     assert_eq!((response.status(), began.elapsed()), (503, Duration::ZERO));
     assert_eq!(response.json()["error"]["code"], "no_model_available");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_wait_that_a_router_asks_for_is_too_short_or_too_long() {
+    for (wait, status, most) in [(Duration::ZERO, 429, 101), (Duration::MAX, 429, 1)] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let router = service_fn(move |request: Request<Body>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            let slot = request.extensions().get::<AttemptSlot>().expect("a slot");
+            slot.not_now(Some(wait));
+            Upstream::script([Reply::answer("dropped")]).oneshot(request)
+        });
+        let service = FallbackLayer::new().layer(router);
+        let response = read(service.oneshot(chat()).await.expect("a response")).await;
+        assert_eq!(response.status(), status);
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((1..=most).contains(&asked), "{asked}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@
 use serde_json::value::RawValue;
 
 use super::{
-    object::{Object, flag},
+    object::{LONGEST_FIELD, Object, flag},
     vocabulary::IS_FREE,
 };
 use crate::provider::Prices;
@@ -14,14 +14,14 @@ impl Prices {
     /// What a row costs: what it says itself, or else what all servers of its model say. Hugging Face's router may
     /// choose any of them, also one that is not live while the listing is made and is again a minute later.
     pub(super) fn of(row: &Object<'_>) -> Self {
-        if IS_FREE
-            .iter()
-            .any(|name| flag(&row.get(name)) == Some(false))
-        {
+        if is_free(row) == Some(false) {
             return Self::NotZero;
         }
         let own = Self::read(row.raw("pricing"), ["prompt", "completion"]);
         let servers = row.raw("providers");
+        if servers.is_some_and(|raw| raw.get().len() > LONGEST_FIELD) {
+            return Self::NotZero;
+        }
         let servers =
             servers.and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
         let servers = servers.into_iter().flatten().map(Self::of_server);
@@ -38,7 +38,7 @@ impl Prices {
             return Self::NotZero;
         };
         let prices = Self::read(server.raw("pricing"), ["input", "output"]);
-        match (prices, flag(&server.get("is_free"))) {
+        match (prices, is_free(&server)) {
             (_, Some(false)) => Self::NotZero,
             (Self::Unstated, Some(true)) => Self::Zero,
             (prices, _) => prices,
@@ -62,7 +62,8 @@ impl Prices {
         let Some(pricing) = pricing.filter(|raw| raw.get() != "null") else {
             return Self::Unstated;
         };
-        let Some(prices) = Object::read(pricing.get()) else {
+        let short = Some(pricing.get()).filter(|text| text.len() <= LONGEST_FIELD);
+        let Some(prices) = short.and_then(Object::read) else {
             return Self::NotZero;
         };
         let is_zero = prices.fields().all(|(name, value)| match name {
@@ -77,6 +78,12 @@ impl Prices {
             true => Self::Unstated,
         }
     }
+}
+
+/// Whether an object says that what it describes is free. Of two names that contradict each other, the no counts.
+fn is_free(object: &Object<'_>) -> Option<bool> {
+    let flags = IS_FREE.iter().filter_map(|name| flag(&object.get(name)));
+    flags.reduce(|one, other| one && other)
 }
 
 /// Prices for long prompts or for hours of the day: free means free at any length and at any hour.
@@ -174,6 +181,39 @@ mod tests {
             "0e1.0",
         ] {
             assert!(!is_zero(price), "{price:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_read_is_not_zero() {
+        let many = |one: &str| vec![one; LONGEST_FIELD / 2].join(",");
+        let overrides = many("{}");
+        let prices = read(&format!(
+            r#"{{"prompt":0,"completion":0,"overrides":[{overrides}]}}"#
+        ));
+        assert_eq!(prices, Prices::NotZero);
+        let row = format!(
+            r#"{{"pricing":{{"prompt":0,"completion":0}},"providers":[{}]}}"#,
+            many("{}")
+        );
+        let prices = Prices::of(&Object::read(&row).expect("test JSON"));
+        assert_eq!(prices, Prices::NotZero);
+    }
+
+    #[test]
+    fn of_names_for_one_thing_the_dearer_counts() {
+        for flags in [
+            r#""isFree":true,"is_free":false"#,
+            r#""isFree":false,"is_free":true"#,
+            r#""isFree":"false""#,
+        ] {
+            let own = format!(r#"{{"pricing":{{"prompt":0,"completion":0}},{flags}}}"#);
+            let server =
+                format!(r#"{{"providers":[{{"pricing":{{"input":0,"output":0}},{flags}}}]}}"#);
+            for row in [own, server] {
+                let prices = Prices::of(&Object::read(&row).expect("test JSON"));
+                assert_eq!(prices, Prices::NotZero, "{row}");
+            }
         }
     }
 

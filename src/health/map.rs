@@ -82,7 +82,7 @@ impl HealthMap {
     /// Several hooks may be added; they are called in that order and stay as long as the map. They are called after the
     /// outcome is recorded, on the thread that ended the attempt, so from several threads at a time; a slow hook delays a
     /// request. No lock is held: a hook may read and change the map. A panic in a hook is caught, and ends that call
-    /// alone. Of two attempts that end at about the same time either may be told first.
+    /// alone. An attempt that a hook ends is told to the hooks as well, so a hook that ends one each time would not return. Of two attempts that end at about the same time either may be told first.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};

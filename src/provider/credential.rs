@@ -37,7 +37,7 @@ const STRUCTURAL: &[&str] = &[
     "trailer",
 ];
 
-/// What is sent to a provider, and to no one else: its key, and the headers that its operator added.
+/// What is sent to one provider only: its key, and the headers that its operator added.
 pub(crate) struct Credential {
     /// The header that carries the key.
     key: Option<(HeaderName, HeaderValue)>,

@@ -425,7 +425,7 @@ mod tests {
         let parts = [field("file", "x")];
         let expected = form("XX", &[MODEL.to_owned(), field("file", "x")]);
         assert_eq!(rewritten(&parts), expected);
-        // What stands before the first delimiter is nobody's.
+        // What stands before the first delimiter is part of no field.
         let body = Bytes::from(format!("preamble\r\n{}", form("XX", &parts)));
         let envelope = scanned(std::str::from_utf8(&body).unwrap()).unwrap();
         let sent = rewrite(&body, &envelope).concat();

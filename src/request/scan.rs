@@ -56,7 +56,7 @@ pub(crate) struct JsonEdits {
 #[derive(Clone, Debug)]
 pub(crate) struct Field {
     pub(crate) name: Name,
-    /// The field goes, whoever the recipient is.
+    /// The field is left out for every recipient.
     pub(crate) goes: bool,
     /// The key, with its quotes.
     pub(crate) key: Range<usize>,

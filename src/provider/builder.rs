@@ -191,8 +191,8 @@ impl ProviderBuilder {
     ///
     /// If the name or the key cannot stand in a header, the base URL or the place of the listing is none, there is a key
     /// and no base URL to send it to, the known rule is [`FreeRule::Plan`] and no rule is said, the rule is weaker than
-    /// its host demands, a key comes with [`FreeRule::Keyless`] or, without a base URL, the caller's would, or a header
-    /// is one that the layers set.
+    /// its host demands, a key comes with [`FreeRule::Keyless`] or, without a base URL, the caller's would, a header
+    /// is one that the layers set, or a rule of the dialect puts in what is not one JSON value.
     pub fn build(self) -> Result<Provider, ProviderError> {
         let name = self.name.clone();
         self.checked()
@@ -248,6 +248,9 @@ impl ProviderBuilder {
         let mut dialect = self.dialect.unwrap_or(of_known);
         dialect.known = dialect.known.or(guard);
         let listing_is_known = self.listing.is_none();
+        if let Some(field) = dialect.not_json() {
+            return Err(Fault::NotJson(field.to_owned()));
+        }
         let (listing, listing_format) = match self.listing {
             Some((place, format)) if is_place(&place) => (place.into(), format),
             Some(_) => return Err(Fault::Listing),

@@ -1,6 +1,6 @@
 //! How a service differs from OpenAI's API, as data.
 
-use crate::{capability::CapabilitySet, endpoint::Endpoint};
+use crate::{capability::CapabilitySet, endpoint::Endpoint, json::is_json};
 
 /// How a service differs from OpenAI's API.
 ///
@@ -108,6 +108,17 @@ impl Dialect {
         lacks: CapabilitySet::EMPTY,
         images: ImageApi::OpenAi,
     };
+
+    /// The field of the first rule that puts in what is not one JSON value: that could be further fields.
+    pub(super) fn not_json(&self) -> Option<&str> {
+        let elsewhere = self.elsewhere.iter().flat_map(|(_, fields)| fields);
+        let mut rules = self.fields.iter().chain(elsewhere);
+        let is_broken = |(_, rule): &&(String, Rule)| match rule {
+            Rule::Default(json) | Rule::Replace(_, json) => !is_json(json),
+            _ => false,
+        };
+        rules.find(is_broken).map(|(name, _)| name.as_str())
+    }
 }
 
 impl Default for Dialect {

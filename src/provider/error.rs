@@ -24,6 +24,8 @@ pub(super) enum Fault {
     KeyCosts,
     Header(HeaderName),
     Listing,
+    /// The rule for this field holds what is not one JSON value.
+    NotJson(String),
     Rule(FreeRule),
     PlanUnsaid,
 }
@@ -56,6 +58,10 @@ impl fmt::Display for ProviderError {
             Fault::Header(name) => write!(f, "the header {name} is not one to be added"),
             Fault::Listing => f.write_str(
                 "a listing is at a path that begins with `/` or `../`, or at an http or https URL",
+            ),
+            Fault::NotJson(field) => write!(
+                f,
+                "a rule of its dialect puts into {field:?} what is not one JSON value"
             ),
             Fault::Rule(rule) => write!(
                 f,

@@ -295,6 +295,32 @@ fn a_provider_can_be_described_wholly() {
 }
 
 #[test]
+fn what_a_rule_puts_in_is_one_json_value() {
+    for json in ["", "word", "1,2", r#"1,"models":["paid"]"#, "{} {}", "[1"] {
+        for rule in [
+            Rule::Default(json.into()),
+            Rule::Replace("1".into(), json.into()),
+        ] {
+            for endpoint in [None, Some(Endpoint::Embeddings)] {
+                let fields = vec![("n".to_owned(), rule.clone())];
+                let dialect = match endpoint {
+                    None => Dialect {
+                        fields,
+                        ..Dialect::OPENAI
+                    },
+                    Some(endpoint) => Dialect {
+                        elsewhere: vec![(endpoint, fields)],
+                        ..Dialect::OPENAI
+                    },
+                };
+                let builder = Provider::new("acme").dialect(dialect);
+                assert_eq!(fault(builder), Fault::NotJson("n".into()), "{json}");
+            }
+        }
+    }
+}
+
+#[test]
 fn another_scheme_of_the_same_header_takes_the_place_of_bearer() {
     let auth = Auth::Header {
         name: AUTHORIZATION,

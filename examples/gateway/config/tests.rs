@@ -559,6 +559,10 @@ fn what_a_provider_is_can_be_said_wholly_and_nothing_else_can() {
             "dialect = { elsewhere = { chats = {} } }",
             ["elsewhere", "chat/completions"],
         ),
+        (
+            "dialect = { elsewhere = { \"chat/completions\" = {} } }",
+            ["`fields`", "`elsewhere`"],
+        ),
     ] {
         refused(local(keys), &words);
     }

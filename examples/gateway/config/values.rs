@@ -170,12 +170,15 @@ pub(super) fn endpoints<'de, D: Deserializer<'de>>(
     each(from, ENDPOINT, endpoint).map(Some)
 }
 
-/// A table whose keys are endpoints.
+/// A table whose keys are endpoints other than `/chat/completions`.
 pub(super) fn by_endpoint<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
 ) -> Result<Vec<(Endpoint, T)>, D::Error> {
     let table = BTreeMap::<String, T>::deserialize(from)?.into_iter();
     let read = |(key, value): (String, T)| match endpoint(&key) {
+        Some(Endpoint::ChatCompletions) => Err(de::Error::custom(
+            "what is done to fields of `chat/completions` is said in `fields`, not in `elsewhere`",
+        )),
         Some(endpoint) => Ok((endpoint, value)),
         None => Err(de::Error::custom(format_args!("`{key}` is not {ENDPOINT}"))),
     };

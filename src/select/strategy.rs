@@ -1,7 +1,4 @@
-//! Strategies that pick one of the targets which are equally good for a request.
-//!
-//! The router decides which targets may serve a request and which of them are best: see [`Select`] for what is left to a
-//! strategy. [`Random`] is the default; [`FreeModelRouteLayer::select`](crate::FreeModelRouteLayer::select) sets another.
+//! What a strategy sees of a request and of the targets that it may pick.
 
 use std::{fmt, time::Duration};
 

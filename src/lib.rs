@@ -1,18 +1,22 @@
 //! Tower middleware that gives any HTTP stack free LLM inference.
 //!
 //! ```text
-//! caller ─▶ Fallback ─▶ FreeModelRoute ─▶ S        S: a hyper client, reqwest, an axum handler…
-//!             │  ▲            │   ▲
-//!     outcome │  │ again      │   │ one consistent read per pick
-//!             ▼  │            ▼   │
-//!           HealthMap ◀───── Catalog                cheap handles; clones share state
+//! client ─▶ Normalise ─▶ Fallback ─▶ FreeModelRoute ─▶ Images ─▶ S    S: a hyper client, reqwest, an axum handler…
+//!                          │  ▲         │   ▲
+//!                  outcome │  │ again   │   │ one consistent read per pick
+//!                          ▼  │         ▼   │
+//!                        HealthMap ◀── Catalog                        cheap handles; clones share state
 //! ```
 //!
-//! [`FreeModelRouteLayer`] rewrites the `model` of an outgoing OpenAI-format request to a free model, chosen
-//! at random among those that can serve this request and are healthy now. [`FallbackLayer`] sees what comes
-//! back: on a rate limit, an overload, an error hidden in a 200, an empty answer or a stall before the first
-//! token it records the outcome in the [`HealthMap`], and sends the same request to another model, before the
-//! caller has seen a byte. [`stack()`] gives both in the right order, and [`Refresh`](refresh::Refresh) keeps the catalog in step with the
+//! - [`FreeModelRouteLayer`] rewrites the `model` of an outgoing request in OpenAI's format to a free model, chosen at
+//!   random among those that can serve the request and are healthy now.
+//! - [`FallbackLayer`] reads what comes back. On a rate limit, an overload, an error hidden in a 200, an empty answer or a
+//!   stall before the first token it records the outcome in the [`HealthMap`] and sends the same request to another model,
+//!   before the client has seen a byte.
+//! - [`ImageLayer`] translates requests for images for providers that have another API for them than OpenAI's.
+//! - [`NormaliseLayer`] changes the fields of whole answers at which strict clients fail.
+//!
+//! [`stack()`] has all four in the right order, and [`Refresh`](refresh::Refresh) keeps the catalog in step with the
 //! listings of its providers.
 //!
 //! ```
@@ -21,13 +25,11 @@
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, Full};
 //! use tower::{Layer, ServiceExt, service_fn};
-//! use tower_free_models::{
-//!     Body, Catalog, HealthMap, Model, Provider, Routed, provider::FreeRule, stack,
-//! };
+//! use tower_free_models::{Body, Catalog, HealthMap, Model, Provider, Routed, provider::FreeRule, stack};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-//! // Who offers what for free. Most read a provider's listing: see `Provider::read_listing`.
+//! // Which models are free where. Most programs read a provider's listing: see `Provider::read_listing`.
 //! let acme = Provider::new("acme")
 //!     .base_url("https://acme.example/v1")
 //!     .key("acme-key")
@@ -75,82 +77,67 @@
 //!
 //! # What is routed
 //!
-//! POST requests to `…/chat/completions`, `…/completions`, `…/responses`, `…/embeddings` and `…/images/generations`
-//! with a JSON body, to `…/images/edits` with JSON or a form, to `…/audio/transcriptions` and `…/audio/translations`
-//! with a form: see [`Endpoint`]. Everything else passes through untouched and unbuffered.
-//! `free`, `auto`, `openrouter/free`, an empty or a missing `model` mean any model; the id of a model means that one
-//! first, at any provider; `provider/id` means that model there; any other name means any. A request header
-//! `x-free-pin: true` forbids any model but the one that is named; so does a model with
-//! [`random(false)`](catalog::ModelBuilder::random), by itself.
+//! POST requests to `…/chat/completions`, `…/completions`, `…/responses`, `…/embeddings` and `…/images/generations` with a
+//! JSON body, to `…/images/edits` with JSON or a form, to `…/audio/transcriptions` and `…/audio/translations` with a form:
+//! see [`Endpoint`](provider::Endpoint). All other requests pass through untouched and unbuffered.
+//!
+//! `free`, `auto`, `openrouter/free`, an empty or a missing `model` mean any model; the id of a model means that this model
+//! is tried first, at any provider; `provider/id` means that model there; any other name means any. A request header
+//! `x-free-pin: true` forbids any model but the one that is named; a model with
+//! [`random(false)`](catalog::ModelBuilder::random) is never substituted either.
 //!
 //! A model is picked only for what it is [for](Model::is_for), at a provider that is not known to lack the endpoint.
-//! Embeddings get the model that they name, or [the configured one](FreeModelRouteLayer::embedding_model), and never
-//! another. A response that goes on from a `previous_response_id` stays at the provider that made that one; what else
+//! Embeddings get the model that the request names, or [the configured one](FreeModelRouteLayer::embedding_model), and
+//! never another. A response that continues a `previous_response_id` stays at the provider that made that one; what else
 //! only one provider keeps (`conversation`, `background`, references to items, stored prompts) is refused.
 //!
-//! `…/audio/transcriptions` and `…/audio/translations` take forms (`multipart/form-data`), `…/images/edits` forms and JSON.
-//! A form keeps its parts byte for byte, but for `model` and what could cost money; it has at most 256 of them, and what
-//! two upstreams could read in two ways (a bare line feed for a CRLF, an encoded name) is answered with a 400.
-//!
-//! # Images
-//!
-//! `POST …/images/generations` is sent as it is where a provider serves that. Elsewhere it is translated, as the
-//! provider's [`ImageApi`](provider::ImageApi) says, and the answer comes back in OpenAI's format: `data[]` with `b64_json`, or with a data
-//! URL in `url` if `response_format` is `"url"`.
-//!
-//! Of a request that is translated, `prompt`, `n` (1 to 10), `size` and `response_format` are read; what cannot be done
-//! is a 400 that names the field, `stream` among them. `txt2img` also takes `negative_prompt`, `steps` (1 to 150) and
-//! `seed`, with sides that are multiples of 8 up to 2048 pixels; a model may have
-//! [a size of its own](catalog::ModelBuilder::image_size). An answer says of each image its `media_type`, `width` and `height`,
-//! all read from its bytes, and where the server tells them its `seed` and `infotext`; `metadata` names the checkpoint
-//! that was used and its settings. What is no PNG, JPEG or WebP is a failure, and so are answers to one request above
-//! 64 MiB together. They are held in memory with what is made of them:
-//! [`max_images_in_flight`](ImageLayer::max_images_in_flight) bounds that over all requests.
-//!
-//! A chat model makes one image at a time, so `n` images are `n` chats with the same model. Each is an attempt of its own:
-//! in the health map, in `x-free-attempts` and against [`max_attempts`](FallbackLayer::max_attempts). If a further chat
-//! fails or may not be asked, the answer is a 200 with the images that are there: `x-free-adjusted` names `n`, and
-//! `metadata` has `images_asked_for`, `images_made` and `stopped_by`: the outcome of the chat that failed, `max_attempts`,
-//! `time` (the answer was due), `cooling` (a limit was met), `memory` or `billed` (a chat reported a cost).
+//! A form (`multipart/form-data`) keeps its parts byte for byte, but for `model` and what could cost money. It has at most
+//! 256 parts, and what two upstreams could read in two ways (a bare line feed for a CRLF, an encoded name) is a 400.
 //!
 //! # What a response says
 //!
 //! | header | |
 //! |---|---|
-//! | `x-free-model`, `x-free-provider` | who answered |
+//! | `x-free-model`, `x-free-provider` | the model that answered, and its provider |
 //! | `x-free-attempts` | how many attempts were made |
 //! | `x-free-trail` | `provider/model=outcome, …`, at most 2 KiB |
 //! | `x-free-dropped` | fields of the request that were left out: they could cost money, or the provider refuses them or has no place for them |
 //! | `x-free-adjusted` | fields that were renamed, lowered or put in, as the provider or the model needs it |
-//! | `x-free-normalised` | fields of a whole answer that were changed so that strict clients can read it |
+//! | `x-free-normalised` | fields of a whole answer that [`NormaliseLayer`] changed |
 //!
 //! For Rust, the same stands in the extension [`Routed`], but for the last.
 //!
-//! A request that an upstream finds fault with gets that upstream's status and its own words, in OpenAI's error format:
-//! what has that format already is passed on as it is, of anything else `error.metadata.raw` is what was sent (4 KiB at
-//! most). A whole answer to `…/chat/completions` or `…/completions` is changed where OpenAI's clients are known to fail
-//! at it: a missing `id` or `created`, `content` in parts, arguments that are no string, a `finish_reason` or
-//! `service_tier` that is not OpenAI's, counts that are null. Nothing else of it is, and answers that are larger than the
-//! fallback's peek limit pass as they are.
+//! A request that an upstream finds fault with gets that upstream's status and its own words, in OpenAI's error format: an
+//! error that has that format already passes as it is; of any other, `error.metadata.raw` is what was sent (4 KiB at most).
 //!
 //! # What is guaranteed
 //!
-//! - **Free**: what is known to cost cannot be represented as a [`Target`]; see [`FreeRule`](provider::FreeRule). A service that
-//!   bills whoever has a payment method is used only if it is said that the account cannot be billed. A listed price of
-//!   zero is believed for an hour after the listing was last read, and by name for a day. A target whose answer reports
-//!   a cost is quarantined at once.
-//! - **Whole**: before commit no byte of a losing attempt reaches the caller; after it, the upstream's bytes pass
-//!   unchanged, but for the fields of a whole answer that `x-free-normalised` names. A stream that breaks off ends with
-//!   one error event, and never with an invented `[DONE]`.
-//! - **Separate**: where a provider has a base URL, its own credential is set and the caller's headers pass by an
+//! - **Free**: a model that is known to cost cannot be represented as a [`Target`]; see [`FreeRule`](provider::FreeRule). A
+//!   service that bills accounts with a payment method is used only if the operator says that the account cannot be billed.
+//!   A listed price of zero is believed for an hour after the listing was last read, and by name for a day. A target whose
+//!   answer reports a cost is quarantined at once.
+//! - **Whole**: before commit no byte of a losing attempt reaches the client; after it the upstream's bytes pass unchanged,
+//!   but for the fields of a whole answer that `x-free-normalised` names and for a credential in an error. A stream that
+//!   breaks off ends with one error event, and never with an invented `[DONE]`.
+//! - **Separate**: where a provider has a base URL, its own credential is set and the client's headers pass by an
 //!   allow-list, so a credential goes to its own provider only.
 //! - **Bounded**: every buffer has a limit and every wait of the fallback a deadline; dropping a response drops its upstream.
 //!
 //! # The order of the layers
 //!
-//! `FallbackLayer` outside, `FreeModelRouteLayer` inside, as [`stack()`] has them; the wrong order is answered with a 500
-//! that says so. Timeouts around both must be longer than the fallback's own deadline. A layer that decompresses
-//! responses may stand inside or outside: upstreams are asked not to compress.
+//! From the outside in: [`NormaliseLayer`], [`FallbackLayer`], [`FreeModelRouteLayer`], [`ImageLayer`], as [`stack()`] has
+//! them. The first and the last can be left out. A fallback inside its router is answered with a 500 that says so, and so is
+//! a router that is [told](FreeModelRouteLayer::image_layer) of an image layer that is not there. Timeouts around the
+//! fallback must be longer than its own deadline. A layer that decompresses responses may stand inside or outside: upstreams
+//! are asked not to compress.
+//!
+//! # Making it your own
+//!
+//! - A [`Select`] picks among equally good targets; it sees the request, and may be a closure.
+//! - A [`Classify`] says what a failed response means; it sees the provider and the model, and can change one answer of
+//!   [`DefaultClassify`](classify::DefaultClassify).
+//! - [`HealthMap::on_outcome`] calls you for every attempt that ends: logs, metrics and alarms belong there.
+//! - Another router takes the place of [`FreeModelRouteLayer`] by filling the [`AttemptSlot`] of a request.
 
 #[doc(hidden)]
 pub mod __private;
@@ -167,7 +154,7 @@ mod deadline;
 mod endpoint;
 pub mod fallback;
 mod headers;
-mod health;
+pub mod health;
 pub mod images;
 mod json;
 pub mod listing;
@@ -187,34 +174,29 @@ mod session;
 mod stack;
 mod upstream;
 
-#[doc(inline)]
-pub use crate::route::FreeModelRoute;
-#[doc(inline)]
-pub use crate::upstream::Classify;
+pub mod classify {
+    //! What a failed response is evidence of, and what it means: what a [`Classify`](crate::Classify) reads and returns.
+
+    pub use crate::{
+        outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
+        upstream::{DefaultClassify, Evidence, UpstreamError},
+    };
+}
+
 pub use crate::{
     attempt_slot::AttemptSlot,
-    images::{ImageLayer, Images},
-    route::FreeModelRouteLayer,
-    routed::Routed,
-    select::Select,
-    stack::{Stack, stack},
-};
-pub use crate::{
     body::Body,
     catalog::{model::Model, set::Catalog, target::Target},
+    fallback::{layer::FallbackLayer, service::Fallback},
+    health::{attempt::Attempt, map::HealthMap},
+    images::layer::ImageLayer,
+    normalise::layer::NormaliseLayer,
     provider::account::Provider,
-};
-pub use crate::{
-    endpoint::Endpoint,
-    fallback::{Fallback, FallbackLayer},
-    health::{
-        Attempt, Cooling, EndedAttempt, HealthMap, HealthSnapshot, ProviderHealth, Tally,
-        TargetHealth, TargetState,
-    },
-    normalise::{layer::NormaliseLayer, service::Normalise},
-    outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
-    request::Needs,
-    upstream::{DefaultClassify, Evidence, UpstreamError},
+    route::{layer::FreeModelRouteLayer, service::FreeModelRoute},
+    routed::Routed,
+    select::strategy::Select,
+    stack::{Stack, stack},
+    upstream::Classify,
 };
 
 /// The examples of the README, compiled and run.

@@ -4,7 +4,10 @@
 //! relay the error of their upstream as a string. It gives way to as many other characters, so that the length of a
 //! body stays.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::{Bytes, BytesMut};
@@ -286,6 +289,9 @@ fn code(digits: &[u8]) -> Option<u32> {
     u32::from_str_radix(digits, 16).ok()
 }
 
+/// Prepared once, because every frame of a stream is searched.
+static ERROR: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("error"));
+
 /// Redacts a body as it passes, over the edges of its frames.
 ///
 /// Of the body of an error it holds back only what may be the beginning of a secret; of a stream the line that has not
@@ -352,7 +358,7 @@ impl Redactor {
     }
 
     fn clean(&mut self, bytes: Bytes) -> Bytes {
-        self.searching = self.searching || memmem::find(&bytes, b"error").is_some();
+        self.searching = self.searching || ERROR.find(&bytes).is_some();
         match self.searching {
             true => self.credential.redact(&bytes),
             false => bytes,

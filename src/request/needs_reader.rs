@@ -113,8 +113,8 @@ impl NeedsReader {
             }
             (Completions, "prompt", Event::Begin(Kind::Array))
             | (Embeddings, "input", Event::Begin(Kind::Array)) => self.inputs(reader, first)?,
-            (Completions, "prompt", _) | (Embeddings, "input", _) => is_read = true,
-            (Completions, "suffix", _)
+            (Completions, "prompt" | "suffix", _)
+            | (Embeddings, "input", _)
             | (Responses, "instructions", _)
             | (ImageGenerations | ImageEdits, "prompt", _) => is_read = true,
             (Responses, "input", _) => {

@@ -231,9 +231,10 @@ mod tests {
     }
 
     fn waiting(wait: WaitState) -> Memory {
-        let mut memory = Memory::default();
-        memory.wait = wait;
-        memory
+        Memory {
+            wait,
+            ..Memory::default()
+        }
     }
 
     fn rank_of(

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use http::StatusCode;
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
 use super::format::recognise;
 use crate::{
@@ -218,6 +218,15 @@ pub(super) fn no_image(what: &str) -> Refusal {
 /// Bytes that were text when they were read.
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// The `usage` of an answer. One that is no object of some counts and prices is left out.
+pub(super) fn stated_usage(usage: Option<&RawValue>) -> Value {
+    const LONGEST: usize = 16 * 1024;
+    let usage = usage.filter(|usage| usage.get().len() <= LONGEST);
+    usage
+        .and_then(|usage| serde_json::from_str(usage.get()).ok())
+        .unwrap_or_default()
 }
 
 /// The usage of an answer in the format of OpenAI's images (its openapi.yaml, `ImageGenUsage`), added to that of earlier

@@ -14,7 +14,7 @@ use crate::{
     upstream::{
         body_headers::{encodings, may_be_json},
         document::prefix,
-        envelope::{Envelope, is_name},
+        envelope::{Envelope, MAX_WORD, is_name},
         patterns::{LIMITED_WORDS, STATUSES},
     },
 };
@@ -140,7 +140,8 @@ impl UpstreamError {
     #[must_use]
     pub fn param(&self) -> Option<&str> {
         let Envelope { param, place, .. } = &self.envelope;
-        place.as_deref().or(param.as_deref())
+        let param = param.as_deref().filter(|param| param.len() <= MAX_WORD);
+        place.as_deref().or(param)
     }
 
     /// The body as it was sent.

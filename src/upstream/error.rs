@@ -67,8 +67,8 @@ enum Form {
 
 impl UpstreamError {
     /// Reads a response with this status and these headers. `body` may be empty or cut short; for an event of a stream
-    /// it is the event's data. All of it is read, so it is for the caller to bound it: the layers read at most 64 KiB
-    /// of a response that is no success.
+    /// it is the event's data. All of it is read, so it should be bounded before: the layers read at most 64 KiB of a
+    /// response that is no success.
     ///
     /// A 2xx is read as one that holds an error.
     #[must_use]

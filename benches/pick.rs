@@ -14,8 +14,9 @@ use http_body_util::{Empty, Full};
 use tokio::runtime::Runtime;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_free_models::{
-    Catalog, FreeModelRouteLayer, HealthMap, Model, Outcome, OutcomeKind, Provider, Recovery,
-    Target, provider::FreeRule,
+    Catalog, FreeModelRouteLayer, HealthMap, Model, Provider, Target,
+    classify::{Outcome, OutcomeKind, Recovery},
+    provider::FreeRule,
 };
 
 /// As many targets, at five providers.

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
-    Body, Catalog, Fallback, FreeModelRoute, HealthMap, Images, Model, Normalise, Provider,
-    provider::FreeRule, stack,
+    Body, Catalog, Fallback, FreeModelRoute, HealthMap, Model, Provider, images::Images,
+    normalise::Normalise, provider::FreeRule, stack,
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

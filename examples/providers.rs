@@ -5,8 +5,8 @@ use std::{fmt, fs};
 
 use serde::Deserialize;
 use tower_free_models::{
-    Endpoint, Scope,
-    provider::{Auth, Day, FreeRule, KnownProvider, Limit, Period, Quantity, Rule},
+    classify::Scope,
+    provider::{Auth, Day, Endpoint, FreeRule, KnownProvider, Limit, Period, Quantity, Rule},
 };
 
 #[allow(dead_code, reason = "a test includes this file for its page")]

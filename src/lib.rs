@@ -21,9 +21,7 @@
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, Full};
 //! use tower::{Layer, ServiceExt, service_fn};
-//! use tower_free_models::{
-//!     Body, Catalog, HealthMap, Model, Provider, Routed, provider::FreeRule, stack,
-//! };
+//! use tower_free_models::{Body, Catalog, HealthMap, Model, Provider, Routed, provider::FreeRule, stack};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -167,7 +165,7 @@ mod deadline;
 mod endpoint;
 pub mod fallback;
 mod headers;
-mod health;
+pub mod health;
 pub mod images;
 mod json;
 pub mod listing;
@@ -187,34 +185,29 @@ mod session;
 mod stack;
 mod upstream;
 
-#[doc(inline)]
-pub use crate::route::FreeModelRoute;
-#[doc(inline)]
-pub use crate::upstream::Classify;
+pub mod classify {
+    //! What a failed response is evidence of, and what it means: what a [`Classify`](crate::Classify) reads and returns.
+
+    pub use crate::{
+        outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
+        upstream::{DefaultClassify, Evidence, UpstreamError},
+    };
+}
+
 pub use crate::{
     attempt_slot::AttemptSlot,
-    images::{ImageLayer, Images},
-    route::FreeModelRouteLayer,
-    routed::Routed,
-    select::Select,
-    stack::{Stack, stack},
-};
-pub use crate::{
     body::Body,
     catalog::{model::Model, set::Catalog, target::Target},
+    fallback::{layer::FallbackLayer, service::Fallback},
+    health::{attempt::Attempt, map::HealthMap},
+    images::layer::ImageLayer,
+    normalise::layer::NormaliseLayer,
     provider::account::Provider,
-};
-pub use crate::{
-    endpoint::Endpoint,
-    fallback::{Fallback, FallbackLayer},
-    health::{
-        Attempt, Cooling, EndedAttempt, HealthMap, HealthSnapshot, ProviderHealth, Tally,
-        TargetHealth, TargetState,
-    },
-    normalise::{layer::NormaliseLayer, service::Normalise},
-    outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
-    request::Needs,
-    upstream::{DefaultClassify, Evidence, UpstreamError},
+    route::{layer::FreeModelRouteLayer, service::FreeModelRoute},
+    routed::Routed,
+    select::strategy::Select,
+    stack::{Stack, stack},
+    upstream::Classify,
 };
 
 /// The examples of the README, compiled and run.

@@ -7,7 +7,7 @@ use crate::{
     fallback::{Fallback, FallbackLayer},
     health::HealthMap,
     images::{ImageLayer, Images},
-    normalise::{layer::NormaliseLayer, service::Normalise},
+    normalise::{Normalise, layer::NormaliseLayer},
     route::{FreeModelRoute, FreeModelRouteLayer},
 };
 

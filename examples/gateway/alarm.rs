@@ -1,6 +1,8 @@
 //! Tells an operator of failures: a key that is refused and a model that was billed loudly, the rest in the log.
 
-use tower_free_models::{EndedAttempt, HealthMap, OutcomeKind, catalog::TargetId};
+use tower_free_models::{
+    HealthMap, catalog::TargetId, classify::OutcomeKind, health::EndedAttempt,
+};
 
 /// Logs what happens to the targets of this map from now on.
 pub(crate) fn listen(health: &HealthMap) {
@@ -50,7 +52,7 @@ fn line(ended: &EndedAttempt) -> String {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use tower_free_models::{Model, Outcome, Provider, provider::FreeRule};
+    use tower_free_models::{Model, Provider, classify::Outcome, provider::FreeRule};
 
     use super::*;
 

@@ -12,7 +12,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
-use tower_free_models::{Catalog, Endpoint, HealthMap, Stack, refresh::Reports};
+use tower_free_models::{Catalog, HealthMap, Stack, provider::Endpoint, refresh::Reports};
 
 use crate::{
     access::{AccessKeys, HEALTHZ, ask_key},

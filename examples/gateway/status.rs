@@ -8,7 +8,8 @@ use std::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tower_free_models::{
-    Cooling, Provider, Target,
+    Provider, Target,
+    health::Cooling,
     provider::ImageQueue,
     refresh::{AccountStatus, Report},
 };

@@ -8,7 +8,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use libfuzzer_sys::fuzz_target;
-use tower_free_models::{Classify, DefaultClassify, Endpoint, Evidence, Model, Provider, Recovery, Target, UpstreamError, __private::answer, provider::FreeRule};
+use tower_free_models::{Classify, Model, Provider, Target, __private::answer, classify::{DefaultClassify, Evidence, Recovery, UpstreamError}, provider::{Endpoint, FreeRule}};
 
 const LIMITS: [&str; 6] =
     ["retry-after", "retry-after-ms", "x-ratelimit-reset", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", "date"];

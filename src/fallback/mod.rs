@@ -19,12 +19,11 @@ mod frames;
 mod future;
 mod inspect;
 mod judge;
-mod layer;
-mod service;
+pub(crate) mod layer;
+pub(crate) mod service;
 mod silence;
 mod stream_buffer;
 mod watch;
 
-pub use self::{
-    body::ResponseBody, future::ResponseFuture, layer::FallbackLayer, service::Fallback,
-};
+pub use self::{body::ResponseBody, future::ResponseFuture};
+pub(crate) use self::{layer::FallbackLayer, service::Fallback};

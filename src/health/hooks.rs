@@ -14,8 +14,8 @@ use crate::{catalog::Target, health::snapshot::Cooling, outcome::Outcome};
 pub struct EndedAttempt {
     /// The target that was called.
     pub target: Target,
-    /// What came of it. Its kind is [`Succeeded`](crate::OutcomeKind::Succeeded) or
-    /// [`Abandoned`](crate::OutcomeKind::Abandoned) where nothing failed.
+    /// What came of it. Its kind is [`Succeeded`](crate::classify::OutcomeKind::Succeeded) or
+    /// [`Abandoned`](crate::classify::OutcomeKind::Abandoned) where nothing failed.
     pub outcome: Outcome,
     /// The cooldown that this outcome began or lengthened: until when, whether that is stated or a guess, and whether it
     /// holds for the target or its whole provider. `None` where the outcome did not change what holds the target back:

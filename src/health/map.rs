@@ -30,7 +30,8 @@ use crate::{
 ///
 /// ```
 /// use tower_free_models::{
-///     HealthMap, Model, Outcome, OutcomeKind, Provider, TargetState, provider::FreeRule,
+///     HealthMap, Model, Provider, classify::{Outcome, OutcomeKind}, health::TargetState,
+///     provider::FreeRule,
 /// };
 ///
 /// let local = Provider::new("local").base_url("http://127.0.0.1:9001/v1").free(FreeRule::All).build()?;
@@ -87,7 +88,7 @@ impl HealthMap {
     /// ```
     /// use std::sync::{Arc, Mutex};
     /// use tower_free_models::{
-    ///     HealthMap, Model, Outcome, OutcomeKind, Provider, provider::FreeRule,
+    ///     HealthMap, Model, Provider, classify::{Outcome, OutcomeKind}, provider::FreeRule,
     /// };
     ///
     /// let health = HealthMap::new();

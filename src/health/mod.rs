@@ -8,23 +8,22 @@
 //! of it. `effect` says what an event changes in it, `standing` and `snapshot` read it. `map` puts it behind a lock and
 //! `hooks` tells users of outcomes; an `attempt` and a `place` in the line are handles that change the map.
 
-mod attempt;
+pub(crate) mod attempt;
 mod cooldown;
 mod effect;
 mod hooks;
 mod line;
-mod map;
+pub(crate) mod map;
 mod place;
 mod snapshot;
 mod standing;
 mod state;
 mod tally;
 
+pub(crate) use self::{attempt::Attempt, map::HealthMap};
+pub(crate) use self::{cooldown::Phase, place::Place, standing::Standing};
 pub use self::{
-    attempt::Attempt,
     hooks::EndedAttempt,
-    map::HealthMap,
     snapshot::{Cooling, HealthSnapshot, ProviderHealth, TargetHealth, TargetState},
     tally::Tally,
 };
-pub(crate) use self::{cooldown::Phase, place::Place, standing::Standing};

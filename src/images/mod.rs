@@ -43,7 +43,7 @@ mod few;
 mod format;
 mod future;
 mod handover;
-mod layer;
+pub(crate) mod layer;
 mod openrouter;
 mod request;
 mod sdapi;
@@ -51,8 +51,9 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::layer::ImageLayer;
 pub(crate) use self::{
     api::Api,
     handover::{Handover, Translated},
 };
-pub use self::{body::ResponseBody, future::ResponseFuture, layer::ImageLayer, service::Images};
+pub use self::{body::ResponseBody, future::ResponseFuture, service::Images};

@@ -63,14 +63,75 @@ pub(crate) struct Token<'a> {
     pub(crate) depth: usize,
 }
 
+/// Most strings are short. For those of up to so many bytes, eight bytes at a time cost less than a search that is
+/// prepared for long ones.
+const SHORT: usize = 64;
+
+/// The number of bytes before the first quote, backslash or control character.
+///
+/// Each test finds the lowest byte that is zero, or less than a bound, by the borrow of a subtraction; it may be wrong only
+/// about bytes above that one (Bit Twiddling Hacks, "Determine if a word has a zero byte").
+fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let less = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word;
+    let mut at = 0;
+    while let Some(Ok(eight)) = bytes.get(at..at + 8).map(TryInto::try_into) {
+        let word = u64::from_le_bytes(eight);
+        let quote = less(word ^ (ONES * u64::from(b'"')), 1);
+        let backslash = less(word ^ (ONES * u64::from(b'\\')), 1);
+        let ends = (quote | backslash | less(word, 0x20)) & HIGH;
+        if ends != 0 {
+            return at + ends.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(ends).unwrap_or(rest.len())
+}
+
 /// Reads tokens off a text.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
-    /// The arrays and objects that are open.
-    open: Vec<Kind>,
+    open: Open,
     expect: Expect,
+}
+
+/// The arrays and objects that are open, a bit for each: without memory on the heap, because a reader is made for every
+/// event of a stream.
+#[derive(Debug, Default)]
+struct Open {
+    objects: [u64; MAX_DEPTH / 64],
+    depth: usize,
+}
+
+impl Open {
+    fn push(&mut self, kind: Kind) {
+        let (word, bit) = (self.depth / 64, 1 << (self.depth % 64));
+        if let Some(word) = self.objects.get_mut(word) {
+            match kind {
+                Kind::Object => *word |= bit,
+                Kind::Array => *word &= !bit,
+            }
+        }
+        self.depth += 1;
+    }
+
+    fn pop(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    fn last(&self) -> Option<Kind> {
+        let at = self.depth.checked_sub(1)?;
+        let word = self.objects.get(at / 64)?;
+        Some(match word >> (at % 64) & 1 {
+            0 => Kind::Array,
+            _ => Kind::Object,
+        })
+    }
 }
 
 /// What may come next.
@@ -91,7 +152,7 @@ impl<'a> Reader<'a> {
         Self {
             text,
             at: 0,
-            open: Vec::with_capacity(16),
+            open: Open::default(),
             expect: Expect::Value,
         }
     }
@@ -106,7 +167,7 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Option<Token<'a>>, JsonError> {
         self.skip_whitespace();
-        let kind = match (self.expect, self.open.last().copied()) {
+        let kind = match (self.expect, self.open.last()) {
             (Expect::Nothing, _) => {
                 return match self.peek() {
                     None => Ok(None),
@@ -160,7 +221,7 @@ impl<'a> Reader<'a> {
             event,
             start,
             end: self.at,
-            depth: self.open.len(),
+            depth: self.open.depth,
         }
     }
 
@@ -202,7 +263,7 @@ impl<'a> Reader<'a> {
         let start = self.at;
         self.at += 1;
         let token = self.token(Event::Begin(kind), start);
-        if self.open.len() == MAX_DEPTH {
+        if self.open.depth == MAX_DEPTH {
             return Err(JsonError::TooDeep { offset: start });
         }
         self.open.push(kind);
@@ -219,9 +280,9 @@ impl<'a> Reader<'a> {
     }
 
     fn after_value(&self) -> Expect {
-        match self.open.is_empty() {
-            true => Expect::Nothing,
-            false => Expect::More,
+        match self.open.depth {
+            0 => Expect::Nothing,
+            _ => Expect::More,
         }
     }
 
@@ -275,6 +336,14 @@ impl<'a> Reader<'a> {
         self.at += 1;
         let start = self.at;
         let mut escaped = false;
+        let beginning = self.rest();
+        let beginning = &beginning[..beginning.len().min(SHORT)];
+        self.at += plain_length(beginning);
+        if self.peek() == Some(b'"') {
+            let raw = self.text.get(start..self.at).unwrap_or_default();
+            self.at += 1;
+            return Ok(Text { raw, escaped });
+        }
         loop {
             let rest = self.rest();
             let len = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
@@ -327,6 +396,8 @@ impl Kind {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     fn read(text: &str) -> Result<Vec<Token<'_>>, JsonError> {
@@ -444,6 +515,19 @@ mod tests {
                     assert_eq!(read(&quoted).is_ok(), reference.is_ok(), "{quoted:?}");
                 }
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_length_of_what_is_plain_is_that_of_a_search_byte_by_byte(
+            bytes in vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'\\'), 0x1e_u8..0x24, Just(b'a')], 0..40),
+            plain in 0_usize..30,
+        ) {
+            let bytes = [&vec![b'\x80'; plain][..], &bytes[..]].concat();
+            let ends = |byte: &u8| matches!(byte, b'"' | b'\\') || *byte < 0x20;
+            let expected = bytes.iter().position(ends).unwrap_or(bytes.len());
+            prop_assert_eq!(plain_length(&bytes), expected);
         }
     }
 }

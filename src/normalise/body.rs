@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use crate::body::BoxError;
 
 pin_project! {
-    /// The response body of [`Normalise`](crate::Normalise): that of the inner service, or a rewritten answer.
+    /// The response body of [`Normalise`](crate::normalise::Normalise): that of the inner service, or a rewritten answer.
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,

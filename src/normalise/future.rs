@@ -19,7 +19,7 @@ use crate::{
 };
 
 pin_project! {
-    /// The response future of [`Normalise`](crate::Normalise).
+    /// The response future of [`Normalise`](crate::normalise::Normalise).
     pub struct ResponseFuture<F, B>
     where
         B: Body,

@@ -15,8 +15,8 @@ use super::service::Normalise;
 /// use http_body_util::{BodyExt, Full};
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
 /// use tower_free_models::{
-///     Body, Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Model, NormaliseLayer,
-///     Provider, provider::FreeRule,
+///     Body, Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Model, NormaliseLayer, Provider,
+///     provider::FreeRule,
 /// };
 ///
 /// # #[tokio::main(flavor = "current_thread")]

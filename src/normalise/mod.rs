@@ -27,10 +27,10 @@ mod body;
 mod future;
 pub(crate) mod layer;
 mod mend;
-pub(crate) mod service;
+mod service;
 #[cfg(test)]
 mod tests;
 mod values;
 
 pub(crate) use self::mend::normalise;
-pub use self::{body::ResponseBody, future::ResponseFuture};
+pub use self::{body::ResponseBody, future::ResponseFuture, service::Normalise};

@@ -4,7 +4,10 @@
 //! relay the error of their upstream as a string. It gives way to as many other characters, so that the length of a
 //! body stays.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::{Bytes, BytesMut};
@@ -322,6 +325,15 @@ fn code(digits: &[u8]) -> Option<u32> {
     u32::from_str_radix(digits, 16).ok()
 }
 
+/// A word that nearly every error has somewhere.
+const ERROR: &[u8] = b"error";
+
+fn has_error(bytes: &[u8]) -> bool {
+    /// Prepared once, because every frame is searched.
+    static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(ERROR));
+    FINDER.find(bytes).is_some()
+}
+
 /// Redacts a body as it passes, over the edges of its frames.
 ///
 /// Of a document it holds back only what may be the beginning of a secret; of a stream the line that has not ended yet, up
@@ -419,13 +431,6 @@ impl Redactor {
             false => bytes,
         }
     }
-}
-
-/// A word that every error has somewhere, or nearly every one.
-const ERROR: &[u8] = b"error";
-
-fn has_error(bytes: &[u8]) -> bool {
-    memmem::find(bytes, ERROR).is_some()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::{
 /// What is known of a provider by its name.
 ///
 /// ```
-/// use tower_free_models::{provider::{FreeRule, KnownProvider}};
+/// use tower_free_models::provider::{FreeRule, KnownProvider};
 ///
 /// // Services with a plan as free tier, where the operator knows that the account cannot be billed.
 /// let unbilled = ["groq", "google"];

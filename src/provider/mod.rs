@@ -30,3 +30,4 @@ pub use self::{
     known::{Auth, KnownProvider, Limit, ListingFormat, Period, Quantity},
     quota_day::Day,
 };
+pub use crate::endpoint::Endpoint;

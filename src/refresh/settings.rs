@@ -38,9 +38,7 @@ use crate::{catalog::Catalog, health::HealthMap, provider::Provider, rng::Rng};
 /// use http::{Request, Response};
 /// use http_body_util::Full;
 /// use tower::service_fn;
-/// use tower_free_models::{
-///     Body, Catalog, HealthMap, Provider, provider::FreeRule, refresh::Refresh,
-/// };
+/// use tower_free_models::{Body, Catalog, HealthMap, Provider, provider::FreeRule, refresh::Refresh};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -12,7 +12,7 @@ use crate::{capability::CapabilitySet, endpoint::Endpoint};
 /// It is read off the request as the client sent it. A test of a [`Select`](crate::Select) can make one:
 ///
 /// ```
-/// use tower_free_models::{Endpoint, Needs, catalog::Capability};
+/// use tower_free_models::{catalog::Capability, provider::Endpoint, select::Needs};
 ///
 /// let mut needs = Needs::new(Endpoint::ChatCompletions).with_prompt_tokens(3_000);
 /// needs.stream = true;

@@ -20,7 +20,9 @@ use crate::{catalog::Catalog, health::HealthMap, rng::Rng, select::Select, upstr
 /// use http::{Request, Response};
 /// use http_body_util::Full;
 /// use tower::{Layer, ServiceExt, service_fn};
-/// use tower_free_models::{Body, Catalog, FreeModelRouteLayer, HealthMap, Model, Provider, provider::FreeRule};
+/// use tower_free_models::{
+///     Body, Catalog, FreeModelRouteLayer, HealthMap, Model, Provider, provider::FreeRule,
+/// };
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -87,7 +89,7 @@ impl FreeModelRouteLayer {
 
     /// How failures are told apart, unless the [`FallbackLayer`](crate::FallbackLayer) around this one has
     /// [a setting of its own](crate::FallbackLayer::classify). Without a `FallbackLayer`, only the head of a response is
-    /// evidence, and no answer is looked into. Default: [`DefaultClassify`](crate::DefaultClassify).
+    /// evidence, and no answer is looked into. Default: [`DefaultClassify`](crate::classify::DefaultClassify).
     #[must_use]
     pub fn classify(self, classify: impl Classify + 'static) -> Self {
         self.with(|router| router.classify = Arc::new(classify))

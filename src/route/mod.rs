@@ -16,7 +16,7 @@ mod eligible;
 mod future;
 mod incoming;
 mod inflate;
-mod layer;
+pub(crate) mod layer;
 mod not_now;
 mod outgoing;
 mod pick;
@@ -24,12 +24,11 @@ mod refusals;
 mod response_owners;
 mod router;
 mod routing;
-mod service;
+pub(crate) mod service;
 #[cfg(test)]
 mod tests;
 mod tier;
 mod wish;
 
-pub use self::{
-    body::ResponseBody, future::ResponseFuture, layer::FreeModelRouteLayer, service::FreeModelRoute,
-};
+pub use self::{body::ResponseBody, future::ResponseFuture};
+pub(crate) use self::{layer::FreeModelRouteLayer, service::FreeModelRoute};

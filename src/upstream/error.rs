@@ -38,7 +38,7 @@ const EXPLAINING: [(&str, &str); 2] = [
 ///
 /// ```
 /// use http::{HeaderMap, StatusCode};
-/// use tower_free_models::UpstreamError;
+/// use tower_free_models::classify::UpstreamError;
 ///
 /// let body = r#"[{"error": {"code": 429, "message": "Slow down.", "status": "RESOURCE_EXHAUSTED"}}]"#;
 /// let error = UpstreamError::read(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), body);

@@ -8,7 +8,7 @@ use flate2::{Compression, write::GzEncoder};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
-use tower_free_models::{HealthMap, Stack, TargetState};
+use tower_free_models::{HealthMap, Stack, health::TargetState};
 
 const GOOD: &str = "the answer of another";
 
@@ -44,7 +44,7 @@ async fn assert_failover(first: Reply, outcome: &str) {
     assert_eq!(whole.header("x-free-attempts"), Some("2"), "{why}");
     assert_eq!(first_outcome(&whole), outcome, "{why}");
     let targets = health.snapshot().targets;
-    let sum = |count: fn(&tower_free_models::Tally) -> u64| -> u64 {
+    let sum = |count: fn(&tower_free_models::health::Tally) -> u64| -> u64 {
         targets.iter().map(|target| count(&target.tally)).sum()
     };
     assert_eq!(sum(|t| t.started), 2, "{why}");

@@ -16,8 +16,9 @@ use http::{Request, Response};
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit};
 use tower_free_models::{
-    AttemptSlot, Body, Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Outcome,
-    OutcomeKind, Stack, TargetState,
+    AttemptSlot, Body, Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Stack,
+    classify::{Outcome, OutcomeKind},
+    health::TargetState,
 };
 
 /// Polls a future so many times, whenever it is woken, and then drops it.

@@ -18,8 +18,14 @@ use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_free_models::{
     Body, Catalog, Fallback, FallbackLayer, FreeModelRoute, FreeModelRouteLayer, HealthMap,
-    ImageLayer, Images, Model, Normalise, NormaliseLayer, OutcomeKind, Provider, Routed, Scope,
-    Stack, Target, TargetState, fallback, images, normalise, provider::FreeRule, route, stack,
+    ImageLayer, Model, NormaliseLayer, Provider, Routed, Stack, Target,
+    classify::{OutcomeKind, Scope},
+    fallback,
+    health::TargetState,
+    images::{self, Images},
+    normalise::{self, Normalise},
+    provider::FreeRule,
+    route, stack,
 };
 use tower_http::{
     decompression::DecompressionLayer,

@@ -294,10 +294,10 @@ async fn half_the_pool_fails_in_every_way_and_no_caller_of_two_thousand_notices(
 
     let targets = health.snapshot().targets;
     assert_eq!(targets.len(), 2 * failing);
-    let count = |of: fn(&tower_free_models::Tally) -> u64| -> u64 {
+    let count = |of: fn(&tower_free_models::health::Tally) -> u64| -> u64 {
         targets.iter().map(|target| of(&target.tally)).sum()
     };
-    assert_eq!(count(tower_free_models::Tally::in_flight), 0);
+    assert_eq!(count(tower_free_models::health::Tally::in_flight), 0);
     assert_eq!(count(|tally| tally.started), attempts);
     assert_eq!(count(|tally| tally.succeeded), CALLERS as u64);
     assert_eq!(count(|tally| tally.failed), attempts - CALLERS as u64);

@@ -3,9 +3,9 @@
 use crate::support::{Reply, Upstream, chat_with, post, provider, seeded, send, target};
 use serde_json::{Value, json};
 use tower_free_models::{
-    Endpoint, Model, Provider, Routed,
+    Model, Provider, Routed,
     catalog::Capability,
-    provider::{Dialect, FreeRule, KnownProvider, Rule},
+    provider::{Dialect, Endpoint, FreeRule, KnownProvider, Rule},
 };
 
 fn speaking(name: &str, dialect: Dialect) -> Provider {

@@ -7,8 +7,10 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
-    Catalog, Endpoint, FreeModelRouteLayer, HealthMap, Model, Stack, Target, TargetState,
-    provider::KnownProvider, stack,
+    Catalog, FreeModelRouteLayer, HealthMap, Model, Stack, Target,
+    health::TargetState,
+    provider::{Endpoint, KnownProvider},
+    stack,
 };
 
 fn of(provider: &str, model: impl Into<Model>) -> Target {

@@ -10,8 +10,9 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
-    Catalog, Classify, DefaultClassify, Evidence, FreeModelRouteLayer, HealthMap, Outcome,
-    OutcomeKind, Provider, Stack, provider::FreeRule,
+    Catalog, Classify, FreeModelRouteLayer, HealthMap, Provider, Stack,
+    classify::{DefaultClassify, Evidence, Outcome, OutcomeKind},
+    provider::FreeRule,
 };
 
 fn alone() -> Stack {

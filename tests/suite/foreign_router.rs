@@ -6,7 +6,10 @@ use crate::support::*;
 use http::{Request, Response};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_free_models::{AttemptSlot, Body, FallbackLayer, HealthMap, OutcomeKind, Scope, Target};
+use tower_free_models::{
+    AttemptSlot, Body, FallbackLayer, HealthMap, Target,
+    classify::{OutcomeKind, Scope},
+};
 
 /// Takes the first target that may be tried. It has none before `opens`, and says so.
 fn router(

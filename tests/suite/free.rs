@@ -17,7 +17,7 @@ use serde::{
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
-    Catalog, HealthMap, Model, Provider, TargetState, provider::FreeRule, stack,
+    Catalog, HealthMap, Model, Provider, health::TargetState, provider::FreeRule, stack,
 };
 
 const PATH: &str = "/v1/chat/completions";

@@ -13,8 +13,10 @@ use crate::support::*;
 use proptest::prelude::*;
 use tokio::time::Instant;
 use tower_free_models::{
-    Attempt, Catalog, Cooling, HealthMap, HealthSnapshot, Lack, Outcome, OutcomeKind, Recovery,
-    Scope, Target, TargetState, catalog::Capability,
+    Attempt, Catalog, HealthMap, Target,
+    catalog::Capability,
+    classify::{Lack, Outcome, OutcomeKind, Recovery, Scope},
+    health::{Cooling, HealthSnapshot, TargetState},
 };
 
 const PROVIDERS: usize = 3;
@@ -823,7 +825,7 @@ fn counts_add_up_whatever_many_threads_do() {
         }
     });
     let snapshot = health.snapshot();
-    let sum = |of: fn(&tower_free_models::Tally) -> u64| -> u64 {
+    let sum = |of: fn(&tower_free_models::health::Tally) -> u64| -> u64 {
         snapshot.targets.iter().map(|t| of(&t.tally)).sum()
     };
     let begun = begun.into_inner();

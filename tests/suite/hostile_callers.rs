@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use serde_json::{Value, json};
-use tower_free_models::{HealthMap, Scope, TargetState};
+use tower_free_models::{HealthMap, classify::Scope, health::TargetState};
 
 /// What a first guess is at most.
 const GUESS: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ fn assert_none_is_held_back(health: &HealthMap, what: &str) {
     }
     for target in &snapshot.targets {
         let cooling = target.cooling.as_ref();
-        let guessed = |cooling: &tower_free_models::Cooling| {
+        let guessed = |cooling: &tower_free_models::health::Cooling| {
             !cooling.stated && cooling.scope == Scope::Target && cooling.remaining <= GUESS
         };
         assert!(cooling.is_none_or(guessed), "{what}: {target:?}");

@@ -14,9 +14,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, limit::ConcurrencyLimit};
 use tower_free_models::{
-    Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, ImageLayer, Model, OutcomeKind,
-    Provider, Stack, Target, TargetState,
+    Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, ImageLayer, Model, Provider, Stack,
+    Target,
     catalog::ModelBuilder,
+    classify::OutcomeKind,
+    health::TargetState,
     provider::{Dialect, FreeRule, ImageApi},
 };
 

@@ -15,8 +15,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_free_models::{
-    Body, Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Model, Outcome, OutcomeKind,
-    Provider, Recovery, Routed, Scope, Stack, Target, TargetState, catalog::Capability, stack,
+    Body, Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Model, Provider, Routed, Stack,
+    Target,
+    catalog::Capability,
+    classify::{Outcome, OutcomeKind, Recovery, Scope},
+    health::TargetState,
+    stack,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -5,8 +5,9 @@ use std::{ops::RangeInclusive, path::Path, time::Duration};
 use crate::support::*;
 use serde_json::{Value, json};
 use tower_free_models::{
-    Catalog, Cooling, FallbackLayer, HealthMap, Model, OutcomeKind, Provider, Scope, Target,
-    TargetState,
+    Catalog, FallbackLayer, HealthMap, Model, Provider, Target,
+    classify::{OutcomeKind, Scope},
+    health::{Cooling, TargetState},
     provider::{Day, FreeRule},
     stack,
 };
@@ -1326,10 +1327,14 @@ async fn a_recorded_error_of_the_request_leaves_no_mark() {
 
 #[tokio::test(start_paused = true)]
 async fn the_users_own_classifier_is_asked_first() {
-    let classify = |evidence: &tower_free_models::Evidence<'_>| match evidence.status.as_u16() {
-        418 => tower_free_models::Outcome::of(OutcomeKind::Unavailable),
-        _ => tower_free_models::Classify::classify(&tower_free_models::DefaultClassify, evidence),
-    };
+    let classify =
+        |evidence: &tower_free_models::classify::Evidence<'_>| match evidence.status.as_u16() {
+            418 => tower_free_models::classify::Outcome::of(OutcomeKind::Unavailable),
+            _ => tower_free_models::Classify::classify(
+                &tower_free_models::classify::DefaultClassify,
+                evidence,
+            ),
+        };
     let Pool { stack, health } = pool();
     let pool = Pool {
         stack: stack.fallback(|f: FallbackLayer| f.classify(classify)),

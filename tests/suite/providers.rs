@@ -16,9 +16,10 @@ use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tower_free_models::{
-    Endpoint, HealthMap, Model, Provider, Scope, Target,
+    HealthMap, Model, Provider, Target,
     catalog::{Capability, CapabilitySet},
-    provider::{Auth, Day, FreeRule, ImageApi, KnownProvider, Limit, Rule},
+    classify::Scope,
+    provider::{Auth, Day, Endpoint, FreeRule, ImageApi, KnownProvider, Limit, Rule},
 };
 
 #[path = "../../examples/providers.rs"]

@@ -22,7 +22,9 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_free_models::{
-    Body, Catalog, HealthMap, Model, Outcome, OutcomeKind, Provider, TargetState,
+    Body, Catalog, HealthMap, Model, Provider,
+    classify::{Outcome, OutcomeKind},
+    health::TargetState,
     provider::FreeRule,
     refresh::{Refresh, Report},
     stack,

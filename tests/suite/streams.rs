@@ -14,7 +14,10 @@ use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
-    Classify, DefaultClassify, Endpoint, Evidence, HealthMap, Stack, Tally, Target, TargetState,
+    Classify, HealthMap, Stack, Target,
+    classify::{DefaultClassify, Evidence},
+    health::{Tally, TargetState},
+    provider::Endpoint,
 };
 
 /// A stream up to this long is tried at every byte; of a longer one, each event's edges and so many places between.

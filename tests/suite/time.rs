@@ -17,7 +17,10 @@ use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
 use tokio::time::{Instant, advance};
 use tower::{Layer, ServiceExt};
-use tower_free_models::{Cooling, HealthMap, Stack, TargetHealth, TargetState};
+use tower_free_models::{
+    HealthMap, Stack,
+    health::{Cooling, TargetHealth, TargetState},
+};
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 use tower_free_models::{
-    Endpoint,
     catalog::CapabilitySet,
-    provider::{ImageApi, Rule},
+    provider::{Endpoint, ImageApi, Rule},
 };
 
 use super::values::{by_endpoint, capabilities, message_fields};

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt};
 
 use http::{HeaderName, Uri, header::AUTHORIZATION};
 use serde::Deserialize;
-use tower_free_models::{Endpoint, provider::ListingFormat};
+use tower_free_models::provider::{Endpoint, ListingFormat};
 
 use super::{
     dialect::Dialect,

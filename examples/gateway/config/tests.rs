@@ -1,7 +1,6 @@
 use tower_free_models::{
-    Endpoint,
     catalog::Capability,
-    provider::{Dialect, ImageApi, Rule},
+    provider::{Dialect, Endpoint, ImageApi, Rule},
 };
 
 use super::*;

@@ -8,8 +8,8 @@ use http::{HeaderName, Uri};
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de};
 use tower_free_models::{
-    Endpoint,
     catalog::{Capability, CapabilitySet},
+    provider::Endpoint,
 };
 
 use crate::{

@@ -81,8 +81,9 @@ impl fmt::Debug for Evidence<'_> {
 ///
 /// use http::{HeaderMap, StatusCode};
 /// use tower_free_models::{
-///     Classify, DefaultClassify, Endpoint, Evidence, Model, Outcome, OutcomeKind, Provider,
-///     UpstreamError, provider::FreeRule,
+///     Classify, Model, Provider,
+///     classify::{DefaultClassify, Evidence, Outcome, OutcomeKind, UpstreamError},
+///     provider::{Endpoint, FreeRule},
 /// };
 ///
 /// // A provider whose 418 means that it is overloaded.

@@ -179,7 +179,7 @@ impl<E> Judge<E> {
             inspect::Failure::Outcome(kind) => {
                 return self.failed(attempt, &Outcome::of(kind), None);
             }
-            // The router passes answers as they are, and so does not look for a credential in them.
+            // The router looks for a credential in an answer from its first word "error" on, and this one may have none.
             inspect::Failure::Error(body) => attempt.target().provider().credential().redact(&body),
         };
         self.failure(attempt, head, body)

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use http::StatusCode;
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
 use super::format::recognise;
 use crate::{
@@ -19,12 +19,27 @@ use crate::{
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 impl Text<'_> {
-    /// The text as a slice of the body that it was borrowed from.
+    /// The text as a slice of the body that it was borrowed from. One with escapes is a copy, which keeps the body,
+    /// because the memory of the body is what is counted.
     pub(super) fn of(self, body: &Bytes) -> Bytes {
         match self.0 {
             Cow::Borrowed(text) => body.slice_ref(text.as_bytes()),
-            Cow::Owned(text) => Bytes::from(text),
+            Cow::Owned(text) => {
+                let body = body.clone();
+                Bytes::from_owner(Unescaped { text, _body: body })
+            }
         }
+    }
+}
+
+struct Unescaped {
+    text: String,
+    _body: Bytes,
+}
+
+impl AsRef<[u8]> for Unescaped {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
     }
 }
 
@@ -220,6 +235,15 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
+/// The `usage` of an answer. One that is no object of some counts and prices is left out.
+pub(super) fn stated_usage(usage: Option<&RawValue>) -> Value {
+    const LONGEST: usize = 16 * 1024;
+    let usage = usage.filter(|usage| usage.get().len() <= LONGEST);
+    usage
+        .and_then(|usage| serde_json::from_str(usage.get()).ok())
+        .unwrap_or_default()
+}
+
 /// The usage of an answer in the format of OpenAI's images (its openapi.yaml, `ImageGenUsage`), added to that of earlier
 /// answers. A cost is kept as it was stated, because the fallback looks for it.
 fn add_usage(before: &Value, more: &Value) -> Value {
@@ -281,6 +305,18 @@ mod tests {
         let picture = Picture::from_base64(text.of(&body)).expect("an image");
         let base64 = picture.entry(false).b64_json.expect("base64");
         assert_eq!(base64.as_ptr(), body[1..].as_ptr());
+    }
+
+    #[test]
+    fn an_image_with_escapes_keeps_the_body_whose_memory_is_counted() {
+        let base64 = BASE64.encode([PNG, &[0xff; 9]].concat());
+        let body = Bytes::from(format!("\"{}\"", base64.replace('/', r"\/")));
+        let text: Text<'_> = serde_json::from_slice(&body).expect("a text");
+        let picture = Picture::from_base64(text.of(&body)).expect("an image");
+        assert_eq!(picture.entry(false).b64_json, Some(&*base64));
+        assert!(!body.is_unique());
+        drop(picture);
+        assert!(body.is_unique());
     }
 
     #[test]

@@ -24,6 +24,8 @@ const LARGEST_ANSWERS: usize = 64 * 1024 * 1024;
 /// How much larger the answer to the client may be than the answers that it is made of, because it describes up to ten
 /// images.
 const OF_ITS_OWN: usize = 16 * 1024;
+/// The most bytes of a list of checkpoints, each of which takes some hundred.
+const LARGEST_LIST: usize = 4 * 1024 * 1024;
 /// The most bytes of a report of progress, which is a few numbers.
 const LARGEST_REPORT: usize = 64 * 1024;
 /// How often a server is asked how far it is.
@@ -167,7 +169,7 @@ where
 {
     pub(super) async fn get(&mut self, path: &str) -> Result<Reply, Failure<S::Error>> {
         let request = self.request(Method::GET, path, None, Bytes::new());
-        self.call(request, LARGEST_ANSWERS).await
+        self.call(request, LARGEST_LIST).await
     }
 
     /// Posts JSON. Answers with so many bytes are held beside the reply.

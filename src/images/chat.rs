@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    answer::{Drawing, Picture, Text},
+    answer::{Drawing, Picture, Text, stated_usage},
     calls::Reply,
+    few::Few,
     request::{ImageRequest, Size},
 };
 use crate::refusal::Refusal;
@@ -29,9 +30,9 @@ const RATIOS: [(u32, u32); 10] = [
 #[derive(Deserialize)]
 struct Completion<'a> {
     #[serde(borrow, default)]
-    choices: Vec<Choice<'a>>,
-    #[serde(default)]
-    usage: Value,
+    choices: Few<Choice<'a>>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -79,9 +80,15 @@ pub(super) fn question(model: &str, request: &ImageRequest) -> Value {
 pub(super) fn read(reply: &Reply) -> Result<Option<Drawing>, Refusal> {
     let completion = serde_json::from_slice::<Completion<'_>>(&reply.body).ok();
     let parts = completion.map(|Completion { choices, usage }| {
-        let messages = choices.iter().filter_map(|choice| choice.message.as_ref());
+        let messages = choices
+            .0
+            .iter()
+            .filter_map(|choice| choice.message.as_ref());
         let urls = messages.flat_map(|message| urls(message, &reply.body));
-        (urls.map(|url| Picture::from_url(&url)).collect(), usage)
+        (
+            urls.map(|url| Picture::from_url(&url)).collect(),
+            stated_usage(usage),
+        )
     });
     Drawing::read(parts, reply.found)
 }
@@ -92,8 +99,8 @@ fn urls(message: &Message<'_>, body: &Bytes) -> Vec<Bytes> {
     lists
         .into_iter()
         .flatten()
-        .filter_map(|list| serde_json::from_str::<Vec<Part<'_>>>(list.get()).ok())
-        .flatten()
+        .filter_map(|list| serde_json::from_str::<Few<Part<'_>>>(list.get()).ok())
+        .flat_map(|parts| parts.0)
         .filter_map(|part| {
             let at = part.image_url?.get();
             let url = serde_json::from_str::<Address<'_>>(at).map(|address| address.url);

@@ -39,6 +39,7 @@ mod chat;
 mod collect;
 mod exchange;
 mod failure;
+mod few;
 mod format;
 mod future;
 mod handover;

@@ -2,11 +2,12 @@
 //! (openrouter.ai/docs, features/multimodal/image-generation).
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::{
-    answer::{Drawing, Picture, Text},
+    answer::{Drawing, Picture, Text, stated_usage},
     calls::Reply,
+    few::Few,
     request::ImageRequest,
 };
 use crate::refusal::Refusal;
@@ -29,9 +30,9 @@ pub(super) const FIELDS: &[&str] = &[
 #[derive(Deserialize)]
 struct Images<'a> {
     #[serde(borrow, default)]
-    data: Vec<Entry<'a>>,
-    #[serde(default)]
-    usage: Value,
+    data: Few<Entry<'a>>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -64,8 +65,10 @@ pub(super) fn read(reply: &Reply) -> Result<Option<Drawing>, Refusal> {
         (None, None) => None,
     };
     let images = serde_json::from_slice::<Images<'_>>(&reply.body).ok();
-    let parts =
-        images.map(|Images { data, usage }| (data.into_iter().filter_map(image).collect(), usage));
+    let parts = images.map(|Images { data, usage }| {
+        let pictures = data.0.into_iter().filter_map(image).collect();
+        (pictures, stated_usage(usage))
+    });
     Drawing::read(parts, reply.found)
 }
 

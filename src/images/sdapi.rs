@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     answer::{Drawing, Picture, Text, no_image},
+    few::Few,
     request::{ImageRequest, wrong},
 };
 use crate::refusal::Refusal;
@@ -27,6 +28,9 @@ const LARGEST_SIDE: u32 = 2048;
 const MOST_STEPS: u64 = 150;
 /// Each image of a batch takes memory of the server at the same time, so larger numbers are made in several rounds.
 const LARGEST_BATCH: usize = 4;
+
+/// The longest description of images that is read, in bytes: as a tree it takes much more memory.
+const LARGEST_INFO: usize = 1024 * 1024;
 
 /// A request to `txt2img`, but for the title of the checkpoint.
 pub(super) struct Generation<'a> {
@@ -46,7 +50,7 @@ struct Checkpoint {
 #[derive(Deserialize)]
 struct Generated<'a> {
     #[serde(borrow)]
-    images: Vec<Text<'a>>,
+    images: Few<Text<'a>>,
     /// JSON within a string.
     #[serde(borrow)]
     info: Option<Text<'a>>,
@@ -118,7 +122,9 @@ impl<'a> Generation<'a> {
     pub(super) fn read(&self, body: &Bytes) -> Result<Drawing, Refusal> {
         let Generated { images, info } = serde_json::from_slice(body)
             .map_err(|_| no_image("something that is not what txt2img answers"))?;
+        let images = images.0;
         let info: Value = info
+            .filter(|info| info.0.len() <= LARGEST_INFO)
             .and_then(|info| serde_json::from_str(&info.0).ok())
             .unwrap_or_default();
         // A server that is set to make a grid of all images puts it first.

@@ -8,7 +8,7 @@ use super::service::Normalise;
 /// reads an answer before it passes it on, and marks one that a strict client would fail at; this layer rewrites the
 /// marked ones and passes everything else. Without a fallback inside no answer is marked, and the layer does nothing.
 ///
-/// It has no settings: a caller who wants answers as the upstreams wrote them leaves the layer out.
+/// It has no settings. Without this layer answers pass as the upstreams wrote them.
 ///
 /// ```
 /// use http::{Request, Response};

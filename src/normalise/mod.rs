@@ -5,7 +5,7 @@
 //! `x-free-normalised` names the fields that were changed. Streams, and answers larger than the fallback's
 //! [peek limit](crate::FallbackLayer::peek_limit), pass as they are.
 //!
-//! | field | what comes | who fails at it |
+//! | field | what comes | clients that fail at it |
 //! |---|---|---|
 //! | `id`, `object`, `index` | missing or null (Ollama's cloud) | pydantic-ai#2996; openai-java: "`id` is not set" |
 //! | `created` | missing, a float, a string | spring-ai#6004; openai-java, openai-dotnet and pydantic want an integer |

@@ -63,7 +63,7 @@ impl Credential {
         let headers: HeaderMap = headers.collect();
         let named = headers.iter().filter(|(name, _)| is_secret(name));
         let named = named.filter_map(|(_, value)| value.to_str().ok());
-        let mut secrets: Vec<_> = named.map(str::to_owned).collect();
+        let mut secrets: Vec<_> = named.flat_map(credentials_in).map(str::to_owned).collect();
         // The line end that a key brings along from a file is not part of it.
         let key = key.map(str::trim);
         secrets.extend(key.map(str::to_owned));
@@ -97,6 +97,8 @@ impl Credential {
         });
         let key = key.transpose()?;
         secrets.retain(|secret| secret.len() >= SHORTEST);
+        secrets.sort_unstable();
+        secrets.dedup();
         Ok(Self {
             key,
             headers,
@@ -150,13 +152,20 @@ impl Credential {
         let found = self.find(bytes);
         let mut redacted = (!found.is_empty()).then(|| bytes.to_vec())?;
         for (start, end) in found {
-            let echo = &mut redacted[start..end];
-            echo.fill(b'*');
-            if let Some(word) = REDACTED.iter().find(|word| word.len() <= echo.len()) {
-                echo[..word.len()].copy_from_slice(word);
-            }
+            mask(&mut redacted[start..end]);
         }
         Some(redacted)
+    }
+
+    /// Redacts a secret of which only the beginning came before the end of these bytes.
+    fn redact_cut(&self, bytes: Bytes) -> Bytes {
+        let start = self.safe_end(&bytes);
+        if bytes.len() - start < SHORTEST {
+            return bytes;
+        }
+        let mut redacted = bytes.to_vec();
+        mask(&mut redacted[start..]);
+        redacted.into()
     }
 
     /// Where secrets stand, in order. Those that overlap are one: a password ends the pair of user and password.
@@ -224,11 +233,38 @@ impl fmt::Debug for Credential {
     }
 }
 
+fn mask(echo: &mut [u8]) {
+    echo.fill(b'*');
+    if let Some(word) = REDACTED.iter().find(|word| word.len() <= echo.len()) {
+        echo[..word.len()].copy_from_slice(word);
+    }
+}
+
 /// Whether the name of a header says that its value is a credential.
 fn is_secret(name: &HeaderName) -> bool {
-    ["key", "token", "auth", "secret", "cookie"]
-        .iter()
-        .any(|word| name.as_str().contains(word))
+    [
+        "key",
+        "token",
+        "auth",
+        "secret",
+        "cookie",
+        "pass",
+        "credential",
+    ]
+    .iter()
+    .any(|word| name.as_str().contains(word))
+}
+
+/// What an upstream may echo of the value of such a header: all of it, and each credential in it without the scheme or
+/// the name before it (`Bearer …`, `session=…; …`).
+fn credentials_in(value: &str) -> impl Iterator<Item = &str> {
+    let words = value.split([' ', ';', ',']);
+    let named = words
+        .clone()
+        .filter_map(|word| Some(word.split_once('=')?.1));
+    std::iter::once(value)
+        .chain(words)
+        .chain(named.map(|value| value.trim_matches('"')))
 }
 
 /// How much of a secret stands at the start of a text.
@@ -270,8 +306,8 @@ fn spelled(text: &[u8], secret: &str) -> Spelled {
             return Spelled::No;
         }
         at += match rest {
-            _ if rest.starts_with(plain) => plain.len(),
             [b'u', digits @ ..] if may_be_code && code(digits) == Some(u32::from(c)) => 5,
+            _ if rest.starts_with(plain) => plain.len(),
             _ => return Spelled::No,
         };
     }
@@ -289,19 +325,25 @@ fn code(digits: &[u8]) -> Option<u32> {
     u32::from_str_radix(digits, 16).ok()
 }
 
-/// Prepared once, because every frame of a stream is searched.
-static ERROR: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("error"));
+/// A word that nearly every error has somewhere.
+const ERROR: &[u8] = b"error";
+
+fn has_error(bytes: &[u8]) -> bool {
+    /// Prepared once, because every frame is searched.
+    static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(ERROR));
+    FINDER.find(bytes).is_some()
+}
 
 /// Redacts a body as it passes, over the edges of its frames.
 ///
-/// Of the body of an error it holds back only what may be the beginning of a secret; of a stream the line that has not
-/// ended yet, up to [`MAX_LINE`](Self::MAX_LINE) bytes.
+/// Of a document it holds back only what may be the beginning of a secret; of a stream the line that has not ended yet, up
+/// to [`MAX_LINE`](Self::MAX_LINE) bytes.
 pub(crate) struct Redactor {
     credential: Arc<Credential>,
     held: BytesMut,
     is_stream: bool,
-    /// From here on secrets are searched for: in a stream from the first line on that can be an error's, which is one with
-    /// the word "error" in it, or one that is too long to be held until it has ended.
+    /// From here on secrets are searched for: in an error from its beginning on; in an answer from the first word "error"
+    /// on, in a stream from the first line with that word in it, or one that is too long to be held until it has ended.
     searching: bool,
 }
 
@@ -309,14 +351,13 @@ impl Redactor {
     /// Parts of a longer line pass before it has ended.
     const MAX_LINE: usize = 4 * 1024;
 
-    /// A redactor for the body of an error, or for a stream that may hold one; `None` if there is no secret to look for.
+    /// A redactor for the body of an error, or for an answer that may hold one; `None` if there is no secret to look for.
     pub(crate) fn new(
         credential: &Arc<Credential>,
         is_error: bool,
         is_stream: bool,
     ) -> Option<Self> {
-        let is_needed = (is_error || is_stream) && !credential.secrets.is_empty();
-        is_needed.then(|| Self {
+        (!credential.secrets.is_empty()).then(|| Self {
             credential: Arc::clone(credential),
             held: BytesMut::new(),
             is_stream,
@@ -330,7 +371,10 @@ impl Redactor {
             .is_stream
             .then(|| memrchr2(b'\n', b'\r', &bytes).map_or(0, |at| at + 1));
         if self.held.is_empty() {
-            let ready = lines.unwrap_or_else(|| self.credential.safe_end(&bytes));
+            let ready = match lines {
+                Some(end) => end,
+                None => self.safe_end(&bytes),
+            };
             if ready == bytes.len() {
                 return self.clean(bytes);
             }
@@ -338,10 +382,17 @@ impl Redactor {
         let before = self.held.len();
         self.held.extend_from_slice(&bytes);
         let lines = lines.map(|end| if end > 0 { before + end } else { 0 });
-        let lines = lines.filter(|end| self.held.len() - end <= Self::MAX_LINE);
-        // A line of which a part has passed may be an error's all the same.
-        self.searching |= lines.is_none();
-        let ready = lines.unwrap_or_else(|| self.credential.safe_end(&self.held));
+        let ready = match lines.filter(|end| self.held.len() - end <= Self::MAX_LINE) {
+            Some(end) => end,
+            None => {
+                // A line of which a part has passed may be an error's all the same.
+                self.searching |= self.is_stream;
+                let held = std::mem::take(&mut self.held);
+                let end = self.safe_end(&held);
+                self.held = held;
+                end
+            }
+        };
         let passed = self.held.split_to(ready).freeze();
         self.clean(passed)
     }
@@ -349,7 +400,23 @@ impl Redactor {
     /// The end: returns what is left.
     pub(crate) fn finish(&mut self) -> Bytes {
         let rest = self.held.split().freeze();
-        self.clean(rest)
+        let rest = self.clean(rest);
+        match self.searching {
+            true => self.credential.redact_cut(rest),
+            false => rest,
+        }
+    }
+
+    /// Where something may begin of which the end is yet to come: a secret, or the word from which on they are searched
+    /// for.
+    fn safe_end(&mut self, bytes: &[u8]) -> usize {
+        self.searching = self.searching || has_error(bytes);
+        if self.searching {
+            return self.credential.safe_end(bytes);
+        }
+        let mut parts = (1..ERROR.len()).rev();
+        let part = parts.find(|&part| bytes.ends_with(&ERROR[..part]));
+        bytes.len() - part.unwrap_or(0)
     }
 
     /// How many bytes are held back.
@@ -358,7 +425,7 @@ impl Redactor {
     }
 
     fn clean(&mut self, bytes: Bytes) -> Bytes {
-        self.searching = self.searching || ERROR.find(&bytes).is_some();
+        self.searching = self.searching || self.is_stream && has_error(&bytes);
         match self.searching {
             true => self.credential.redact(&bytes),
             false => bytes,
@@ -461,6 +528,14 @@ mod tests {
                 ][..],
             ),
             (
+                "sk-uvwu12u",
+                &[
+                    r"sk-uvw\u007512\u0075",
+                    r"sk-\\u0075vwu12u",
+                    r"s\u006b-uvwu12u",
+                ],
+            ),
+            (
                 r"abcdef\gh",
                 &[r"abcdef\gh", r"abcdef\\gh", r"abcdef\\\\\u0067h"],
             ),
@@ -518,6 +593,26 @@ mod tests {
     }
 
     #[test]
+    fn a_credential_in_a_header_goes_without_its_scheme_or_name() {
+        for (name, value) in [
+            ("authorization", "Bearer sk-12345-abc"),
+            ("authorization", "Token token=\"sk-12345-abc\", v=1"),
+            ("cookie", "a=b; session=sk-12345-abc; c=d"),
+            ("x-password", "sk-12345-abc"),
+        ] {
+            let header = (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+            let credential = Credential::new(None, &Auth::Bearer, [header]).unwrap();
+            let text = credential.redact_text("no such key: sk-12345-abc.");
+            assert_eq!(text, "no such key: [redacted]**.", "{name}: {value}");
+            let whole = credential.redact_text(&format!("<{value}>"));
+            assert!(!whole.contains("12345"), "{whole}");
+        }
+    }
+
+    #[test]
     fn either_half_of_a_basic_credential_is_a_secret() {
         let key = Some("administrator:open sesame");
         let credential = Credential::new(key, &Auth::Basic, []).unwrap();
@@ -558,6 +653,41 @@ mod tests {
                     "by {size}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_key_that_breaks_off_with_its_body_goes() {
+        let key = "sk-12345-abc";
+        for is_stream in [false, true] {
+            for (end, expected) in [
+                ("bad key sk-12345", "bad key redacted"),
+                ("bad key sk-12345-ab", "bad key [redacted]*"),
+                (r"bad key s\u006b-12345-", "bad key [redacted]****"),
+                // So little may be anything.
+                ("bad key sk-1234", "bad key sk-1234"),
+            ] {
+                for size in 1..=end.len() {
+                    let mut redactor = redactor(key, is_stream);
+                    assert_eq!(passed(&mut redactor, end, size).0, expected, "by {size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_is_searched_from_the_word_error_on_however_it_is_split() {
+        let credential = credential("sk-12345-abc");
+        let answer = r#"{"a":"sk-12345-abc","erro":"sk-12345-abc"}"#;
+        let error = r#"{"error":{"message":"bad key sk-12345-abc"}}"#;
+        let redacted = error.replace("sk-12345-abc", "[redacted]**");
+        for size in 1..=50 {
+            let mut redactor = Redactor::new(&credential, false, false).unwrap();
+            let (out, most) = passed(&mut redactor, answer, size);
+            assert_eq!(out, answer, "by {size}");
+            assert!(most < ERROR.len(), "{most}");
+            let mut redactor = Redactor::new(&credential, false, false).unwrap();
+            assert_eq!(passed(&mut redactor, error, size).0, redacted, "by {size}");
         }
     }
 

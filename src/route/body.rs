@@ -20,7 +20,7 @@ pin_project! {
     /// The response body of [`FreeModelRoute`](super::FreeModelRoute).
     ///
     /// Of a routed request: the upstream's bytes, but for gzip and deflate, which are inflated, and the provider's
-    /// credential in an error or in the events of a stream from its first error on, which gives way to as many other
+    /// credential in an error, or in an answer from the first word "error" on, which gives way to as many other
     /// characters; or the router's own refusal or translated answer. Of any other request: the body of the inner
     /// service as it is.
     #[project = ResponseBodyProj]

@@ -1,12 +1,13 @@
 //! What becomes of the response to a request that was routed.
 
 use bytes::Bytes;
-use http::{Response, header::CONTENT_TYPE};
+use http::{HeaderValue, Response, header::CONTENT_TYPE};
 
 use super::{body::ResponseBody, incoming, refusals::no_image_layer, response_owners::Learner};
 use crate::{
     attempt_slot::AttemptSlot,
     catalog::Target,
+    content_type::{essence, is_json},
     endpoint::Endpoint,
     health::Attempt,
     images::Translated,
@@ -65,9 +66,12 @@ impl Routing {
         }
         let is_error = !response.status().is_success();
         let kind = response.headers().get(CONTENT_TYPE);
-        let is_stream = kind.is_some_and(|kind| is_event_stream(kind.as_bytes()));
+        let kind = kind.map(HeaderValue::as_bytes);
+        let is_stream = kind.is_some_and(is_event_stream);
         let credential = self.target.provider().credential();
-        let redactor = Redactor::new(credential, is_error, is_stream);
+        let redactor = (is_error || is_stream || kind.is_none_or(may_hold_an_error))
+            .then(|| Redactor::new(credential, is_error, is_stream))
+            .flatten();
         let learner = self.learner.take().filter(|_| !is_error);
         if let Some(attempt) = self.own_attempt() {
             let classify = self.slot.session().classify();
@@ -90,6 +94,12 @@ impl Routing {
     fn own_attempt(&self) -> Option<Attempt> {
         self.alone.then(|| self.slot.take_attempt()).flatten()
     }
+}
+
+/// Whether a success of this content type may hold an error: it is JSON or text, and not an image or a recording.
+fn may_hold_an_error(content_type: &[u8]) -> bool {
+    let essence = essence(content_type);
+    is_json(essence) || essence.len() >= 5 && essence[..5].eq_ignore_ascii_case(b"text/")
 }
 
 /// Ends an attempt by the head of its response: without a fallback, that is all that is known of it.

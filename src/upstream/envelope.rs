@@ -5,15 +5,19 @@
 //! `{"status", "title"}` (NVIDIA), `[{"error": …}]` (Gemini), `{"success": false, "errors": […]}` (Cloudflare),
 //! `{"type": "error", "error": …}` (Anthropic, OpenCode), a `response` or a choice that failed, or no JSON at all.
 //!
-//! [`FIELDS`] says what each field of these envelopes holds. One pass over the body with that table finds the labels
-//! and messages for the classifier, the waits for [`resets`](super::resets), and the message, code and parameter for the
+//! A table says what each field of these envelopes holds ([`fields`](super::fields)). One pass over the body with it finds
+//! the labels and messages for the classifier, the waits for [`resets`](super::resets), and the message, code and parameter for the
 //! client.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::upstream::{document, prose::Message};
+use crate::upstream::{
+    document,
+    fields::{Holds, holds},
+    prose::Message,
+};
 
 /// The most bytes of messages that are evidence.
 const MAX_TEXT: usize = 8 * 1024;
@@ -27,105 +31,13 @@ const MAX_LABELS: usize = 32;
 const MAX_LABEL: usize = 128;
 
 /// The longest code or name of a parameter that is passed to the client, in bytes.
-const MAX_WORD: usize = 256;
+pub(super) const MAX_WORD: usize = 256;
 
 /// What OpenRouter's own labels begin with: they name its account, and not that of its upstream.
 pub(super) const ROUTERS_OWN: &str = "openrouter_";
 
 /// OpenRouter's message where `metadata.raw` has that of its upstream.
 const RELAYED: &str = "Provider returned error";
-
-/// What a field of an envelope holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Holds {
-    /// An error: an object with the fields of this table, a list of them, or a message.
-    Error,
-    /// A message, or an object or list that holds messages.
-    Message,
-    /// A message. Of an object only these fields count, because the object may be a part of the request: a
-    /// `message` of the caller, or a response that repeats the caller's `metadata`, messages and tools.
-    Only(&'static [&'static str]),
-    /// Messages that show what the error is about, and are not the error's own.
-    Details,
-    /// More fields, if this is within an error. Beside it `metadata` is the caller's, repeated in a response.
-    Metadata,
-    /// Response headers of a router's upstream, if this is within an error.
-    Headers,
-    /// What the upstream of a router answered, if this is within an error: text, or JSON in a string.
-    Raw,
-    /// Words or numbers from a list of the upstream's.
-    Label,
-    /// The same, of which a number may be an HTTP status.
-    Status,
-    /// The same, and the code that is shown to a client.
-    Code,
-    /// The name of an exception or a validator.
-    Name,
-    /// Google's name of a quota.
-    Quota,
-    /// The parameter that is at fault.
-    Param,
-    /// Where FastAPI found the fault: `["body", "messages", 0, "content"]`.
-    Place,
-    /// The context window in tokens (llama.cpp).
-    Window,
-    /// The upstream whose error a router passes on (OpenRouter).
-    Upstream,
-    /// When to send the request again.
-    Retry,
-    /// The same in milliseconds.
-    RetryMillis,
-}
-
-/// What the fields of an envelope hold. Names are compared without regard to case.
-const FIELDS: &[(&str, Holds)] = &[
-    ("error", Holds::Error),
-    ("errors", Holds::Error),
-    ("title", Holds::Message),
-    ("detail", Holds::Message),
-    ("msg", Holds::Message),
-    ("message", Holds::Only(&["detail", "error", "message"])),
-    ("response", Holds::Only(&["error"])),
-    ("choices", Holds::Only(&["error"])),
-    ("details", Holds::Details),
-    ("violations", Holds::Details),
-    ("metadata", Holds::Metadata),
-    ("availability", Holds::Metadata),
-    ("headers", Holds::Headers),
-    ("raw", Holds::Raw),
-    ("type", Holds::Label),
-    ("error_type", Holds::Label),
-    ("reason", Holds::Label),
-    ("limit_source", Holds::Label),
-    ("failed_routing_step", Holds::Label),
-    ("provider_error_code", Holds::Label),
-    ("http_status", Holds::Status),
-    ("status_code", Holds::Status),
-    ("raw_status_code", Holds::Status),
-    ("status", Holds::Status),
-    ("code", Holds::Code),
-    ("name", Holds::Name),
-    ("quotaId", Holds::Quota),
-    ("param", Holds::Param),
-    ("loc", Holds::Place),
-    ("n_ctx", Holds::Window),
-    ("provider_name", Holds::Upstream),
-    ("retry-after", Holds::Retry),
-    ("retry_after", Holds::Retry), // OpenRouter (`availability`), LLM7
-    ("retryAfter", Holds::Retry),
-    ("retry_after_seconds", Holds::Retry), // OpenRouter (`metadata`)
-    ("retry_after_seconds_raw", Holds::Retry),
-    ("retryDelay", Holds::Retry), // Google's `RetryInfo`
-    ("retry-after-ms", Holds::RetryMillis),
-    ("retry_after_ms", Holds::RetryMillis),
-];
-
-fn holds(name: &str) -> Option<Holds> {
-    let known = FIELDS
-        .iter()
-        .find(|(known, _)| known.eq_ignore_ascii_case(name));
-    known.map(|(_, holds)| *holds)
-}
 
 /// Where in a body the reader is.
 #[derive(Clone, Copy, Default)]
@@ -273,21 +185,16 @@ impl Envelope {
             Holds::Status => {
                 self.label(&text, at);
                 self.status(&text, at);
-                self.names.extend(
-                    Some(text).filter(|name| is_name(name) && !at.relayed && !at.in_details),
-                );
+                self.name(text, at);
             }
             Holds::Code => {
                 self.label(&text, at);
                 self.status(&text, at);
-                self.codes.extend(
-                    Some(text)
-                        .filter(|code| code.len() <= MAX_WORD && !at.relayed && !at.in_details),
-                );
+                if is_shown(at) && text.len() <= MAX_WORD && self.codes.len() < MAX_LABELS {
+                    self.codes.push(text);
+                }
             }
-            Holds::Name => self
-                .names
-                .extend(Some(text).filter(|name| is_name(name) && !at.relayed && !at.in_details)),
+            Holds::Name => self.name(text, at),
             Holds::Quota => push(&mut self.quotas, text.to_ascii_lowercase()),
             Holds::Param => _ = self.param.get_or_insert(text),
             Holds::Window => self.window = self.window.or(text.parse().ok()),
@@ -371,6 +278,12 @@ impl Envelope {
         }
     }
 
+    fn name(&mut self, name: String, at: At) {
+        if is_shown(at) && is_name(&name) && self.names.len() < MAX_LABELS {
+            self.names.push(name);
+        }
+    }
+
     fn status(&mut self, text: &str, at: At) {
         let status = text.trim().parse().ok();
         let status = status.filter(|status| (300..=599).contains(status) && !at.relayed);
@@ -397,6 +310,11 @@ impl Envelope {
         }
         self.place = self.place.take().or_else(|| place_in_request(steps));
     }
+}
+
+/// Whether the codes and names that stand there are those of the error itself.
+const fn is_shown(at: At) -> bool {
+    !at.relayed && !at.in_details
 }
 
 /// A string that is not empty, or a number, as text.

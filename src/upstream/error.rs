@@ -14,7 +14,7 @@ use crate::{
     upstream::{
         body_headers::{encodings, may_be_json},
         document::prefix,
-        envelope::{Envelope, is_name},
+        envelope::{Envelope, MAX_WORD, is_name},
         patterns::{LIMITED_WORDS, STATUSES},
     },
 };
@@ -67,8 +67,8 @@ enum Form {
 
 impl UpstreamError {
     /// Reads a response with this status and these headers. `body` may be empty or cut short; for an event of a stream
-    /// it is the event's data. All of it is read, so it is for the caller to bound it: the layers read at most 64 KiB
-    /// of a response that is no success.
+    /// it is the event's data. All of it is read, so it should be bounded before: the layers read at most 64 KiB of a
+    /// response that is no success.
     ///
     /// A 2xx is read as one that holds an error.
     #[must_use]
@@ -140,7 +140,8 @@ impl UpstreamError {
     #[must_use]
     pub fn param(&self) -> Option<&str> {
         let Envelope { param, place, .. } = &self.envelope;
-        place.as_deref().or(param.as_deref())
+        let param = param.as_deref().filter(|param| param.len() <= MAX_WORD);
+        place.as_deref().or(param)
     }
 
     /// The body as it was sent.

@@ -313,13 +313,14 @@ mod tests {
     }
 
     fn recorded() -> Vec<(String, Vec<u8>)> {
-        let root = concat!(
+        let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/streams");
+        let theirs = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../shared/data/streams/extracted"
         );
-        let mut streams: Vec<_> = std::fs::read_dir(root)
-            .into_iter()
-            .flatten()
+        let ours = std::fs::read_dir(ours).expect("our own are always there");
+        let mut streams: Vec<_> = ours
+            .chain(std::fs::read_dir(theirs).into_iter().flatten())
             .flatten()
             .filter(|file| file.path().extension().is_some_and(|e| e == "sse"))
             .map(|file| {
@@ -574,12 +575,16 @@ mod tests {
 
     #[test]
     fn recorded_chunks_of_other_vendors_have_content_and_an_end() {
-        let root = concat!(
+        let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/answers");
+        let theirs = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../shared/data/streams/vercel-ai"
         );
-        let vendors = std::fs::read_dir(root).into_iter().flatten().flatten();
-        for file in vendors
+        let ours = std::fs::read_dir(ours).expect("our own are always there");
+        let theirs = std::fs::read_dir(theirs).into_iter().flatten();
+        for file in ours
+            .chain(theirs)
+            .flatten()
             .flat_map(|vendor| std::fs::read_dir(vendor.path()).unwrap())
             .flatten()
         {

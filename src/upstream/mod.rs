@@ -9,6 +9,7 @@ mod envelope;
 mod error;
 mod event_kind;
 mod events;
+mod fields;
 mod follow;
 mod meaning;
 mod patterns;

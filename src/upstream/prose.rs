@@ -3,8 +3,8 @@
 //! Upstreams quote the request in their errors: field names, values, whole prompts, in quotes or without, with the line
 //! breaks that the caller wrote. Words of the caller must not be taken for words of the upstream, so that only the
 //! first line of a message counts, and of it only what stands outside of quotes. What is left may still hold words of
-//! the caller, where an upstream quotes without quotes; which statuses are believed in words at all is the table's
-//! business ([`patterns`](super::patterns)).
+//! the caller, where an upstream quotes without quotes; the table says under which statuses
+//! words are believed at all ([`patterns`](super::patterns)).
 
 /// A quoted part with more than this many bytes, or more words than two, is not the name of a parameter.
 const MAX_NAME: usize = 64;

@@ -508,6 +508,41 @@ async fn an_error_in_a_success_is_redacted_where_it_becomes_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_router_alone_redacts_an_error_in_a_success() {
+    const KEY: &str = "sk-canary-123";
+    let error =
+        json!({ "error": { "message": format!("bad key {KEY}"), "code": 422 } }).to_string();
+    for kind in ["application/json", "text/plain"] {
+        for size in [1, 7, 1000] {
+            let reply = Reply {
+                steps: in_pieces(&error, size),
+                ..Reply::new(200, kind, "")
+            };
+            let whole = routed_alone(KEY, reply).await;
+            assert_eq!(whole.text(), error.replace(KEY, "[redacted]***"), "{size}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_error_of_a_refusal_holds_no_part_of_a_key() {
+    // Wherever the message is cut.
+    for before in 270..305 {
+        let words = "x".repeat(before);
+        let error = format!(r#"{{"error":{{"message":"{words} \u0073k-canary-123 "}}}}"#);
+        let reply = Reply::new(401, "application/json", error);
+        let reply = reply.header("x-error-message", "bad key sk-canary-123");
+        let reply = reply.header("x-request-id", "sk-canary-123");
+        let (stack, _) = seeded([target(&with_key("sk-canary-123"), "m")]);
+        let whole = send(&stack, &Upstream::script([reply]), chat()).await;
+        let last = &whole.json()["error"]["metadata"]["last_error"]["message"];
+        assert!(last.as_str().is_some_and(|said| said.starts_with("xxx")));
+        assert!(!whole.text().contains("k-"), "{}", whole.text());
+        assert!(!format!("{:?}", whole.parts.headers).contains("canary"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_router_alone_passes_answers_as_they_are() {
     let reply = Reply::answer("hello");
     let whole = routed_alone("sk-canary-123", reply.clone()).await;

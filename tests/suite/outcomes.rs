@@ -1187,12 +1187,16 @@ async fn a_status_that_finds_fault_goes_back_and_no_other_does() {
 
 // ---- Recorded errors.
 
-/// The lines of a recording, or none where it is not at hand.
+/// Errors of the same shapes as recorded ones, and the recordings where they are at hand.
 fn recorded(name: &str) -> Vec<Value> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../shared/data/errors")
-        .join(name);
-    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ours = std::fs::read_to_string(root.join("tests/fixtures/errors").join(name));
+    let theirs = std::fs::read_to_string(root.join("../shared/data/errors").join(name));
+    let text = [
+        ours.expect("our own are always there"),
+        theirs.unwrap_or_default(),
+    ]
+    .concat();
     text.lines()
         .map(|line| serde_json::from_str(line).expect("a line of JSON"))
         .collect()

@@ -142,7 +142,7 @@ impl<'a> Case<'a> {
     }
 
     /// Whether what is not found may be the endpoint: every server chats, but not each has the others, and one that has
-    /// not must not lose its models for chats. Who misses a model says so.
+    /// not must not lose its models for chats. An error about a model names the model.
     fn may_lack_the_endpoint(&self) -> bool {
         self.is_no_chat() && !self.says(&["model"])
     }
@@ -232,7 +232,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// When a model that is not there may be again: who says so means it only if it is not at once.
+    /// When a model that is not there may be again. A wait of seconds is not believed.
     fn return_of_a_model(&self) -> Recovery {
         let stated = self.stated().filter(|wait| *wait >= SHORTEST_ABSENCE);
         stated.map_or(Recovery::Unstated, Recovery::After)
@@ -322,7 +322,7 @@ fn relayed(mut outcome: Outcome) -> Outcome {
         outcome.scope = Scope::Target;
         if outcome.kind != OutcomeKind::RateLimited {
             outcome.kind = OutcomeKind::Unavailable;
-            // A day of somebody else's account says nothing of when the router has found another.
+            // The day of its upstream's account says nothing of when the router has found another upstream.
             outcome.recovery = Recovery::Unstated;
         }
     }

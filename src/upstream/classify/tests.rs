@@ -1221,13 +1221,17 @@ struct Recorded {
     body: String,
 }
 
+/// Errors of the same shapes as recorded ones, and the recordings where they are at hand.
 fn recorded(file: &str) -> Vec<Recorded> {
-    let path = format!(
-        "{}/../shared/data/errors/{file}",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    std::fs::read_to_string(path)
-        .unwrap_or_default()
+    let root = env!("CARGO_MANIFEST_DIR");
+    let ours = std::fs::read_to_string(format!("{root}/tests/fixtures/errors/{file}"));
+    let theirs = std::fs::read_to_string(format!("{root}/../shared/data/errors/{file}"));
+    let lines = [
+        ours.expect("our own are always there"),
+        theirs.unwrap_or_default(),
+    ]
+    .concat();
+    lines
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()

@@ -94,7 +94,7 @@ pub(crate) fn sentence(text: &str, now: SystemTime) -> Option<Duration> {
     durations.chain(instants).min()
 }
 
-/// `2026-09-04 18:30:53`, without a zone as Z.ai writes it, who means UTC+8; or RFC 3339.
+/// `2026-09-04 18:30:53`, without a zone, as Z.ai writes it for UTC+8; or RFC 3339.
 fn instant(text: &str, now: SystemTime) -> Option<Duration> {
     const ZAI: jiff::tz::Offset = jiff::tz::offset(8);
 

@@ -197,7 +197,7 @@ impl Envelope {
             Holds::Name => self.name(text, at),
             Holds::Quota => push(&mut self.quotas, text.to_ascii_lowercase()),
             Holds::Param => _ = self.param.get_or_insert(text),
-            Holds::Window => self.window = self.window.or(text.parse().ok()),
+            Holds::Window => self.window = self.window.or_else(|| text.parse().ok()),
             Holds::Upstream => self.relayed |= !at.relayed,
             Holds::Retry => push(&mut self.waits.retry, text),
             Holds::RetryMillis => push(&mut self.waits.retry_millis, text),

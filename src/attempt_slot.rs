@@ -58,6 +58,18 @@ pub(crate) enum Taken {
     Closed,
 }
 
+/// The slot of a call that is under way: dropping this closes the slot.
+///
+/// Clones of the slot travel with the request, and what handles the request may keep it for long after the client has
+/// left. The attempt must end without waiting for that.
+pub(crate) struct OpenSlot(pub(crate) AttemptSlot);
+
+impl Drop for OpenSlot {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// Marks a request that a router has sent on without a fallback around that router.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoutedWithoutFallback;
@@ -184,6 +196,11 @@ impl AttemptSlot {
                 None
             }
         }
+    }
+
+    /// Whether a router has begun an attempt.
+    pub(crate) fn has_attempt(&self) -> bool {
+        matches!(*self.lock(), Taken::Attempt(_))
     }
 
     /// The attempt that is here has to wait for its turn at the server.

@@ -18,7 +18,7 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request on its way to the inner service.
 ///
-/// A routed request has all its bytes in memory: slices of what the caller sent, with replaced values in
+/// A routed request has all its bytes in memory: slices of what the client sent, with replaced values in
 /// between, and an exact length. Whatever is not routed passes through as the stream it was, behind one
 /// allocation; so the inner service sees one body type, however many layers are stacked.
 ///

@@ -10,22 +10,28 @@ use tokio::time::{Instant, sleep_until};
 
 /// Waits for `future` until the instant that `end` gives; `None` if that came first.
 ///
-/// `end` is called only if `future` is not ready at once, after its first poll: what it depends on may be known only
-/// then, and a future that is ready at once costs no timer.
+/// `end` is called only if `future` is not ready at once, after its first poll: a future that is ready at once costs no
+/// timer. When that instant has come, `end` is called again, because what it depends on may have become known since; the
+/// wait is over if it gives no later instant.
 pub(crate) async fn within<F: Future>(
     mut future: Pin<&mut F>,
-    end: impl FnOnce() -> Instant,
+    mut end: impl FnMut() -> Instant,
 ) -> Option<F::Output> {
-    let (mut timer, mut end) = (pin!(None), Some(end));
+    let mut timer = pin!(None);
     poll_fn(|cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        if let Some(end) = end.take() {
+        if timer.is_none() {
             timer.set(Some(sleep_until(end())));
         }
-        if let Some(timer) = timer.as_mut().as_pin_mut() {
-            ready!(timer.poll(cx));
+        while let Some(mut sleep) = timer.as_mut().as_pin_mut() {
+            ready!(sleep.as_mut().poll(cx));
+            let end = end();
+            if end <= sleep.deadline() {
+                break;
+            }
+            sleep.reset(end);
         }
         Poll::Ready(None)
     })

@@ -45,7 +45,7 @@ impl PollBudget {
 
     pub(crate) fn saw<E>(&mut self, frame: Option<&Result<Frame<Bytes>, E>>) {
         if let Some(Ok(frame)) = frame {
-            self.0 += u32::from(frame.data_ref().is_some_and(Bytes::is_empty));
+            self.0 += u32::from(frame.data_ref().is_none_or(Bytes::is_empty));
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    attempt_slot::{AttemptSlot, NoTarget, Taken},
+    attempt_slot::{NoTarget, OpenSlot, Taken},
     body::{Body, BoxError},
     byte_budget::Held,
     deadline::within,
@@ -127,13 +127,22 @@ async fn call<S, R>(judge: &mut Judge<S::Error>, mut service: S) -> Came<R, S::E
 where
     S: Service<Request<Body>, Response = Response<R>>,
 {
-    let began = Instant::now();
+    let mut began = Instant::now();
     let (request, slot) = judge.request();
     let slot = OpenSlot(slot);
     let future = pin!(service.call(request));
     drop(service);
-    // Not before the first poll: whether other targets could have been tried is known when the router has picked one.
-    let deadline = move || judge.head_deadline(began);
+    // Whether other targets could have been tried is known when the router has picked one. Where a layer in between queues
+    // requests, that takes longer than the first poll: as long as there is no attempt, none is too slow, and the deadline is
+    // put off.
+    let open = &slot.0;
+    let deadline = move || {
+        let is_picked = open.has_attempt();
+        if !is_picked {
+            began = Instant::now();
+        }
+        judge.head_deadline(began, is_picked)
+    };
     let came = within(future, deadline).await;
     match (came, slot.0.take()) {
         (Some(Ok(response)), Taken::Attempt(attempt)) => Came::Response(attempt, response),
@@ -142,16 +151,6 @@ where
         (Some(Ok(_)), Taken::NoTarget(no_target)) => Came::NoTarget(no_target),
         (Some(result), _) => Came::Unrouted(result),
         (None, _) => Came::Nothing(None),
-    }
-}
-
-/// The slot of a call that is under way. The request that carries it belongs to the inner service, which may keep it
-/// for long after the client has left; the attempt must not wait for that.
-struct OpenSlot(AttemptSlot);
-
-impl Drop for OpenSlot {
-    fn drop(&mut self) {
-        self.0.close();
     }
 }
 

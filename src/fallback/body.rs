@@ -23,9 +23,9 @@ use crate::{
 pin_project! {
     /// The response body of [`Fallback`](super::Fallback).
     ///
-    /// The bytes of the inner body as they are. A stream that breaks off ends
-    /// with one OpenAI-format error event, and without `[DONE]`; any other body that breaks off ends in an error, a
-    /// JSON document that lacks its end included. Dropping it drops the upstream.
+    /// The bytes of the inner body as they are. A stream that breaks off ends with one OpenAI-format error event, and
+    /// without `[DONE]`; any other body that breaks off ends in an error, a JSON document that lacks its end included.
+    /// Dropping it drops the upstream.
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -139,7 +139,7 @@ where
                 } => {
                     if let Some(bytes) = gate.next() {
                         // The end may have come with the beginning.
-                        watch.finished = gate.seen.finished && gate.seen.error.is_none();
+                        watch.note(gate);
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
                     let end = match budget.poll_frame(body.as_mut(), cx) {
@@ -152,8 +152,7 @@ where
                                 }
                                 Err(frame) => *trailers = frame.into_trailers().ok(),
                             }
-                            watch.note_bill(gate);
-                            watch.finished = gate.seen.finished && gate.seen.error.is_none();
+                            watch.note(gate);
                             continue;
                         }
                         Poll::Ready(None | Some(Err(_))) => OutcomeKind::Interrupted,
@@ -183,8 +182,12 @@ where
                         }
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
-                    let end = match body.as_mut().poll_frame(cx) {
+                    let end = match budget.poll_frame(body.as_mut(), cx) {
                         Poll::Ready(Some(Ok(frame))) => {
+                            if frame.data_ref().is_some_and(Bytes::is_empty) {
+                                // It says nothing, so the silence goes on.
+                                continue;
+                            }
                             silence.broken();
                             if let Some(bytes) = frame.data_ref() {
                                 follow(document, watch, bytes);
@@ -283,12 +286,8 @@ fn succeed_if_whole(document: Option<&Follow>, watch: &mut Watch) {
 /// Ends a stream: as it was meant to, or with an error where it broke off.
 fn finish(gate: &mut StreamBuffer, watch: &mut Watch, end: OutcomeKind) {
     gate.end();
-    watch.note_bill(gate);
-    if let Some(error) = &gate.seen.error {
-        watch.fail_as_said(error);
-    } else if gate.seen.finished {
-        watch.succeed();
-    } else {
+    watch.note(gate);
+    if !watch.end_as_said() {
         gate.cut(error_event(&watch.name(), watch.endpoint, end));
         watch.fail(&Outcome::of(end));
     }

@@ -82,7 +82,7 @@ impl Deadlines {
         let end = self.until(began, self.config.answer_timeout);
         let left = self.end.saturating_duration_since(began);
         match others {
-            true => end.min(began + (left / 2).max(self.config.header_timeout)),
+            true => end.min(later(began, (left / 2).max(self.config.header_timeout))),
             false => end,
         }
     }

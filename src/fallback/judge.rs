@@ -116,9 +116,13 @@ impl<E> Judge<E> {
         self.parsed.endpoint()
     }
 
-    /// The end of the wait for a head.
-    pub(super) fn head_deadline(&self, began: Instant) -> Instant {
-        self.deadlines.head(began, self.can_ask_others())
+    /// The end of the wait for a head. As long as no target `is_picked`, others may be left to ask.
+    pub(super) fn head_deadline(&self, began: Instant, is_picked: bool) -> Instant {
+        let others = match is_picked {
+            true => self.can_ask_others(),
+            false => self.may_go_on(),
+        };
+        self.deadlines.head(began, others)
     }
 
     /// Within which bounds a success of an attempt is read.

@@ -92,8 +92,7 @@ impl FallbackLayer {
     }
 
     /// The most bytes of one answer that are held back before it is passed on, and of one event in a stream.
-    /// A larger answer is passed on without being looked at as a whole. One of which fields are changed is held twice
-    /// while that is done. Default: 1 MiB.
+    /// A larger answer is passed on without being looked at as a whole. Default: 1 MiB.
     #[must_use]
     pub fn peek_limit(self, bytes: usize) -> Self {
         self.with(|config| config.peek_limit = bytes)

@@ -19,9 +19,9 @@ use crate::{
 
 /// Sends a request again, to another target, until one answers; and finishes each attempt with what it came to.
 ///
-/// It stands around a [`FreeModelRoute`](crate::FreeModelRoute). Before the first byte of an answer has been passed on, any failure
-/// leads to another attempt; from then on the upstream's bytes pass unchanged, but for the
-/// fields of a whole answer that `x-free-normalised` names. What is not a POST to a routed endpoint passes through untouched.
+/// It stands around a [`FreeModelRoute`](crate::FreeModelRoute). Before the first byte of an answer has been passed on,
+/// any failure leads to another attempt; from then on the upstream's bytes pass unchanged. What is not a POST to a routed
+/// endpoint passes through untouched.
 ///
 /// # Errors
 ///

@@ -22,7 +22,9 @@ pub(super) struct Watch {
     /// The head of the response, for what an error in it means.
     headers: HeaderMap,
     /// The answer is whole, whatever may follow it.
-    pub(super) finished: bool,
+    finished: bool,
+    /// The first error event in it.
+    error: Option<Bytes>,
 }
 
 impl Watch {
@@ -39,6 +41,7 @@ impl Watch {
             endpoint,
             headers,
             finished: false,
+            error: None,
         }
     }
 
@@ -46,11 +49,27 @@ impl Watch {
         self.attempt.iter().for_each(Attempt::billed);
     }
 
-    /// What was seen to cost money is quarantined at once, and not only at the end of its answer.
-    pub(super) fn note_bill(&self, gate: &StreamBuffer) {
+    /// Takes note of what a stream has been seen to hold. What costs money is quarantined at once, and not only at the
+    /// end of its answer.
+    pub(super) fn note(&mut self, gate: &StreamBuffer) {
         if gate.seen.billed {
             self.billed();
         }
+        self.finished = gate.seen.finished;
+        if self.error.is_none() {
+            self.error.clone_from(&gate.seen.error);
+        }
+    }
+
+    /// Ends the attempt by what the stream itself has said: an error, with the head of its response, or that it is whole.
+    /// Says whether it has said either.
+    pub(super) fn end_as_said(&mut self) -> bool {
+        match self.error.take() {
+            Some(error) => self.fail_as_said(error),
+            None if self.finished => self.succeed(),
+            None => return false,
+        }
+        true
     }
 
     pub(super) fn succeed(&mut self) {
@@ -65,12 +84,11 @@ impl Watch {
         }
     }
 
-    /// An error event has been passed on: what it says counts, with the head of its response.
-    pub(super) fn fail_as_said(&mut self, error: &Bytes) {
+    fn fail_as_said(&mut self, error: Bytes) {
         let Some(attempt) = &self.attempt else {
             return;
         };
-        let error = UpstreamError::read(StatusCode::OK, &self.headers, error.clone());
+        let error = UpstreamError::read(StatusCode::OK, &self.headers, error);
         let (target, now) = (attempt.target(), attempt.map().wall());
         let evidence = Evidence::new(target, self.endpoint, &self.headers, &error, now);
         let outcome = self.classify.classify(&evidence);
@@ -85,10 +103,8 @@ impl Watch {
 }
 
 impl Drop for Watch {
-    /// Many clients hang up when the answer is whole, and do not wait for the end of the stream.
+    /// Many clients hang up when the answer is whole, or at an error event, and do not wait for the end of the stream.
     fn drop(&mut self) {
-        if self.finished {
-            self.succeed();
-        }
+        self.end_as_said();
     }
 }

@@ -98,7 +98,8 @@ impl Bounds {
                 }
             }
         };
-        let read = within(pin!(read), || later(Instant::now(), self.body_timeout)).await;
+        let end = later(Instant::now(), self.body_timeout);
+        let read = within(pin!(read), || end).await;
         match (read, collecting.refused) {
             (Some(Err(broken)), _) => Err(broken),
             (_, Some(refusal)) => Err(refusal),

@@ -11,9 +11,10 @@ use pin_project_lite::pin_project;
 
 use crate::{
     body::BoxError,
+    catalog::Target,
     poll_budget::PollBudget,
     provider::Redactor,
-    route::{inflate::Inflated, response_owners::Learner},
+    route::{incoming, inflate::Inflated, response_owners::Learner},
 };
 
 pin_project! {
@@ -35,7 +36,7 @@ pin_project! {
     enum Kind<B> {
         // Of a request that is not routed.
         Passing { #[pin] body: B },
-        Upstream { #[pin] body: Inflated<B>, reading: Option<Box<Reading>> },
+        Upstream { #[pin] body: Inflated<B>, reading: Option<Box<Reading>>, target: Target },
         Whole { bytes: Option<Bytes> },
     }
 }
@@ -60,6 +61,7 @@ impl<B> ResponseBody<B> {
     pub(super) fn upstream(
         body: B,
         headers: &mut HeaderMap,
+        target: Target,
         learner: Option<Learner>,
         redactor: Option<Redactor>,
     ) -> Self {
@@ -73,11 +75,15 @@ impl<B> ResponseBody<B> {
         });
         let body = Inflated::new(body, headers);
         Self {
-            kind: Kind::Upstream { body, reading },
+            kind: Kind::Upstream {
+                body,
+                reading,
+                target,
+            },
         }
     }
 
-    pub(crate) const fn whole(bytes: Bytes) -> Self {
+    pub(super) const fn whole(bytes: Bytes) -> Self {
         Self {
             kind: Kind::Whole { bytes: Some(bytes) },
         }
@@ -110,10 +116,22 @@ where
                 let frame = ready!(body.poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
-            KindProj::Upstream { body, reading } => match reading {
-                Some(reading) => reading.poll_frame(body, cx),
-                None => body.poll_frame(cx),
-            },
+            KindProj::Upstream {
+                body,
+                reading,
+                target,
+            } => {
+                let mut frame = ready!(match reading {
+                    Some(reading) => reading.poll_frame(body, cx),
+                    None => body.poll_frame(cx),
+                });
+                if let Some(Ok(frame)) = &mut frame {
+                    if let Some(trailers) = frame.trailers_mut() {
+                        incoming::clean_trailers(trailers, target.provider());
+                    }
+                }
+                Poll::Ready(frame)
+            }
             KindProj::Whole { bytes } => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -123,7 +141,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Passing { body } => body.is_end_stream(),
-            Kind::Upstream { body, reading } => {
+            Kind::Upstream { body, reading, .. } => {
                 let is_empty = |reading: &Reading| reading.last.is_none() && reading.held() == 0;
                 body.is_end_stream() && reading.as_deref().is_none_or(is_empty)
             }
@@ -134,7 +152,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Passing { body } => body.size_hint(),
-            Kind::Upstream { body, reading } => {
+            Kind::Upstream { body, reading, .. } => {
                 let held = reading.as_deref().map_or(0, Reading::held) as u64;
                 let rest = body.size_hint();
                 let mut hint = SizeHint::new();

@@ -1,10 +1,10 @@
-//! What of an upstream's response reaches the caller.
+//! What of an upstream's response reaches the client.
 
 use http::{HeaderMap, HeaderName};
 
 use crate::{provider::Provider, route::outgoing::of_this_hop};
 
-/// Response headers that callers and their clients read; everything else is the provider's dealing with its own client:
+/// Response headers that clients read. All others concern the provider and its own client, which is this router:
 /// cookies, `access-control-*`, account ids (`openai-organization`, `cf-*`), what belongs to the connection.
 const RETURNED: &[&str] = &[
     // What the body is.
@@ -45,8 +45,8 @@ const RETURNED: &[&str] = &[
 /// The limits of the account, in the spelling of OpenAI and in that of the IETF draft.
 const LIMITS: &[&str] = &["x-ratelimit-", "ratelimit-"];
 
-/// What only this router may say. That an answer is simulated, it does not say itself: the mark of a gateway behind it
-/// stays true, and so passes.
+/// Headers that only this router may set. The mark of a simulated answer is not one of them: a gateway behind this router
+/// sets it, and there it stays true.
 fn is_ours(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-free-") && name != SIMULATED
 }
@@ -62,9 +62,9 @@ fn is_returned(name: &HeaderName) -> bool {
         || LIMITS.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Removes from a response what must not reach the caller. Where no base URL is applied the response is the caller's own
-/// affair, but for the headers by which this router speaks.
-pub(crate) fn clean(headers: &mut HeaderMap, provider: &Provider) {
+/// Removes the headers that must not reach the client. Where no base URL is applied, those are only the names that this
+/// router itself sets.
+pub(super) fn clean(headers: &mut HeaderMap, provider: &Provider) {
     let applied = provider.base().is_some();
     let hop: Vec<HeaderName> = match applied {
         true => of_this_hop(headers)
@@ -82,6 +82,22 @@ pub(crate) fn clean(headers: &mut HeaderMap, provider: &Provider) {
     }
     if applied {
         provider.credential().redact_headers(headers);
+    }
+}
+
+/// Removes from trailers what only this router may say, and what echoes the provider's credential. Other trailers describe
+/// the body, such as a checksum, and pass.
+pub(super) fn clean_trailers(trailers: &mut HeaderMap, provider: &Provider) {
+    let ours: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| is_ours(name))
+        .cloned()
+        .collect();
+    for name in ours {
+        trailers.remove(name);
+    }
+    if provider.base().is_some() {
+        provider.credential().redact_headers(trailers);
     }
 }
 
@@ -154,6 +170,24 @@ mod tests {
         headers.insert("x-request-id", HeaderValue::from_static("1"));
         clean(&mut headers, &at_a_base());
         assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn trailers_pass_but_those_of_ours_and_those_that_echo_the_key() {
+        let provider = Provider::new("p")
+            .base_url("http://p.test")
+            .key("sk-canary-123");
+        let mut trailers = HeaderMap::new();
+        for (name, value) in [
+            ("x-checksum", "1"),
+            ("x-free-model", "m"),
+            ("x-debug", "Bearer sk-canary-123"),
+        ] {
+            trailers.insert(name, HeaderValue::from_static(value));
+        }
+        clean_trailers(&mut trailers, &provider.build().unwrap());
+        assert_eq!(trailers.len(), 1);
+        assert!(trailers.contains_key("x-checksum"));
     }
 
     #[test]

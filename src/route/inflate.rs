@@ -30,7 +30,7 @@ pin_project! {
     ///
     /// Of a compressed one a frame of at most 64 KiB is made at a time, so what a small body grows to is held in parts,
     /// and is bounded by the limits of those that read it.
-    pub(crate) struct Inflated<B> {
+    pub(super) struct Inflated<B> {
         #[pin]
         body: B,
         inflating: Option<Box<Inflating>>,
@@ -62,7 +62,7 @@ enum Decoder {
 impl<B> Inflated<B> {
     /// Takes a body by what its head says of it. What no longer describes it is removed from the head; the content
     /// encoding stays if it cannot be undone.
-    pub(crate) fn new(body: B, headers: &mut HeaderMap) -> Self {
+    pub(super) fn new(body: B, headers: &mut HeaderMap) -> Self {
         let decoder = Decoder::of(headers);
         if decoder.is_some() {
             no_longer_as_sent(headers);
@@ -87,7 +87,7 @@ impl Decoder {
         let encoding = encodings.next()?;
         let is = |name: &[u8]| encoding.eq_ignore_ascii_case(name);
         if encodings.next().is_some() {
-            // One within the other: of that nobody was ever seen to send anything.
+            // One encoding within another: no upstream is known to send that.
             None
         } else if is(b"gzip") || is(b"x-gzip") {
             Some(Self::Gzip(GzDecoder::new(Vec::new())))

@@ -9,7 +9,7 @@ use crate::{
     request::note,
 };
 
-/// Headers of a caller that reach a provider; everything else may hold something meant for us alone.
+/// Headers of a client that reach a provider; any other may hold something that is meant for this router alone.
 const PASSED: &[&str] = &[
     "accept",
     "accept-language",
@@ -30,7 +30,7 @@ const PASSED: &[&str] = &[
 
 /// What describes the bytes of a body, and is no longer true of others that are sent in their place:
 /// RFC 9110 8.6, RFC 9112 6.1, RFC 9530, RFC 3230, RFC 1864.
-pub(crate) const OF_THE_BODY: &[&str] = &[
+pub(super) const OF_THE_BODY: &[&str] = &[
     "content-length",
     "transfer-encoding",
     "content-encoding",
@@ -41,14 +41,14 @@ pub(crate) const OF_THE_BODY: &[&str] = &[
     "trailer",
 ];
 
-/// Query parameters of a caller that reach a provider. Any other one may choose a model or a tool, or hold a credential.
+/// Query parameters of a client that reach a provider. Any other one may choose a model or a tool, or hold a credential.
 ///
 /// `api-version` is the version of the API that Azure's services, and GitHub's in their way, want to be told.
 const PASSED_PARAMETERS: &[&str] = &["api-version"];
 
 /// Addresses a request to a target, and gives it the credential of the target's provider. The query parameters that are
 /// left out are added to `dropped`, each as `?name`.
-pub(crate) fn address(
+pub(super) fn address(
     parts: &mut Parts,
     target: &Target,
     endpoint: Endpoint,
@@ -75,7 +75,7 @@ pub(crate) fn address(
         }
         parts.headers.remove(PIN);
     }
-    // A caller's HTTP/2 says nothing about the way to the upstream; a client upgrades by itself.
+    // The version that the request came with says nothing about the connection to the upstream.
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -90,7 +90,7 @@ pub(crate) fn address(
     headers.append(VIA, identity.clone());
 }
 
-/// What of the caller's query reaches a provider.
+/// The part of the client's query that reaches a provider.
 fn passed_query(query: &str, dropped: &mut Vec<String>) -> String {
     // Some servers divide a query at `;` too, or unescape it first: a version needs neither.
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._=".contains(&byte);
@@ -109,7 +109,7 @@ fn passed_query(query: &str, dropped: &mut Vec<String>) -> String {
         .join("&")
 }
 
-/// What belongs to the connection that the caller is on (RFC 9110 7.6.1).
+/// Headers that belong to the client's connection (RFC 9110 7.6.1).
 const OF_THE_HOP: &[&str] = &[
     "connection",
     "keep-alive",
@@ -136,7 +136,7 @@ fn passed(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// What `Connection` names belongs to one hop, even if a list would pass it (RFC 9110 7.6.1).
-pub(crate) fn of_this_hop(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+pub(super) fn of_this_hop(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers
         .get_all(header::CONNECTION)
         .iter()
@@ -145,7 +145,7 @@ pub(crate) fn of_this_hop(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Whether a request has been here before.
-pub(crate) fn is_ours(headers: &HeaderMap, identity: &HeaderValue) -> bool {
+pub(super) fn is_ours(headers: &HeaderMap, identity: &HeaderValue) -> bool {
     headers.get_all(VIA).iter().any(|via| {
         via.as_bytes()
             .split(|&b| b == b',')

@@ -83,7 +83,7 @@ pub(super) fn response_elsewhere(name: &str) -> Refusal {
 }
 
 /// The client of this request is this very router.
-pub(crate) fn routing_loop() -> Refusal {
+pub(super) fn routing_loop() -> Refusal {
     Refusal::new(
         StatusCode::LOOP_DETECTED,
         "routing_loop",

@@ -25,7 +25,7 @@ const LONGEST_BEGINNING: usize = 16 * 1024;
 ///
 /// It holds at most 4,096 ids of at most 256 bytes each: 2 MB with its overhead.
 #[derive(Clone, Default)]
-pub(crate) struct Responses(Arc<Mutex<Known>>);
+pub(super) struct Responses(Arc<Mutex<Known>>);
 
 #[derive(Default)]
 struct Known {
@@ -77,7 +77,7 @@ impl Responses {
 
 /// Reads the id of a response off the bytes of its answer, whole or a stream, as they pass.
 #[derive(Clone)]
-pub(crate) struct Learner {
+pub(super) struct Learner {
     responses: Responses,
     provider: Arc<str>,
     /// What has passed so far, at most [`LONGEST_BEGINNING`] bytes of it.

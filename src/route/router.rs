@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, request::Parts};
 
 use crate::{
-    attempt_slot::{AttemptSlot, RoutedWithoutFallback},
+    attempt_slot::{AttemptSlot, OpenSlot, RoutedWithoutFallback},
     body::Body,
     byte_budget::Held,
     capability::Capability,
@@ -144,8 +144,8 @@ impl Router {
             endpoint,
             dropped,
             adjusted,
+            own: alone.then(|| OpenSlot(slot.clone())),
             slot,
-            alone,
             translated,
             learner,
         };

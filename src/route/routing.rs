@@ -5,7 +5,7 @@ use http::{HeaderValue, Response, header::CONTENT_TYPE};
 
 use super::{body::ResponseBody, incoming, refusals::no_image_layer, response_owners::Learner};
 use crate::{
-    attempt_slot::AttemptSlot,
+    attempt_slot::{AttemptSlot, OpenSlot},
     catalog::Target,
     content_type::{essence, is_json},
     endpoint::Endpoint,
@@ -26,8 +26,8 @@ pub(super) struct Routing {
     pub(super) adjusted: Vec<String>,
     /// Where the attempt is.
     pub(super) slot: AttemptSlot,
-    /// There is no fallback that ends the attempt.
-    pub(super) alone: bool,
+    /// The same slot, where no fallback ends the attempt: however this ends, the attempt ends with it.
+    pub(super) own: Option<OpenSlot>,
     /// The image layer has to translate the request, and says so of the response.
     pub(super) translated: bool,
     /// Reads which response this is, where later requests may build upon it.
@@ -79,7 +79,13 @@ impl Routing {
         }
         incoming::clean(response.headers_mut(), self.target.provider());
         let (mut head, body) = response.into_parts();
-        let body = ResponseBody::upstream(body, &mut head.headers, learner, redactor);
+        let body = ResponseBody::upstream(
+            body,
+            &mut head.headers,
+            self.target.clone(),
+            learner,
+            redactor,
+        );
         let mut response = Response::from_parts(head, body);
         Routed {
             target: self.target,
@@ -92,7 +98,7 @@ impl Routing {
     }
 
     fn own_attempt(&self) -> Option<Attempt> {
-        self.alone.then(|| self.slot.take_attempt()).flatten()
+        self.own.as_ref()?.0.take_attempt()
     }
 }
 

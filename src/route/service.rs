@@ -153,7 +153,8 @@ where
         Err(refusal) => return refuse(refusal),
     };
     let call = service.call(request);
-    drop(service);
+    // While the upstream answers, the bytes are held by the request alone, which holds their place in memory.
+    drop((service, envelope, bytes));
     routing.finish(call.await)
 }
 

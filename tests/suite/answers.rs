@@ -5,10 +5,11 @@ use std::{io::Write, time::Duration};
 use crate::support::*;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
-use tower_free_models::{HealthMap, Stack, health::TargetState};
+use tower_free_models::{Catalog, FreeModelRouteLayer, HealthMap, Stack, health::TargetState};
 
 const GOOD: &str = "the answer of another";
 
@@ -553,6 +554,93 @@ async fn an_answer_that_is_compressed_all_the_same_is_inflated_and_read() {
         assert_failover(compressed(Reply::json(200, empty), size), "empty").await;
         let limited = json!({ "error": { "message": "slow down", "code": 429 } });
         assert_failover(compressed(Reply::json(429, limited), size), "rate_limited").await;
+    }
+}
+
+/// Reads a body, and compares what it said of its rest before each frame with what came.
+async fn assert_hints_are_true<B>(response: http::Response<B>, why: &str)
+where
+    B: http_body::Body<Data = Bytes, Error = BoxError>,
+{
+    let (head, body) = response.into_parts();
+    let mut body = std::pin::pin!(body);
+    let (mut hints, mut read, mut frames) = (Vec::new(), 0_u64, 0);
+    loop {
+        hints.push((read, frames, body.size_hint(), body.is_end_stream()));
+        let Some(frame) = body.frame().await else {
+            break;
+        };
+        let frame = frame.expect("a whole answer");
+        read += frame.data_ref().map_or(0, Bytes::len) as u64;
+        frames += 1;
+    }
+    for (before, so_far, hint, ended) in hints {
+        let rest = read - before;
+        assert!(hint.lower() <= rest, "{why}: {hint:?}, {rest}");
+        assert!(
+            hint.upper().is_none_or(|upper| rest <= upper),
+            "{why}: {hint:?}, {rest}"
+        );
+        assert!(!ended || so_far == frames, "{why}: a frame after the end");
+    }
+    if let Some(length) = head.headers.get("content-length") {
+        assert_eq!(length, &read.to_string(), "{why}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_body_says_of_its_rest_is_true() {
+    let bytes = |reply: &Reply| {
+        let mut bytes = Vec::new();
+        for step in &reply.steps {
+            if let Step::Data(data) = step {
+                bytes.extend_from_slice(data);
+            }
+        }
+        Bytes::from(bytes)
+    };
+    let replies = [
+        Reply::answer("hello"),
+        Reply::answer(&"long ".repeat(300_000)),
+        Reply::words(&["a", "b"]),
+        Reply::new(200, "audio/mpeg", "sound"),
+        Reply::new(200, "audio/mpeg", ""),
+        Reply::new(422, "application/json", r#"{"detail": "bad key key-of-a"}"#),
+        Reply::error(503),
+    ];
+    for reply in replies {
+        let whole = bytes(&reply);
+        for (encoding, body) in [
+            ("identity", whole.clone()),
+            ("gzip", gzip(&whole)),
+            ("gzip", Bytes::new()),
+        ] {
+            let why = format!(
+                "{} {:?} {encoding}, {} bytes",
+                reply.status,
+                reply.headers,
+                body.len()
+            );
+            let (status, kind) = (reply.status, reply.headers[0].1.clone());
+            let upstream = tower::service_fn(move |_: http::Request<_>| {
+                let response = http::Response::builder()
+                    .status(status)
+                    .header("content-type", &kind)
+                    .header("content-encoding", encoding)
+                    .header("content-length", body.len());
+                let response = response
+                    .body(http_body_util::Full::new(body.clone()))
+                    .unwrap();
+                std::future::ready(Ok::<_, BoxError>(response))
+            });
+            let (stack, health) = seeded(targets(&["a"], &["m"]));
+            let response = stack.layer(upstream.clone()).oneshot(chat()).await.unwrap();
+            assert_hints_are_true(response, &why).await;
+            let catalog = Catalog::from_targets(targets(&["a"], &["m"]));
+            let alone = FreeModelRouteLayer::new(catalog, health).layer(upstream);
+            let response = alone.oneshot(chat()).await.unwrap();
+            assert_hints_are_true(response, &why).await;
+        }
     }
 }
 

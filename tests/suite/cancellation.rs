@@ -13,6 +13,7 @@ use std::{
 use crate::support::probe::*;
 use crate::support::*;
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit};
 use tower_free_models::{
@@ -491,6 +492,22 @@ async fn a_caller_that_leaves_after_the_last_event_has_had_its_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_that_leaves_at_an_error_event_does_not_hide_it() {
+    let error = event(&serde_json::json!({ "error": { "message": "overloaded", "code": 503 } }));
+    let (stack, health) = seeded(targets(&["a"], &["m"]));
+    let service = stack.layer(Upstream::script([Reply::stream([
+        delta("a"),
+        error,
+        Step::Hang,
+    ])]));
+    let response = service.oneshot(upload(at_once(STREAMED_CHAT))).await;
+    // As OpenAI's own clients do.
+    assert!(!body_polled(response.unwrap().into_body(), 2).await);
+    let target = &health.snapshot().targets[0];
+    assert_eq!((target.tally.failed, target.tally.abandoned), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_bytes_of_a_request_are_counted_once_for_all_its_attempts() {
     // An upstream that keeps what it was sent, as one does that is still sending it.
     let (stack, _) = seeded(targets(&["a", "b", "c"], &["m"]));
@@ -554,6 +571,20 @@ async fn with_the_router_alone() {
         }
         assert!(polls > unready + 1, "only {polls} polls");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_alone_keeps_no_bytes_that_were_sent() {
+    let sink = tower::service_fn(|request: Request<Body>| async move {
+        request.into_body().collect().await?;
+        std::future::pending::<Result<Response<Body>, BoxError>>().await
+    });
+    let catalog = Catalog::from_targets(targets(&["a"], &["m"]));
+    let service = FreeModelRouteLayer::new(catalog, HealthMap::seeded(7)).layer(sink);
+    let bytes = bytes::Bytes::from(CHAT.to_owned());
+    let mut response = task::spawn(service.oneshot(post("/v1/chat/completions", bytes.clone())));
+    assert_pending!(response.poll());
+    assert!(bytes.is_unique());
 }
 
 #[tokio::test(start_paused = true)]

@@ -481,6 +481,22 @@ async fn a_client_that_leaves_during_a_further_chat_abandons_only_that_chat() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_layer_that_keeps_the_request_does_not_keep_the_attempt_of_a_router_alone() {
+    let (layer, health) = without_images([at("a", ImageApi::Chat)]);
+    // The recorded requests, with all their extensions, live as long as the upstream.
+    let upstream = Upstream::script([Reply::hang()]);
+    let service = layer.image_layer(true).layer(upstream.clone());
+    let left = service.oneshot(request(json!({})));
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), left)
+            .await
+            .is_err()
+    );
+    assert_eq!(upstream.calls(), 1);
+    assert_eq!(counts(&health), (1, 0, 0, 1, None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_further_chat_that_cost_quarantines_and_the_images_are_kept() {
     let usage = json!({ "prompt_tokens": 1, "cost": 0.04 });
     let error = json!({ "error": { "message": "overloaded", "code": 503 }, "usage": usage });

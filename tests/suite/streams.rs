@@ -753,6 +753,7 @@ async fn trailers_of_a_stream_survive() {
     let service = stack.layer(tower::service_fn(|_: http::Request<_>| {
         let mut trailers = HeaderMap::new();
         trailers.insert("x-checksum", "abc".parse().unwrap());
+        trailers.insert("x-free-model", "another".parse().unwrap());
         let data = [delta("a"), done()]
             .into_iter()
             .filter_map(|step| match step {
@@ -768,7 +769,13 @@ async fn trailers_of_a_stream_survive() {
     }));
     let response = service.oneshot(streamed_chat()).await.unwrap();
     let whole = response.into_body().collect().await.unwrap();
-    assert_eq!(whole.trailers().unwrap()["x-checksum"], "abc");
+    let trailers = whole.trailers().unwrap();
+    assert_eq!(trailers["x-checksum"], "abc");
+    assert_eq!(
+        trailers.get("x-free-model"),
+        None,
+        "only the router says that"
+    );
 }
 
 #[tokio::test(start_paused = true)]

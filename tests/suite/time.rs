@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, advance};
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
-    HealthMap, Stack,
+    Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Stack,
     health::{Cooling, TargetHealth, TargetState},
 };
 
@@ -737,6 +737,144 @@ async fn a_hung_answer_leaves_half_of_the_time_to_an_untried_target() {
     let (stack, _) = one();
     let upstream = Upstream::script([Reply::answer("hello").after(secs(299))]);
     assert_eq!(send(&stack, &upstream, chat()).await.status(), 200);
+}
+
+/// A fallback, and a layer inside it that sends each request on to the router after so long.
+async fn behind_a_queue(
+    queue: Duration,
+    providers: &[&str],
+    replies: Vec<Reply>,
+    request: http::Request<http_body_util::Full<Bytes>>,
+) -> Whole {
+    let catalog = Catalog::from_targets(targets(providers, &["m"]));
+    let route = FreeModelRouteLayer::new(catalog, HealthMap::seeded(7));
+    let route = route.layer(Upstream::script(replies));
+    let queued = tower::service_fn(move |request| {
+        let route = route.clone();
+        async move {
+            tokio::time::sleep(queue).await;
+            route.oneshot(request).await
+        }
+    });
+    let service = FallbackLayer::new().layer(queued);
+    read(service.oneshot(request).await.expect("a response")).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_queue_a_hung_answer_leaves_half_of_the_time_to_an_untried_target() {
+    let began = Instant::now();
+    let replies = vec![Reply::hang(), Reply::answer("hello")];
+    let whole = behind_a_queue(millis(10), &["a", "b"], replies, chat()).await;
+    assert_eq!(whole.header("x-free-attempts"), Some("2"));
+    assert_after(began, secs(150) + millis(10));
+    // Where there is no other, it has all of it.
+    let replies = vec![Reply::answer("hello").after(secs(299))];
+    let whole = behind_a_queue(millis(10), &["a"], replies, chat()).await;
+    assert_eq!(whole.header("x-free-attempts"), Some("1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_long_as_no_target_is_picked_none_is_too_slow() {
+    for request in [streamed_chat(), chat()] {
+        let replies = vec![Reply::error(503), Reply::answer("hello")];
+        let whole = behind_a_queue(secs(110), &["a", "b"], replies, request).await;
+        assert_eq!(
+            (whole.status(), whole.header("x-free-attempts")),
+            (200, Some("2"))
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_without_end_are_no_fault() {
+    for request in [streamed_chat(), chat()] {
+        let (stack, _) = two();
+        let stack = stack.fallback(|fallback| {
+            fallback
+                .deadline(Duration::MAX)
+                .header_timeout(Duration::MAX)
+                .first_token_timeout(Duration::MAX)
+                .answer_timeout(Duration::MAX)
+                .idle_timeout(Duration::MAX)
+                .body_timeout(Duration::MAX)
+                .max_wait(Duration::MAX)
+        });
+        let slow = Reply::answer("hello").after(secs(100_000));
+        let replies = [Reply::error(503).after(secs(1)), slow];
+        let whole = send(&stack, &Upstream::script(replies), request).await;
+        assert_eq!(whole.status(), 200);
+    }
+}
+
+type Nothing = fn() -> Frame<Bytes>;
+
+/// A body that begins so, and then has frames without bytes, without end.
+fn endless(
+    first: &Bytes,
+    nothing: Nothing,
+) -> impl http_body::Body<Data = Bytes, Error = BoxError> + Send + use<> {
+    let frames = std::iter::once(Frame::data(first.clone())).chain(std::iter::repeat_with(nothing));
+    StreamBody::new(futures_util::stream::iter(frames.map(Ok)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_without_bytes_and_without_end_are_a_silence() {
+    let trailers: Nothing = || Frame::trailers(http::HeaderMap::new());
+    let empty: Nothing = || Frame::data(Bytes::new());
+    let Step::Data(content) = delta("a") else {
+        unreachable!("events are data");
+    };
+    let (json, events, none) = ("application/json", "text/event-stream", Bytes::new());
+    // Before an answer has begun.
+    for (status, kind, nothing, limit) in [
+        (503, json, empty, 2),
+        (200, json, empty, 300),
+        (200, json, trailers, 300),
+        (200, events, empty, 120),
+    ] {
+        let (stack, health) = one();
+        let body = none.clone();
+        let service = stack.layer(tower::service_fn(move |_: http::Request<_>| {
+            let response = Response::builder()
+                .status(status)
+                .header("content-type", kind);
+            let response = response.body(endless(&body, nothing)).unwrap();
+            std::future::ready(Ok::<_, BoxError>(response))
+        }));
+        let mut response = std::pin::pin!(service.oneshot(chat()));
+        // The clock of a paused runtime stands still while there is work, so it is moved by hand.
+        assert!(response.as_mut().now_or_never().is_none());
+        advance(secs(limit) + millis(2)).await;
+        let response = response.now_or_never().expect("an end").unwrap();
+        assert!(response.status().is_server_error(), "{kind}");
+        assert_eq!(only(&health).tally.failed, 1, "{kind}");
+    }
+    // After it has.
+    for (kind, first) in [
+        (events, content),
+        ("audio/mpeg", Bytes::from_static(b"sound")),
+    ] {
+        let (stack, health) = one();
+        let service = stack.layer(tower::service_fn(move |_: http::Request<_>| {
+            let response = Response::builder().header("content-type", kind);
+            let response = response.body(endless(&first, empty)).unwrap();
+            std::future::ready(Ok::<_, BoxError>(response))
+        }));
+        let response = service
+            .oneshot(chat())
+            .now_or_never()
+            .expect("it begins")
+            .unwrap();
+        let mut rest = std::pin::pin!(read(response));
+        assert!(rest.as_mut().now_or_never().is_none(), "{kind}");
+        advance(secs(120) + millis(2)).await;
+        let whole = rest.now_or_never().expect("an end");
+        assert!(
+            whole.broken.is_some() || whole.text().contains("too_slow"),
+            "{kind}"
+        );
+        assert_eq!(only(&health).tally.failed, 1, "{kind}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -819,7 +819,6 @@ fn endless(
 
 #[tokio::test(start_paused = true)]
 async fn frames_without_bytes_and_without_end_are_a_silence() {
-    let trailers: Nothing = || Frame::trailers(http::HeaderMap::new());
     let empty: Nothing = || Frame::data(Bytes::new());
     let Step::Data(content) = delta("a") else {
         unreachable!("events are data");
@@ -829,7 +828,6 @@ async fn frames_without_bytes_and_without_end_are_a_silence() {
     for (status, kind, nothing, limit) in [
         (503, json, empty, 2),
         (200, json, empty, 300),
-        (200, json, trailers, 300),
         (200, events, empty, 120),
     ] {
         let (stack, health) = one();

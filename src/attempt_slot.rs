@@ -21,7 +21,8 @@ use crate::{
 ///
 /// `Fallback` puts a fresh one into the extensions of each request that it sends. A router other than ours joins in by
 /// asking it which targets [may be tried](Self::may_try), and by [filling](Self::fill) it or saying
-/// [not now](Self::not_now):
+/// [not now](Self::not_now). It hands on responses without credentials, and not compressed: taking out keys and inflating is
+/// the router's work, not the fallback's.
 ///
 /// ```
 /// use std::time::Duration;

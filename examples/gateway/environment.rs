@@ -53,7 +53,7 @@ impl Unbilled {
                 None => {
                     let names: Vec<_> = on_a_plan().map(|known| known.name).collect();
                     return Err(format!(
-                        "names {word:?}, which is none of the providers whose free tier is a plan: {}. For all of them say all",
+                        "names {word:?}, but the providers whose free tier is a plan are {}. For all of them say all",
                         names.join(", ")
                     ));
                 }

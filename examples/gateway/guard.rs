@@ -32,7 +32,7 @@ pub(crate) struct Guard {
 /// Why a request is refused.
 #[derive(Debug)]
 enum Refused {
-    /// No host, several, or something that is none.
+    /// No host, several, or a value that is not a host.
     NoHost(&'static str),
     /// A name that is not the gateway's.
     Host(Name),

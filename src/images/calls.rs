@@ -137,7 +137,7 @@ impl<'a, S: Clone> Calls<'a, S> {
         })
     }
 
-    /// The request that asks for this. An empty body is none.
+    /// The request of one call. An empty `body` makes a request without a body.
     fn request(
         &self,
         method: Method,

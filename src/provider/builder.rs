@@ -118,7 +118,7 @@ impl ProviderBuilder {
         self
     }
 
-    /// The key, sent to the base URL and nowhere else, in the form that [`auth`](Self::auth) says. The default is none.
+    /// The key, sent to the base URL and nowhere else, in the form that [`auth`](Self::auth) says. Default: no key.
     pub fn key(mut self, key: &str) -> Self {
         self.key = Some(key.to_owned());
         self
@@ -189,10 +189,14 @@ impl ProviderBuilder {
     ///
     /// # Errors
     ///
-    /// If the name or the key cannot stand in a header, the base URL or the place of the listing is none, there is a key
-    /// and no base URL to send it to, the known rule is [`FreeRule::Plan`] and no rule is said, the rule is weaker than
-    /// its host demands, a key comes with [`FreeRule::Keyless`] or, without a base URL, the caller's would, a header
-    /// is one that the layers set, or a rule of the dialect puts in what is not one JSON value.
+    /// If
+    /// - the name or the key cannot stand in a header, or the base URL or the place of the listing is not a URL;
+    /// - there is a key, and no base URL to send it to;
+    /// - the known rule is [`FreeRule::Plan`] and the operator has not said so of the account, or the rule is weaker than
+    ///   the host demands;
+    /// - a key comes with [`FreeRule::Keyless`], or the client's key would, because there is no base URL;
+    /// - a header is one that the layers set;
+    /// - a rule of the dialect puts in text that is not one JSON value.
     pub fn build(self) -> Result<Provider, ProviderError> {
         let name = self.name.clone();
         self.checked()

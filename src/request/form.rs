@@ -234,7 +234,7 @@ fn boundary(content_type: &[u8]) -> Result<String, ScanError> {
         .unwrap_or(boundary);
     let may = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&byte);
     if boundary.is_empty() || boundary.len() > LONGEST_BOUNDARY || !boundary.bytes().all(may) {
-        return Err(ScanError::Form("its boundary is none"));
+        return Err(ScanError::Form("its Content-Type has no valid boundary"));
     }
     Ok(boundary.to_owned())
 }
@@ -617,7 +617,7 @@ mod tests {
         assert!(stated(&long(71)).is_none());
     }
 
-    /// Content that looks much like a delimiter, and is none.
+    /// Content that looks much like a delimiter, but is not one.
     fn content(boundary: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
         let cut = boundary[..boundary.len() - 1].to_owned();
         let pieces = vec![

@@ -220,7 +220,7 @@ impl Expected<'_> {
         let all: Vec<_> = before.0.iter().map(read).collect();
         let mut fields: Vec<Field> = all.clone();
         fields.retain(|field| !may_cost(&field.name));
-        // A list of which nothing is left goes, and then what is said of tools where there is none.
+        // An empty list of tools is left out, and so are the fields that speak of tools.
         let left = |field: &Field| tools(&field.name, &field.value).map(|left| left.len());
         let of_tools =
             |field: &Field| matches!(&*plain(&field.name), "toolchoice" | "paralleltoolcalls");

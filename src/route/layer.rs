@@ -77,7 +77,7 @@ impl FreeModelRouteLayer {
     }
 
     /// The model that embedding requests get which name none, as its id or as `provider/id`. Default: none, and such
-    /// a request is answered with 400; a name that means any model is none too.
+    /// a request is answered with 400; a name that means any model is refused in the same way.
     ///
     /// Vectors of different models cannot be compared, so `/embeddings` is never given another model than the one
     /// that is asked for: it falls back only to the same model at another provider.

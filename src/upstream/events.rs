@@ -79,7 +79,7 @@ impl EventReader {
     ///
     /// Calls `each` for every event that these bytes complete, with what it means and the offset in `chunk` just past
     /// the empty line that ends it. An empty line ends with its CR: of a CRLF the LF is not waited for, and not counted
-    /// in. An event without data is none, by the standard.
+    /// in. By the standard, an event without data is not dispatched.
     ///
     /// Returns how many bytes of `chunk` end at a point where the stream may be cut: past an event, or past comments
     /// and empty lines with no field before them; 0 if there is no such point in this chunk.

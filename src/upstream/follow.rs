@@ -8,7 +8,7 @@ use crate::{
     upstream::shape::Shape,
 };
 
-/// The keys and words that count are shorter; of a longer one only so much is kept, and that is none of them.
+/// The keys and words that count are shorter; of a longer one only so much is kept, which equals none of them.
 const LONGEST_WORD: usize = 48;
 
 /// Splits the bytes of a JSON document into tokens, however they come, and leaves it to a [`Shape`] what these say.
@@ -68,7 +68,7 @@ impl Follow {
                 State::Literal => self.literal(rest),
                 State::Text => self.text(rest),
                 State::Escape => {
-                    // A word with an escape is none that counts: those are plain.
+                    // The words that count are plain, so one with an escape is not among them.
                     self.word.resize(LONGEST_WORD + 1, b'?');
                     self.state = State::Text;
                     &rest[1..]
@@ -183,7 +183,7 @@ impl Follow {
     }
 }
 
-/// A word that is not UTF-8, or was cut within a character, is none that counts.
+/// A word that is not UTF-8, or was cut within a character, does not count.
 fn as_text(word: &[u8]) -> &str {
     std::str::from_utf8(word).unwrap_or("?")
 }

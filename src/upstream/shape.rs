@@ -42,7 +42,7 @@ impl Indexes {
 pub(super) struct Facts {
     /// It has `choices`, if only null.
     pub(super) choices: bool,
-    /// There is content in a choice: text, a tool call, reasoning, a refusal, audio or images. Blank text is none:
+    /// There is content in a choice: text, a tool call, reasoning, a refusal, audio or images. Blank text is not content:
     /// models in JSON mode are known to emit white space without end.
     pub(super) said: bool,
     /// There is content elsewhere.

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// A quota that refills within this is none: what names so short a wait counts another window. Gemini puts a 15 s delay
+/// A limit that ends within this is not a quota: an error that names so short a wait counts another window. Gemini puts a 15 s delay
 /// on a day that is used up.
 const SHORTEST_QUOTA: Duration = Duration::from_secs(60);
 
@@ -130,7 +130,7 @@ impl<'a> Case<'a> {
 
     /// Whether the error finds fault with another parameter than the model: nothing of that is the model's, or the
     /// account's. A `previous_response_id` or a file that is not found does not mean that the model is gone. Under the
-    /// statuses of limits a parameter is none of the request's: Cerebras' "quota" and "queue".
+    /// statuses of limits a parameter does not belong to the request: Cerebras' "quota" and "queue".
     fn blames_another_parameter(&self) -> bool {
         let finds_fault = matches!(
             self.status,

@@ -8,7 +8,7 @@ use crate::upstream::resets::MAX;
 /// Go writes it (`2m59.56s`), RFC 3339, or an HTTP date.
 pub(crate) fn parse_reset(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim().trim_matches('"').trim();
-    // A number in words (`inf`, `NaN`) is none; a negative one neither.
+    // A number in words (`inf`, `NaN`) and a negative number are not read.
     if text.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         if let Ok(number) = text.parse::<f64>() {
             return number_to_wait(number, now);

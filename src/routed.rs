@@ -52,10 +52,14 @@ impl Routed {
 }
 
 /// Sets the headers that name all attempts.
-pub(crate) fn mark_trail(headers: &mut HeaderMap, trail: &[(TargetId, OutcomeKind)]) {
+pub(crate) fn mark_trail<B>(response: &mut Response<B>, trail: &[(TargetId, OutcomeKind)]) {
+    let headers = response.headers_mut();
     headers.insert(ATTEMPTS, HeaderValue::from(trail.len()));
     if !trail.is_empty() {
         insert(headers, TRAIL, &trail_text(trail));
+    }
+    if let Some(routed) = response.extensions_mut().get_mut::<Routed>() {
+        routed.trail = trail.to_vec();
     }
 }
 

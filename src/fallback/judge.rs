@@ -24,7 +24,7 @@ use crate::{
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     refusal::Refusal,
     request::Parsed,
-    routed::{Routed, mark_trail},
+    routed::mark_trail,
     session::{SecondTry, Session, Terms, WaitState},
     upstream::{Classify, Evidence, UpstreamError},
 };
@@ -150,7 +150,7 @@ impl<E> Judge<E> {
     /// An answer begins: marks its head with all attempts.
     pub(super) fn succeeded<B>(&mut self, target: &TargetId, response: &mut Response<B>) {
         self.note(target, OutcomeKind::Succeeded);
-        self.mark_trail(response);
+        mark_trail(response, &self.trail);
     }
 
     /// The inner service answered with an error.
@@ -332,7 +332,7 @@ impl<E> Judge<E> {
         }
         self.note_earlier();
         if !self.trail.is_empty() {
-            self.mark_trail(response);
+            mark_trail(response, &self.trail);
         }
         None
     }
@@ -362,7 +362,7 @@ impl<E> Judge<E> {
             .refusal(out_of)
             .into_response(),
         };
-        self.mark_trail(&mut response);
+        mark_trail(&mut response, &self.trail);
         Next::Answer(response)
     }
 
@@ -381,13 +381,6 @@ impl<E> Judge<E> {
 
     fn note_earlier(&mut self) {
         self.trail.append(&mut self.session.lock().earlier);
-    }
-
-    fn mark_trail<B>(&self, response: &mut Response<B>) {
-        mark_trail(response.headers_mut(), &self.trail);
-        if let Some(routed) = response.extensions_mut().get_mut::<Routed>() {
-            routed.trail.clone_from(&self.trail);
-        }
     }
 }
 

@@ -10,6 +10,7 @@ mod free_rule;
 mod image_queue;
 mod known;
 mod quota_day;
+mod spelling;
 mod table;
 #[cfg(test)]
 mod tests;

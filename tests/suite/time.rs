@@ -18,8 +18,9 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, advance};
 use tower::{Layer, ServiceExt};
 use tower_free_models::{
-    Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Stack,
+    Catalog, FallbackLayer, FreeModelRouteLayer, HealthMap, Provider, Stack,
     health::{Cooling, TargetHealth, TargetState},
+    provider::FreeRule,
 };
 
 const fn secs(n: u64) -> Duration {
@@ -806,6 +807,11 @@ async fn limits_without_end_are_no_fault() {
     }
 }
 
+fn keyless() -> Provider {
+    let local = Provider::new("local").base_url("https://local.example/v1");
+    local.free(FreeRule::All).build().expect("a provider")
+}
+
 type Nothing = fn() -> Frame<Bytes>;
 
 /// A body that begins so, and then has frames without bytes, without end.
@@ -819,6 +825,7 @@ fn endless(
 
 #[tokio::test(start_paused = true)]
 async fn frames_without_bytes_and_without_end_are_a_silence() {
+    let trailers: Nothing = || Frame::trailers(http::HeaderMap::new());
     let empty: Nothing = || Frame::data(Bytes::new());
     let Step::Data(content) = delta("a") else {
         unreachable!("events are data");
@@ -828,9 +835,12 @@ async fn frames_without_bytes_and_without_end_are_a_silence() {
     for (status, kind, nothing, limit) in [
         (503, json, empty, 2),
         (200, json, empty, 300),
+        (200, json, trailers, 300),
         (200, events, empty, 120),
     ] {
-        let (stack, health) = one();
+        // A body that is searched for a key ends at its trailers. Here is no key, so that frames can go on after them.
+        let (stack, health) = seeded([target(&keyless(), "m")]);
+        let stack = without_waiting(stack);
         let body = none.clone();
         let service = stack.layer(tower::service_fn(move |_: http::Request<_>| {
             let response = Response::builder()

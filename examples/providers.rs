@@ -50,7 +50,7 @@ impl Provenance {
 const OPENING: &str = "\
 # Providers
 
-Who offers models for free, as this crate knows it. The page is made from the table in
+Providers of free models, as this crate knows them. The page is made from the table in
 `src/provider/table.rs` and the fixtures in `tests/fixtures/providers`: a test compares it, and
 `cargo run --example providers > PROVIDERS.md` writes it anew.
 

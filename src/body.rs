@@ -13,6 +13,19 @@ use http_body::{Frame, SizeHint};
 
 use crate::{byte_budget::Held, json::Segments};
 
+/// The next frame of a body, with its error boxed.
+pub(crate) fn poll_boxed<B>(
+    body: Pin<&mut B>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let frame = ready!(body.poll_frame(cx));
+    Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+}
+
 /// Any error, as bodies of all kinds report them.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -162,8 +175,7 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(self.project().body.poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        poll_boxed(self.project().body, cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -8,7 +8,7 @@
 //! and no wait on tokio's clock changes. Or the machine was suspended while tokio's clock stood still: then waits have
 //! partly passed. Only the time that the machine has slept by its own measure counts as a suspend: on Linux
 //! `/proc/uptime` goes on during a suspend (`fs/proc/uptime.c` reads `CLOCK_BOOTTIME`), and tokio's clock does not.
-//! Windows needs no such measure, because its `Instant` goes on during a suspend. On macOS there is none, and a suspend
+//! Windows needs no such measure, because its `Instant` goes on during a suspend. On macOS the time slept is not measured, and a suspend
 //! reads as a step: a stated cooldown then lasts longer by the time slept, but never ends before the stated instant.
 
 use std::time::{Duration, SystemTime};

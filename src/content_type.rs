@@ -15,6 +15,17 @@ pub(crate) fn is_json(content_type: &[u8]) -> bool {
         || essence.len() > 5 && essence[essence.len() - 5..].eq_ignore_ascii_case(b"+json")
 }
 
+/// `text/…`, with any parameters.
+pub(crate) fn is_text(content_type: &[u8]) -> bool {
+    let kind = essence(content_type).get(..5);
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/"))
+}
+
+/// `text/event-stream`, with any parameters.
+pub(crate) fn is_event_stream(content_type: &[u8]) -> bool {
+    essence(content_type).eq_ignore_ascii_case(b"text/event-stream")
+}
+
 /// `multipart/form-data`, with any parameters.
 pub(crate) fn is_form(content_type: &[u8]) -> bool {
     essence(content_type).eq_ignore_ascii_case(b"multipart/form-data")

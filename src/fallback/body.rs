@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{frames::Frames, silence::Silence, stream_buffer::StreamBuffer, watch::Watch};
 use crate::{
-    body::BoxError,
+    body::{BoxError, poll_boxed},
     endpoint::Endpoint,
     outcome::{Outcome, OutcomeKind},
     poll_budget::PollBudget,
@@ -119,9 +119,7 @@ where
         loop {
             match kind.as_mut().project() {
                 KindProj::Passing { body } => {
-                    return body
-                        .poll_frame(cx)
-                        .map(|frame| frame.map(|frame| frame.map_err(Into::into)));
+                    return poll_boxed(body, cx);
                 }
                 KindProj::Whole { frames, trailers } => {
                     let frame = frames

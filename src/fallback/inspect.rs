@@ -13,13 +13,13 @@ use tokio::time::Instant;
 use super::{frames::Frames, stream_buffer::StreamBuffer};
 use crate::{
     capability::Capability,
-    content_type::{essence, is_json},
+    content_type::{essence, is_event_stream, is_json, is_text},
     deadline::within,
     endpoint::Endpoint,
     health::Attempt,
     outcome::OutcomeKind,
     poll_budget::PollBudget,
-    upstream::{Verdict, answer, encodings, is_event_stream},
+    upstream::{Verdict, answer, encodings},
 };
 
 /// An error body is read for its evidence up to here ...
@@ -91,13 +91,12 @@ impl Kind {
             return Self::Document;
         };
         let essence = essence(kind.as_bytes());
-        let is_text = essence.len() >= 5 && essence[..5].eq_ignore_ascii_case(b"text/");
         // A transcript can be asked for as bare text or subtitles, which hold anything (`response_format`).
         let is_transcript = endpoint.output() == Capability::Transcription
             && !essence.eq_ignore_ascii_case(b"text/html");
         if is_event_stream(kind.as_bytes()) {
             Self::Events
-        } else if is_json(essence) || is_text && !is_transcript {
+        } else if is_json(essence) || is_text(essence) && !is_transcript {
             Self::Document
         } else {
             Self::Opaque

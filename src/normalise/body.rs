@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::body::BoxError;
+use crate::body::{BoxError, poll_boxed};
 
 pin_project! {
     /// The response body of [`Normalise`](crate::normalise::Normalise): that of the inner service, or a rewritten answer.
@@ -71,9 +71,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         Poll::Ready(match self.project().kind.project() {
             KindProj::Passing { body } => {
-                return body
-                    .poll_frame(cx)
-                    .map(|frame| frame.map(|frame| frame.map_err(Into::into)));
+                return poll_boxed(body, cx);
             }
             KindProj::Whole { data, .. } if !data.is_empty() => {
                 Some(Ok(Frame::data(std::mem::take(data))))

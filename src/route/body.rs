@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::{
-    body::BoxError,
+    body::{BoxError, poll_boxed},
     catalog::Target,
     poll_budget::PollBudget,
     provider::Redactor,
@@ -112,10 +112,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().kind.project() {
-            KindProj::Passing { body } => {
-                let frame = ready!(body.poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
-            }
+            KindProj::Passing { body } => poll_boxed(body, cx),
             KindProj::Upstream {
                 body,
                 reading,

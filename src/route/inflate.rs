@@ -18,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::{
-    body::BoxError,
+    body::{BoxError, poll_boxed},
     upstream::{encodings, no_longer_as_sent},
 };
 
@@ -159,8 +159,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.project();
         let Some(inflating) = this.inflating else {
-            let frame = ready!(this.body.poll_frame(cx));
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            return poll_boxed(this.body, cx);
         };
         if inflating.input.is_empty() && !inflating.ended {
             match ready!(this.body.poll_frame(cx)) {

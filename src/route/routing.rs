@@ -7,7 +7,7 @@ use super::{body::ResponseBody, incoming, refusals::no_image_layer, response_own
 use crate::{
     attempt_slot::{AttemptSlot, OpenSlot},
     catalog::Target,
-    content_type::{essence, is_json},
+    content_type::{is_event_stream, is_json, is_text},
     endpoint::Endpoint,
     health::Attempt,
     images::Translated,
@@ -15,7 +15,7 @@ use crate::{
     provider::Redactor,
     request::note,
     routed::Routed,
-    upstream::{Classify, Evidence, UpstreamError, is_event_stream},
+    upstream::{Classify, Evidence, UpstreamError},
 };
 
 /// What is known of a request that has been routed.
@@ -104,8 +104,7 @@ impl Routing {
 
 /// Whether a success of this content type may hold an error: it is JSON or text, and not an image or a recording.
 fn may_hold_an_error(content_type: &[u8]) -> bool {
-    let essence = essence(content_type);
-    is_json(essence) || essence.len() >= 5 && essence[..5].eq_ignore_ascii_case(b"text/")
+    is_json(content_type) || is_text(content_type)
 }
 
 /// Ends an attempt by the head of its response: without a fallback, that is all that is known of it.

@@ -10,13 +10,6 @@ use crate::{
     upstream::{follow::Follow, meaning::Meaning},
 };
 
-/// Whether this content type is that of a stream of events.
-pub(crate) fn is_event_stream(content_type: &[u8]) -> bool {
-    let essence = content_type.split(|&b| b == b';').next();
-    let essence = essence.unwrap_or_default().trim_ascii();
-    essence.eq_ignore_ascii_case(b"text/event-stream")
-}
-
 /// An event's name is cut beyond this many bytes; the names that are known are shorter.
 const MAX_NAME: usize = 64;
 

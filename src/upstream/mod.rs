@@ -22,7 +22,7 @@ pub(crate) mod strict;
 pub(crate) use self::{
     answer::{Irregular, Verdict},
     body_headers::{encodings, no_longer_as_sent, relabel},
-    events::{EventReader, is_event_stream},
+    events::EventReader,
     follow::Follow,
     meaning::Meaning,
     resets::parse_reset,

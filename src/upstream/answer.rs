@@ -8,6 +8,7 @@ use crate::{
     endpoint::Endpoint,
     json::is_json,
     upstream::{
+        as_text,
         follow::Follow,
         shape::{Facts, Shape},
     },
@@ -58,9 +59,9 @@ pub(crate) fn read_for(endpoint: Endpoint, body: &[u8]) -> (Answer, bool) {
 }
 
 fn read_into(mut shape: Shape, body: &[u8]) -> (Answer, bool) {
-    let text = String::from_utf8_lossy(body);
+    let text = as_text(body);
     let text = text.trim_start_matches('\u{feff}');
-    let is_whole = shape.read(text);
+    let is_whole = shape.read(text, |_| {});
     let mut billed = shape.facts.billed;
     let verdict = if is_whole {
         verdict(&shape.facts)

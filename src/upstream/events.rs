@@ -7,7 +7,7 @@ use memchr::memchr2;
 
 use crate::{
     json::is_json,
-    upstream::{follow::Follow, meaning::Meaning},
+    upstream::{follow::Follow, meaning::Meaning, template::Template},
 };
 
 /// An event's name is cut beyond this many bytes; the names that are known are shorter.
@@ -34,6 +34,7 @@ pub(crate) struct EventReader {
     /// No line has ended yet: a byte order mark may stand here.
     at_start: bool,
     event: Pending,
+    template: Template,
 }
 
 /// The event whose fields are being read.
@@ -51,20 +52,15 @@ struct Pending {
 
 impl EventReader {
     /// A reader for a new stream.
-    pub(crate) const fn new(max_event: usize) -> Self {
+    pub(crate) fn new(max_event: usize) -> Self {
         Self {
             max_event,
             line: Vec::new(),
             line_followed: false,
             after_cr: false,
             at_start: true,
-            event: Pending {
-                name: Vec::new(),
-                data: Vec::new(),
-                has_data: false,
-                open: false,
-                overflown: None,
-            },
+            event: Pending::default(),
+            template: Template::default(),
         }
     }
 
@@ -120,7 +116,7 @@ impl EventReader {
         if !self.line.is_empty() {
             self.end_line(&[]);
         }
-        self.event.dispatch()
+        self.event.dispatch(&mut self.template)
     }
 
     /// Whether a field or a partial line stands without its end.
@@ -164,7 +160,7 @@ impl EventReader {
         }
         let followed = std::mem::take(&mut self.line_followed);
         let meaning = if line.is_empty() {
-            self.event.dispatch()
+            self.event.dispatch(&mut self.template)
         } else {
             self.event.field(line, self.max_event, followed);
             None
@@ -245,10 +241,10 @@ impl Pending {
     }
 
     /// Ends the event.
-    fn dispatch(&mut self) -> Option<Meaning> {
+    fn dispatch(&mut self, template: &mut Template) -> Option<Meaning> {
         let meaning = self.has_data.then(|| match self.overflown.take() {
             Some(follow) => Meaning::too_long(&follow),
-            None => Meaning::of(&self.name, &self.data),
+            None => template.read(&self.name, &self.data),
         });
         self.name.clear();
         self.data.clear();
@@ -545,6 +541,18 @@ mod tests {
                     let (a, b) = event.split_at(at);
                     assert_eq!(tell(MAX, [a, b]), expected, "{name}, event {nth}, at {at}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn recorded_events_mean_the_same_alone_and_among_others() {
+        for (name, stream) in recorded() {
+            let mut from = 0;
+            for (meaning, at) in whole(&stream).events {
+                let alone = whole(&stream[from..at]).events;
+                assert_eq!(alone, [(meaning, at - from)], "{name} at {from}");
+                from = at;
             }
         }
     }

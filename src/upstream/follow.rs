@@ -113,10 +113,10 @@ impl Follow {
         }
         match bytes[0] {
             b'"' => self.state = State::Text,
-            b'{' => self.shape.take(&Event::Begin(Kind::Object)),
-            b'[' => self.shape.take(&Event::Begin(Kind::Array)),
-            b'}' => self.shape.take(&Event::End(Kind::Object)),
-            b']' => self.shape.take(&Event::End(Kind::Array)),
+            b'{' => self.take(&Event::Begin(Kind::Object)),
+            b'[' => self.take(&Event::Begin(Kind::Array)),
+            b'}' => self.take(&Event::End(Kind::Object)),
+            b']' => self.take(&Event::End(Kind::Array)),
             b',' | b':' => {}
             _ => {
                 self.state = State::Literal;
@@ -134,7 +134,7 @@ impl Follow {
         if end.is_some() {
             self.state = State::Between;
             let word = std::mem::take(&mut self.word);
-            self.shape.take(&match &*word {
+            self.take(&match &*word {
                 b"null" => Event::Null,
                 b"true" | b"false" => Event::Bool(&*word == b"true"),
                 _ => Event::Number(as_text(&word)),
@@ -170,11 +170,15 @@ impl Follow {
             raw: as_text(&word),
             escaped: false,
         };
-        self.shape.take(&match is_key {
+        self.take(&match is_key {
             true => Event::Key(text),
             false => Event::Text(text),
         });
         self.reuse(word);
+    }
+
+    fn take(&mut self, event: &Event<'_>) {
+        self.shape.take(event);
     }
 
     fn reuse(&mut self, mut word: Vec<u8>) {

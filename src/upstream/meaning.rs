@@ -1,10 +1,11 @@
 //! What one event of a stream says, in the dialects that are spoken over `text/event-stream`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use crate::{
     json::is_json,
     upstream::{
+        as_text,
         event_kind::EventKind,
         follow::Follow,
         shape::{Facts, Indexes, Shape},
@@ -44,9 +45,12 @@ impl Meaning {
         }
     }
 
-    /// An event of this name, which may be empty, with this data.
-    pub(super) fn of(name: &[u8], data: &[u8]) -> Self {
-        let data = data.trim_ascii();
+    /// An event of this name, which may be empty, with this data, which has no white space around it.
+    ///
+    /// `free` gets the bounds of the strings and numbers in whose place others would say the same, as [`Shape::read`] has
+    /// them; none if the data is not one whole JSON document in UTF-8.
+    pub(super) fn of(name: &[u8], data: &[u8], free: &mut Vec<Range<usize>>) -> Self {
+        free.clear();
         if data == b"[DONE]" {
             return Self {
                 finished: true,
@@ -62,13 +66,13 @@ impl Meaning {
                 ..Self::default()
             };
         }
-        // The check is faster than the conversion, which is needed for invalid text alone.
-        let text = match std::str::from_utf8(data) {
-            Ok(text) => Cow::Borrowed(text),
-            Err(_) => String::from_utf8_lossy(data),
-        };
+        let text = as_text(data);
         let mut shape = Shape::event();
-        if !shape.read(&text) {
+        let is_whole = shape.read(&text, |bounds| free.push(bounds));
+        if !is_whole || matches!(text, Cow::Owned(_)) {
+            free.clear();
+        }
+        if !is_whole {
             let mut follow = Follow::event();
             follow.push(data);
             return Self {
@@ -117,7 +121,11 @@ mod tests {
     use super::*;
 
     fn of(data: &str) -> Meaning {
-        Meaning::of(b"", data.as_bytes())
+        named(b"", data.as_bytes())
+    }
+
+    fn named(name: &[u8], data: &[u8]) -> Meaning {
+        Meaning::of(name, data.trim_ascii(), &mut Vec::new())
     }
 
     fn delta(delta: &str) -> Meaning {
@@ -281,7 +289,7 @@ mod tests {
             assert!(!meaning.content && !meaning.finished, "{error}");
         }
         for data in ["overloaded", r#"{"message":"m"}"#, r#"{"mess"#] {
-            let meaning = Meaning::of(b"error", data.as_bytes());
+            let meaning = named(b"error", data.as_bytes());
             assert_eq!(meaning.error.as_deref(), Some(data.as_bytes()));
         }
     }

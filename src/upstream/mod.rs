@@ -18,6 +18,7 @@ mod prose;
 pub(crate) mod resets;
 mod shape;
 pub(crate) mod strict;
+mod template;
 
 pub(crate) use self::{
     answer::{Irregular, Verdict},
@@ -32,3 +33,12 @@ pub use self::{
     classify::{Classify, DefaultClassify, Evidence},
     error::UpstreamError,
 };
+
+/// What a provider wrote, with U+FFFD in the place of what is no UTF-8.
+fn as_text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    // The check is faster than the conversion, which is needed for invalid text alone.
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}

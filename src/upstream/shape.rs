@@ -3,6 +3,8 @@
 //! One reader serves whole answers, single events of a stream, and documents that pass without being held. What stands
 //! where is the table of [`Place`].
 
+use std::ops::Range;
+
 use super::{event_kind::EventKind, place::Place, strict::Check};
 use crate::{
     endpoint::Endpoint,
@@ -127,24 +129,37 @@ impl Shape {
     }
 
     /// Reads `json`. Whether it was one whole JSON document; if not, the facts are those before the fault.
-    pub(super) fn read(&mut self, json: &str) -> bool {
+    ///
+    /// Calls `each` with the bounds of every string and number in whose place another one would say the same: any other
+    /// where it is not read, and any other that is not blank where it is content.
+    pub(super) fn read(&mut self, json: &str, mut each: impl FnMut(Range<usize>)) -> bool {
         let mut reader = Reader::new(json);
         loop {
             match reader.next() {
-                Ok(Some(token)) => self.take(&token.event),
+                Ok(Some(token)) => {
+                    if self.take(&token.event) {
+                        each(token.start..token.end);
+                    }
+                }
                 Ok(None) => return true,
                 Err(_) => return false,
             }
         }
     }
 
-    /// Takes the next token.
+    /// Takes the next token. Says whether another string or number in its place would say the same.
     // By reference, because a token is large: where it is copied, reading takes a fifth longer.
     #[inline]
-    pub(super) fn take(&mut self, event: &Event<'_>) {
+    pub(super) fn take(&mut self, event: &Event<'_>) -> bool {
         match *event {
-            Event::Key(key) => return self.key(key),
-            Event::End(kind) => return self.close(kind),
+            Event::Key(key) => {
+                self.key(key);
+                return false;
+            }
+            Event::End(kind) => {
+                self.close(kind);
+                return false;
+            }
             _ => {}
         }
         if let Some(check) = &mut self.check {
@@ -152,8 +167,13 @@ impl Shape {
         }
         let place = self.next.take().unwrap_or_else(|| self.innermost());
         match event {
-            Event::Begin(kind) => self.open(place, *kind),
-            _ if matches!(place, Place::Skip | Place::Label) => {}
+            Event::Begin(kind) => {
+                self.open(place, *kind);
+                false
+            }
+            value if matches!(place, Place::Skip | Place::Label) => {
+                matches!(value, Event::Text(_) | Event::Number(_))
+            }
             value => self.value(place, value),
         }
     }
@@ -235,8 +255,8 @@ impl Shape {
         self.next = None;
     }
 
-    /// A string, number, bool or null at a place.
-    fn value(&mut self, place: Place, value: &Event<'_>) {
+    /// A string, number, bool or null at a place. Says whether it is content like any other text.
+    fn value(&mut self, place: Place, value: &Event<'_>) -> bool {
         let facts = &mut self.facts;
         match (place, *value) {
             (
@@ -247,10 +267,13 @@ impl Shape {
                 | Place::Delta
                 | Place::Response,
                 Event::Text(text),
-            ) if !is_blank(text) => match self.choice {
-                Some(_) => facts.said = true,
-                None => facts.data = true,
-            },
+            ) if !is_blank(text) => {
+                match self.choice {
+                    Some(_) => facts.said = true,
+                    None => facts.data = true,
+                }
+                return true;
+            }
             // Also a bare array of vectors, or a transcript as a JSON string.
             (Place::Data | Place::Result | Place::Document, Event::Text(text)) => {
                 facts.data |= !is_blank(text);
@@ -290,6 +313,7 @@ impl Shape {
             _ => {}
         }
         self.facts.billed |= self.own_key && self.upstream_charged;
+        false
     }
 
     fn fault(&mut self, place: Place) {

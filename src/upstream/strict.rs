@@ -3,6 +3,8 @@
 //! This table has two uses. The fallback's one reading of an answer checks it, and so finds the answers that a client
 //! in a typed language fails at; and the layer that normalises answers changes the fields that do not fit.
 
+use std::ops::Range;
+
 use crate::{
     endpoint::Endpoint,
     json::{Event, Kind},
@@ -104,6 +106,23 @@ const FIELDS: &[Field] = &[
     field(Part::Function, "arguments", Form::Text),
 ];
 
+/// Where the fields of each part begin and end in the table, in the order of [`Part`].
+const PARTS: [(usize, usize); 8] = {
+    let mut parts = [(0, 0); 8];
+    let mut nth = 0;
+    while nth < FIELDS.len() {
+        let part = FIELDS[nth].part as usize;
+        if parts[part].1 == 0 {
+            parts[part].0 = nth;
+        } else {
+            assert!(parts[part].1 == nth, "the fields of a part stand together");
+        }
+        nth += 1;
+        parts[part].1 = nth;
+    }
+    parts
+};
+
 const fn field(part: Part, key: &'static str, form: Form) -> Field {
     Field { part, key, form }
 }
@@ -116,9 +135,18 @@ impl Field {
 
     /// This field of an object.
     pub(crate) fn find(part: Part, key: &str) -> Option<(Seen, &'static Self)> {
-        let is_it = |field: &Self| field.part == part && field.key == key;
-        let nth = FIELDS.iter().position(is_it)?;
+        let nth = Self::of(part).find(|&nth| FIELDS[nth].key == key)?;
         Some((Seen(1 << nth), &FIELDS[nth]))
+    }
+
+    /// Where the fields of a part stand in the table.
+    fn of(part: Part) -> Range<usize> {
+        let (start, end) = PARTS[part as usize];
+        start..end
+    }
+
+    const fn is_required(&self) -> bool {
+        !matches!(self.form, Form::Optional(_))
     }
 }
 
@@ -148,10 +176,9 @@ impl Seen {
 
     /// The fields that strict clients require in such an object and that have not been seen.
     pub(crate) fn missing(self, part: Part) -> impl Iterator<Item = &'static Field> {
-        let fields = FIELDS.iter().enumerate();
-        fields.filter_map(move |(nth, field)| {
-            let is_required = field.part == part && !matches!(field.form, Form::Optional(_));
-            (is_required && self.0 & (1 << nth) == 0).then_some(field)
+        Field::of(part).filter_map(move |nth| {
+            let field = &FIELDS[nth];
+            (field.is_required() && self.0 & (1 << nth) == 0).then_some(field)
         })
     }
 }

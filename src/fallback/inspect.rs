@@ -190,7 +190,7 @@ where
         None => return Err(Failure::Outcome(OutcomeKind::TooSlow)),
     }
     let body = held.joined();
-    let (answer, is_irregular) = answer::read_for(limits.endpoint, &body);
+    let (answer, is_irregular) = answer::read_for(limits.endpoint, body);
     if answer.billed {
         incoming.attempt.billed();
     }
@@ -205,7 +205,7 @@ where
         Verdict::Content => Ok(whole(held)),
         Verdict::Empty if is_silence => Ok(whole(held)),
         Verdict::Empty => Err(Failure::Outcome(OutcomeKind::Empty)),
-        Verdict::Error => Err(Failure::Error(body)),
+        Verdict::Error => Err(Failure::Error(body.clone())),
         Verdict::NotJson => Err(Failure::Outcome(OutcomeKind::Unavailable)),
     }
 }
@@ -231,5 +231,5 @@ where
     };
     // What came until the deadline is evidence, too.
     let _ = within(pin!(read), || end).await;
-    held.joined()
+    held.joined().clone()
 }

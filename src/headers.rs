@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 
 /// The model that answered.
 pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-free-model");
@@ -27,6 +27,39 @@ pub(crate) const PIN: HeaderName = HeaderName::from_static("x-free-pin");
 
 /// The session that a request is part of. The name is OpenRouter's (`session_id` in the reference of its API).
 pub(crate) const SESSION: HeaderName = HeaderName::from_static("x-session-id");
+
+/// How a target is named in the headers of a response: made once, because every response has them.
+pub(crate) struct HeaderNames {
+    /// For [`MODEL`].
+    pub(crate) model: HeaderValue,
+    /// For [`PROVIDER`].
+    pub(crate) provider: HeaderValue,
+    /// For [`TRAIL`], where the target has answered at the first attempt.
+    pub(crate) succeeded: HeaderValue,
+}
+
+impl HeaderNames {
+    pub(crate) fn new(provider: &str, model: &str) -> Self {
+        // Names are checked when a target is made, and encoded here, so they are always fit for a header.
+        let value =
+            |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("?"));
+        let mut succeeded = in_trail(provider, model);
+        succeeded.push_str("=succeeded");
+        Self {
+            model: value(&percent_encoded(model, b"")),
+            provider: value(provider),
+            succeeded: value(&succeeded),
+        }
+    }
+}
+
+/// A target as it stands in [`TRAIL`].
+pub(crate) fn in_trail(provider: &str, model: &str) -> String {
+    let mut name = percent_encoded(model, b",= ");
+    name.insert(0, '/');
+    name.insert_str(0, provider);
+    name
+}
 
 /// A name as it stands in a header: the percent sign, the bytes in `also` and those that are not printable ASCII are
 /// encoded as in a URL (RFC 3986, section 2.1).

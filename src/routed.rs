@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::{
     catalog::{Target, TargetId},
-    headers::{ADJUSTED, ATTEMPTS, DROPPED, MODEL, PROVIDER, TRAIL, percent_encoded},
+    headers::{ADJUSTED, ATTEMPTS, DROPPED, MODEL, PROVIDER, TRAIL, in_trail},
     outcome::OutcomeKind,
 };
 
@@ -39,9 +39,9 @@ impl Routed {
     /// Sets the headers and the extension.
     pub(crate) fn mark<B>(self, response: &mut Response<B>) {
         let headers = response.headers_mut();
-        let id = self.target.id();
-        insert(headers, MODEL, &percent_encoded(id.model(), b""));
-        insert(headers, PROVIDER, id.provider());
+        let names = self.target.header_names();
+        headers.insert(MODEL, names.model.clone());
+        headers.insert(PROVIDER, names.provider.clone());
         for (name, fields) in [(DROPPED, &self.dropped), (ADJUSTED, &self.adjusted)] {
             if !fields.is_empty() {
                 insert(headers, name, &list_text(fields));
@@ -51,15 +51,30 @@ impl Routed {
     }
 }
 
-/// Sets the headers that name all attempts.
-pub(crate) fn mark_trail<B>(response: &mut Response<B>, trail: &[(TargetId, OutcomeKind)]) {
+/// Sets the headers that name all attempts, and adds these to the extension.
+pub(crate) fn mark_trail<B>(response: &mut Response<B>, trail: Vec<(TargetId, OutcomeKind)>) {
+    let routed = response.extensions().get::<Routed>();
+    let names = match (&trail[..], routed) {
+        ([(id, OutcomeKind::Succeeded)], Some(Routed { target, .. })) if id == target.id() => {
+            Some(target.header_names().succeeded.clone())
+        }
+        _ => None,
+    };
     let headers = response.headers_mut();
-    headers.insert(ATTEMPTS, HeaderValue::from(trail.len()));
-    if !trail.is_empty() {
-        insert(headers, TRAIL, &trail_text(trail));
+    match names {
+        Some(names) => {
+            headers.insert(ATTEMPTS, HeaderValue::from_static("1"));
+            headers.insert(TRAIL, names);
+        }
+        None => {
+            headers.insert(ATTEMPTS, HeaderValue::from(trail.len()));
+            if !trail.is_empty() {
+                insert(headers, TRAIL, &trail_text(&trail));
+            }
+        }
     }
     if let Some(routed) = response.extensions_mut().get_mut::<Routed>() {
-        routed.trail = trail.to_vec();
+        routed.trail = trail;
     }
 }
 
@@ -83,13 +98,8 @@ fn list_text(fields: &[String]) -> String {
 fn trail_text(trail: &[(TargetId, OutcomeKind)]) -> String {
     let mut text = String::new();
     for (i, (id, outcome)) in trail.iter().enumerate().rev() {
-        let mut entry = String::new();
-        let _ = write!(
-            entry,
-            "{}/{}={outcome}",
-            id.provider(),
-            percent_encoded(id.model(), b",= ")
-        );
+        let mut entry = in_trail(id.provider(), id.model());
+        let _ = write!(entry, "={outcome}");
         if !text.is_empty() {
             entry.push_str(", ");
         }
@@ -101,7 +111,7 @@ fn trail_text(trail: &[(TargetId, OutcomeKind)]) -> String {
     text
 }
 
-/// Names are checked when a target is made, and encoded here, so they are always fit for a header.
+/// Names are encoded, so they are always fit for a header.
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
@@ -113,6 +123,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::{
+        catalog::Model,
+        provider::{FreeRule, Provider},
+    };
 
     fn trail(n: usize, model: &str) -> Vec<(TargetId, OutcomeKind)> {
         vec![
@@ -153,6 +167,32 @@ mod tests {
             trail_text(&self::trail(1, "50% grün")),
             "p/50%25%20gr%C3%BCn=rate_limited"
         );
+    }
+
+    #[test]
+    fn a_success_at_the_first_attempt_reads_as_any_other_trail() {
+        for model in ["a/b:free", "c, d=e", "grün"] {
+            let provider = Provider::new("p").free(FreeRule::All).build().unwrap();
+            let target = provider.target(Model::new(model)).unwrap();
+            let trail = vec![(target.id().clone(), OutcomeKind::Succeeded)];
+            let text = trail_text(&trail);
+            let mut response = Response::new(());
+            mark_trail(&mut response, trail.clone());
+            let routed = Routed {
+                target,
+                trail: Vec::new(),
+                dropped: Vec::new(),
+                adjusted: Vec::new(),
+            };
+            let mut marked = Response::new(());
+            routed.mark(&mut marked);
+            mark_trail(&mut marked, trail.clone());
+            for name in [ATTEMPTS, TRAIL] {
+                assert_eq!(marked.headers().get(&name), response.headers().get(&name));
+            }
+            assert_eq!(marked.headers()[TRAIL], *text);
+            assert_eq!(marked.extensions().get::<Routed>().unwrap().trail, trail);
+        }
     }
 
     #[test]

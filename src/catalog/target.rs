@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::{
     capability::Capability,
     catalog::{belief::Belief, model::Model},
-    headers::percent_decoded,
+    headers::{HeaderNames, percent_decoded},
     provider::{FreeRule, ImageApi, Provider},
 };
 
@@ -30,6 +30,7 @@ struct Inner {
     provider: Provider,
     model: Model,
     id: TargetId,
+    header_names: HeaderNames,
     row: u64,
 }
 
@@ -68,6 +69,7 @@ impl Target {
         Ok(Self {
             inner: Arc::new(Inner {
                 provider: provider.clone(),
+                header_names: HeaderNames::new(provider.name(), model.id()),
                 id: TargetId::new(provider.shared_name(), model.id().into()),
                 model,
                 row,
@@ -137,6 +139,11 @@ impl Target {
     #[must_use]
     pub fn id(&self) -> &TargetId {
         &self.inner.id
+    }
+
+    /// Both as they stand in the headers of a response.
+    pub(crate) fn header_names(&self) -> &HeaderNames {
+        &self.inner.header_names
     }
 
     /// Whether a request with this `model` asks for this target: by the exact id of its model, or by

@@ -128,7 +128,7 @@ where
     S: Service<Request<Body>, Response = Response<R>>,
 {
     let mut began = Instant::now();
-    let (request, slot) = judge.request();
+    let (request, slot) = judge.request(began);
     let slot = OpenSlot(slot);
     let future = pin!(service.call(request));
     drop(service);

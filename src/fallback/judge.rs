@@ -1,7 +1,7 @@
 //! What an outcome means for this request: what the next pick has to know, whether another attempt is made, and what
 //! goes back to the client if none is.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use bytes::Bytes;
 use http::{Request, Response, response};
@@ -93,10 +93,9 @@ impl<E> Judge<E> {
         }
     }
 
-    /// The request for one attempt, with a fresh slot.
-    pub(super) fn request(&self) -> (Request<Body>, AttemptSlot) {
+    /// The request for one attempt that begins `now`, with a fresh slot.
+    pub(super) fn request(&self, now: Instant) -> (Request<Body>, AttemptSlot) {
         let slot = AttemptSlot::new(Arc::clone(&self.session));
-        let now = Instant::now();
         self.session.lock().terms = Some(Terms {
             calls: self.config.max_attempts.saturating_sub(self.trail.len()),
             answer_by: self.deadlines.answer(now, false),
@@ -150,7 +149,7 @@ impl<E> Judge<E> {
     /// An answer begins: marks its head with all attempts.
     pub(super) fn succeeded<B>(&mut self, target: &TargetId, response: &mut Response<B>) {
         self.note(target, OutcomeKind::Succeeded);
-        mark_trail(response, &self.trail);
+        mark_trail(response, mem::take(&mut self.trail));
     }
 
     /// The inner service answered with an error.
@@ -332,7 +331,7 @@ impl<E> Judge<E> {
         }
         self.note_earlier();
         if !self.trail.is_empty() {
-            mark_trail(response, &self.trail);
+            mark_trail(response, mem::take(&mut self.trail));
         }
         None
     }
@@ -362,7 +361,7 @@ impl<E> Judge<E> {
             .refusal(out_of)
             .into_response(),
         };
-        mark_trail(&mut response, &self.trail);
+        mark_trail(&mut response, mem::take(&mut self.trail));
         Next::Answer(response)
     }
 

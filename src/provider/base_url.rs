@@ -1,11 +1,13 @@
 //! Where a provider is.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, sync::Arc};
 
 use http::{
     Uri,
     uri::{Authority, PathAndQuery, Scheme},
 };
+
+use crate::endpoint::Endpoint;
 
 /// The base URL of an OpenAI-compatible service, such as `https://openrouter.ai/api/v1`.
 ///
@@ -25,6 +27,8 @@ pub struct BaseUrl {
     path: String,
     /// All of the above.
     uri: Uri,
+    /// The addresses of the endpoints, in the order of [`Endpoint::ALL`]: made once, because every request has one.
+    endpoints: Arc<[Uri]>,
 }
 
 impl BaseUrl {
@@ -66,12 +70,28 @@ impl BaseUrl {
         let path = uri.path().trim_end_matches('/').to_owned();
         let uri = join(&scheme, &authority, &path)
             .ok_or_else(|| BaseUrlError::new("is not a URL, such as https://host/v1"))?;
-        Ok(Self {
+        Ok(Self::of(scheme, authority, path, uri))
+    }
+
+    fn of(scheme: Scheme, authority: Authority, path: String, uri: Uri) -> Self {
+        let mut base = Self {
             scheme,
             authority,
             path,
             uri,
-        })
+            endpoints: Arc::default(),
+        };
+        let endpoints = Endpoint::ALL.map(|endpoint| base.uri(endpoint.versioned_path(), None));
+        base.endpoints = Arc::new(endpoints);
+        base
+    }
+
+    /// The address of an endpoint of OpenAI's under this base.
+    pub(crate) fn endpoint(&self, endpoint: Endpoint, query: Option<&str>) -> Uri {
+        match self.endpoints.get(endpoint as usize) {
+            Some(uri) if query.is_none() => uri.clone(),
+            _ => self.uri(endpoint.versioned_path(), query),
+        }
     }
 
     /// The address of an endpoint under this base: the path of the base and that of the endpoint.
@@ -108,12 +128,8 @@ impl BaseUrl {
     pub(crate) fn parent(&self) -> Self {
         let (path, _) = self.path.rsplit_once('/').unwrap_or_default();
         let uri = join(&self.scheme, &self.authority, path).unwrap_or_else(|| self.uri.clone());
-        Self {
-            scheme: self.scheme.clone(),
-            authority: self.authority.clone(),
-            path: path.to_owned(),
-            uri,
-        }
+        let (scheme, authority) = (self.scheme.clone(), self.authority.clone());
+        Self::of(scheme, authority, path.to_owned(), uri)
     }
 
     /// Whether another address is at the same origin: scheme, host and port.

@@ -169,8 +169,13 @@ impl Credential {
     /// Where secrets stand, in order. Those that overlap are one: a password ends the pair of user and password.
     fn find(&self, bytes: &[u8]) -> Vec<(usize, usize)> {
         let mut found = Vec::new();
+        // No spelling of a secret is shorter than itself; most values of headers are.
+        let long_enough = |secret: &&String| secret.len() <= bytes.len();
+        if !self.secrets.iter().any(|secret| long_enough(&secret)) {
+            return found;
+        }
         let has_escapes = memchr(b'\\', bytes).is_some();
-        for secret in &self.secrets {
+        for secret in self.secrets.iter().filter(long_enough) {
             let first = secret.as_bytes()[0];
             if has_escapes {
                 found.extend(memchr2_iter(first, b'\\', bytes).filter_map(|at| {

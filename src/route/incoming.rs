@@ -4,44 +4,6 @@ use http::{HeaderMap, HeaderName};
 
 use crate::{provider::Provider, route::outgoing::of_this_hop};
 
-/// Response headers that clients read. All others concern the provider and its own client, which is this router:
-/// cookies, `access-control-*`, account ids (`openai-organization`, `cf-*`), what belongs to the connection.
-const RETURNED: &[&str] = &[
-    // What the body is.
-    "content-type",
-    "content-length",
-    "content-encoding",
-    "content-language",
-    "content-disposition",
-    "content-digest",
-    "repr-digest",
-    "digest",
-    "etag",
-    "last-modified",
-    "cache-control",
-    "date",
-    "trailer",
-    // Tells proxies around this one that a stream is not to be gathered (nginx, `ngx_http_proxy_module`).
-    "x-accel-buffering",
-    // When to come again: RFC 9110 10.2.3; openai-python, `_base_client.py`.
-    "retry-after",
-    "retry-after-ms",
-    "x-should-retry",
-    // Hugging Face explains a refusal in it.
-    "x-error-message",
-    // What to name in a question to the provider's support: OpenAI, Anthropic, OpenRouter, Mistral.
-    "x-request-id",
-    "request-id",
-    "x-generation-id",
-    "mistral-correlation-id",
-    // How long it took, and which API it was.
-    "openai-processing-ms",
-    "openai-version",
-    "server-timing",
-    // Cohere's trial keys: how many calls are left.
-    "x-trial-endpoint-call-remaining",
-];
-
 /// The limits of the account, in the spelling of OpenAI and in that of the IETF draft.
 const LIMITS: &[&str] = &["x-ratelimit-", "ratelimit-"];
 
@@ -54,22 +16,57 @@ fn is_ours(name: &HeaderName) -> bool {
 /// The mark of the gateway's simulated models.
 const SIMULATED: &str = "x-free-simulated";
 
+/// Whether clients read this header of a response. All others concern the provider and its own client, which is this
+/// router: cookies, `access-control-*`, account ids (`openai-organization`, `cf-*`), what belongs to the connection.
 fn is_returned(name: &HeaderName) -> bool {
     let name = name.as_str();
-    RETURNED.contains(&name)
-        || name == "ratelimit"
-        || name == SIMULATED
-        || LIMITS.iter().any(|prefix| name.starts_with(prefix))
+    let is_known = matches!(
+        name,
+        // What the body is.
+        "content-type"
+            | "content-length"
+            | "content-encoding"
+            | "content-language"
+            | "content-disposition"
+            | "content-digest"
+            | "repr-digest"
+            | "digest"
+            | "etag"
+            | "last-modified"
+            | "cache-control"
+            | "date"
+            | "trailer"
+            // Tells proxies around this one that a stream is not to be gathered (nginx, `ngx_http_proxy_module`).
+            | "x-accel-buffering"
+            // When to come again: RFC 9110 10.2.3; openai-python, `_base_client.py`.
+            | "retry-after"
+            | "retry-after-ms"
+            | "x-should-retry"
+            // Hugging Face explains a refusal in it.
+            | "x-error-message"
+            // What to name in a question to the provider's support: OpenAI, Anthropic, OpenRouter, Mistral.
+            | "x-request-id"
+            | "request-id"
+            | "x-generation-id"
+            | "mistral-correlation-id"
+            // How long it took, and which API it was.
+            | "openai-processing-ms"
+            | "openai-version"
+            | "server-timing"
+            // Cohere's trial keys: how many calls are left.
+            | "x-trial-endpoint-call-remaining"
+            | "ratelimit"
+            | SIMULATED
+    );
+    is_known || LIMITS.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Removes the headers that must not reach the client. Where no base URL is applied, those are only the names that this
 /// router itself sets.
 pub(super) fn clean(headers: &mut HeaderMap, provider: &Provider) {
     let applied = provider.base().is_some();
-    let hop: Vec<HeaderName> = match applied {
-        true => of_this_hop(headers)
-            .filter_map(|name| HeaderName::from_bytes(name).ok())
-            .collect(),
+    let hop = match applied {
+        true => of_this_hop(headers),
         false => Vec::new(),
     };
     let foreign = |name: &&HeaderName| match applied {

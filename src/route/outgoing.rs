@@ -1,5 +1,7 @@
 //! What a request looks like to the upstream it is sent to.
 
+use std::mem;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts};
 
 use crate::{
@@ -9,24 +11,31 @@ use crate::{
     request::note,
 };
 
-/// Headers of a client that reach a provider; any other may hold something that is meant for this router alone.
-const PASSED: &[&str] = &[
-    "accept",
-    "accept-language",
-    "content-type",
-    "user-agent",
-    "x-request-id",
-    // Tracing, W3C Trace Context.
-    "traceparent",
-    "tracestate",
-    // Attribution and metadata, https://openrouter.ai/docs/app-attribution.
-    "http-referer",
-    "x-title",
-    "x-openrouter-title",
-    "x-openrouter-categories",
-    "x-openrouter-metadata",
-    "x-free-via",
-];
+/// Whether a header of a client reaches a provider; any other may hold something that is meant for this router alone.
+fn is_passed(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "accept"
+            | "accept-language"
+            | "content-type"
+            | "user-agent"
+            | "x-request-id"
+            // Tracing, W3C Trace Context.
+            | "traceparent"
+            | "tracestate"
+            // Attribution and metadata, https://openrouter.ai/docs/app-attribution.
+            | "http-referer"
+            | "x-title"
+            | "x-openrouter-title"
+            | "x-openrouter-categories"
+            | "x-openrouter-metadata"
+            | "x-free-via"
+    )
+}
+
+/// Room for the headers of most requests: the first number for those that are passed on, the second for those that are
+/// added. There may be more of both.
+const ROOM: (usize, usize) = (8, 6);
 
 /// What describes the bytes of a body, and is no longer true of others that are sent in their place:
 /// RFC 9110 8.6, RFC 9112 6.1, RFC 9530, RFC 3230, RFC 1864.
@@ -57,16 +66,14 @@ pub(super) fn address(
     dropped: &mut Vec<String>,
 ) {
     let provider = target.provider();
+    let hop = of_this_hop(&parts.headers);
     if let Some(base) = provider.base() {
         let query = passed_query(parts.uri.query().unwrap_or_default(), dropped);
         let query = Some(&*query).filter(|query| !query.is_empty());
-        parts.uri = base.uri(endpoint.versioned_path(), query);
-        parts.headers = passed(&parts.headers);
+        parts.uri = base.endpoint(endpoint, query);
+        parts.headers = passed(mem::take(&mut parts.headers), &hop);
         provider.credential().set(&mut parts.headers);
     } else {
-        let hop: Vec<_> = of_this_hop(&parts.headers)
-            .filter_map(|name| HeaderName::from_bytes(name).ok())
-            .collect();
         for name in hop {
             parts.headers.remove(name);
         }
@@ -119,29 +126,30 @@ const OF_THE_HOP: &[&str] = &[
     "expect",
 ];
 
-fn passed(headers: &HeaderMap) -> HeaderMap {
-    PASSED
-        .iter()
-        .filter(|name| !of_this_hop(headers).any(|hop| hop.eq_ignore_ascii_case(name.as_bytes())))
-        .flat_map(|&name| {
-            headers
-                .get_all(name)
-                .iter()
-                .map(move |value| (HeaderName::from_static(name), value.clone()))
-        })
-        .fold(HeaderMap::new(), |mut passed, (name, value)| {
-            passed.append(name, value);
-            passed
-        })
+/// The headers of a client that reach a provider, without those that belong to this `hop`.
+fn passed(headers: HeaderMap, hop: &[HeaderName]) -> HeaderMap {
+    let mut passed = HeaderMap::with_capacity(headers.len().min(ROOM.0) + ROOM.1);
+    let mut last = None;
+    for (name, value) in headers {
+        // Of several values of one header only the first comes with the name.
+        if let Some(name) = name {
+            last = (is_passed(&name) && !hop.contains(&name)).then_some(name);
+        }
+        if let Some(name) = &last {
+            passed.append(name.clone(), value);
+        }
+    }
+    passed
 }
 
 /// What `Connection` names belongs to one hop, even if a list would pass it (RFC 9110 7.6.1).
-pub(super) fn of_this_hop(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+pub(super) fn of_this_hop(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|&b| b == b','))
-        .map(<[u8]>::trim_ascii)
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect()
 }
 
 /// Whether a request has been here before.
@@ -195,7 +203,8 @@ mod tests {
         ] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        let passed = passed(&headers);
+        let hop = of_this_hop(&headers);
+        let passed = passed(headers, &hop);
         assert_eq!(passed.get_all("accept").iter().count(), 2);
         assert_eq!(passed.len(), 2);
     }

@@ -53,27 +53,43 @@ impl Template {
         if self.free.is_empty() || self.name != name {
             return false;
         }
-        let mut rest = data;
-        let mut after = 0;
-        for free in &self.free {
-            let (same, value) = (&self.data[after..free.start], &self.data[free.clone()]);
-            after = free.end;
-            let Some(at_value) = rest.strip_prefix(same) else {
+        // What is left of both.
+        let (mut at, mut rest) = (0, data);
+        let mut free = self.free.iter();
+        loop {
+            let template = &self.data[at..];
+            let same = same_bytes(template, rest);
+            if same == template.len() {
+                return same == rest.len();
+            }
+            // The value in which they differ.
+            let differs = at + same;
+            let Some(value) = free.find(|value| differs < value.end) else {
                 return false;
             };
-            let length = match at_value.starts_with(value) {
-                true => Some(value.len()),
-                false if value[0] == b'"' => text(at_value),
-                false => number(at_value),
-            };
-            match length {
-                Some(length) => rest = &at_value[length..],
-                None => return false,
+            if differs < value.start {
+                return false;
             }
+            let other = &rest[value.start - at..];
+            let length = match self.data[value.start] {
+                b'"' => text(other),
+                _ => number(other),
+            };
+            let Some(length) = length else {
+                return false;
+            };
+            (at, rest) = (value.end, &other[length..]);
         }
-        // A number of the template may be the beginning of a longer one; what stands after it is then another byte.
-        rest == &self.data[after..]
     }
+}
+
+/// With how many bytes in common both begin.
+fn same_bytes(one: &[u8], other: &[u8]) -> usize {
+    const BLOCK: usize = 16;
+    let blocks = one.chunks_exact(BLOCK).zip(other.chunks_exact(BLOCK));
+    let same = BLOCK * blocks.take_while(|(one, other)| one == other).count();
+    let rest = one[same..].iter().zip(&other[same..]);
+    same + rest.take_while(|(one, other)| one == other).count()
 }
 
 /// The length of the string that `json` begins with, with its quotes, if it is one that says something: not blank, in

@@ -1,6 +1,6 @@
 //! The endpoints that are routed.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use http::Method;
 
@@ -62,7 +62,10 @@ impl Endpoint {
         }
         let is_routed = Self::of(method, path).is_some();
         // An escaped slash divides a path at some upstreams too.
-        let path = unescape_percent(path);
+        let path = match path.contains('%') {
+            true => Cow::Owned(unescape_percent(path)),
+            false => Cow::Borrowed(path),
+        };
         let mut segments = path.split(['/', '\\']).filter(|part| !part.is_empty());
         let before = |segment: &str| {
             let is = |known: &str| segment.eq_ignore_ascii_case(known);

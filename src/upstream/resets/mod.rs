@@ -8,7 +8,7 @@ mod tests;
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 pub(crate) use self::parse::parse_reset;
 use crate::upstream::{
@@ -68,6 +68,13 @@ pub(super) fn stated(
 ///
 /// A `Retry-After` on a success means nothing: router.huggingface.co and Anthropic send it.
 pub(crate) fn exhausted(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    // Of nearly every success something is left of every limit, and it is not worth reading them.
+    let is_spent = |(name, value): (&HeaderName, &HeaderValue)| {
+        value.to_str().is_ok_and(is_zero) && name.as_str().contains("-remaining")
+    };
+    if !headers.iter().any(is_spent) {
+        return None;
+    }
     zero(&counters_of(headers), date(headers).unwrap_or(now))
 }
 
@@ -106,7 +113,6 @@ fn counters_of(headers: &HeaderMap) -> Vec<Counter> {
 /// `x-ratelimit-reset`, with what is appended for each window (`-requests`, `-tokens-minute`), and `ratelimit-reset` of
 /// the IETF draft; each with its twin, `…remaining…`. Names are in lower case.
 fn counters_in(pairs: &[(&str, &str)]) -> Vec<Counter> {
-    let is_zero = |left: &str| left.trim().parse().is_ok_and(|left: f64| left <= 0.0);
     let counters = pairs.iter().filter(|(name, _)| name.contains("-reset"));
     counters
         .map(|(name, reset)| {
@@ -119,6 +125,10 @@ fn counters_in(pairs: &[(&str, &str)]) -> Vec<Counter> {
             }
         })
         .collect()
+}
+
+fn is_zero(left: &str) -> bool {
+    left.trim().parse().is_ok_and(|left: f64| left <= 0.0)
 }
 
 /// All counters at zero have to reset before a request gets through.

@@ -1,4 +1,4 @@
-//! What both layers cost around a service that answers at once, next to that service alone.
+//! What the layers cost around a service that answers at once, next to that service alone.
 
 use std::{
     convert::Infallible,
@@ -53,6 +53,12 @@ impl Mock {
             kind: "text/event-stream",
             frames,
         }
+    }
+
+    /// The same answer in one frame.
+    fn in_one_frame(self) -> Self {
+        let frames = vec![self.frames.concat().into()];
+        Self { frames, ..self }
     }
 }
 
@@ -127,6 +133,11 @@ fn define(c: &mut Criterion) {
     for (name, mock, stream) in [
         ("answer", Mock::answer(), false),
         ("stream_of_50_events", Mock::events(), true),
+        (
+            "stream_of_50_events_in_one_frame",
+            Mock::events().in_one_frame(),
+            true,
+        ),
     ] {
         let layered = stack.layer(mock.clone());
         let both = (

@@ -15,6 +15,9 @@ use crate::{
 /// The most bytes of an error event that are kept for the classifier.
 const MAX_ERROR: usize = 64 * 1024;
 
+/// How many of the values of an event that may differ can be kept.
+pub(super) const MOST_FREE: usize = 32;
+
 /// What an event says about the stream it stands in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Meaning {
@@ -48,7 +51,8 @@ impl Meaning {
     /// An event of this name, which may be empty, with this data, which has no white space around it.
     ///
     /// `free` gets the bounds of the strings and numbers in whose place others would say the same, as [`Shape::read`] has
-    /// them; none if the data is not one whole JSON document in UTF-8.
+    /// them: the first [`MOST_FREE`], and one more if there are more; none if the data is not one whole JSON document in
+    /// UTF-8.
     pub(super) fn of(name: &[u8], data: &[u8], free: &mut Vec<Range<usize>>) -> Self {
         free.clear();
         if data == b"[DONE]" {
@@ -68,7 +72,11 @@ impl Meaning {
         }
         let text = as_text(data);
         let mut shape = Shape::event();
-        let is_whole = shape.read(&text, |bounds| free.push(bounds));
+        let is_whole = shape.read(&text, |bounds| {
+            if free.len() <= MOST_FREE {
+                free.push(bounds);
+            }
+        });
         if !is_whole || matches!(text, Cow::Owned(_)) {
             free.clear();
         }

@@ -5,13 +5,10 @@
 
 use std::{mem, ops::Range, str};
 
-use super::meaning::Meaning;
+use super::meaning::{MOST_FREE, Meaning};
 
-/// A larger event is not kept as a template, in bytes.
-const LONGEST: usize = 4096;
-
-/// Nor is one with more values that may differ: comparing it would take as long as reading it.
-const MOST_FREE: usize = 32;
+/// A larger event is read, and not kept as a template, in bytes: of a long text the reader is as fast as a comparison.
+const LONGEST: usize = 2048;
 
 /// The last event of a stream that was read and held content, and nothing but content.
 #[derive(Debug, Default)]
@@ -33,6 +30,7 @@ impl Template {
             return self.meaning.clone();
         }
         let meaning = Meaning::of(name, data, &mut self.next_free);
+        // One with more values that may differ would take as long to compare as to read.
         let is_template = meaning.content
             && meaning.error.is_none()
             && (1..=MOST_FREE).contains(&self.next_free.len())
@@ -50,7 +48,7 @@ impl Template {
 
     /// Whether an event differs from the template in nothing but values that may differ.
     fn fits(&self, name: &[u8], data: &[u8]) -> bool {
-        if self.free.is_empty() || self.name != name {
+        if self.free.is_empty() || data.len() > LONGEST || self.name != name {
             return false;
         }
         // What is left of both.
@@ -100,8 +98,8 @@ fn same_bytes(one: &[u8], other: &[u8]) -> usize {
     same + rest.take_while(|(one, other)| one == other).count()
 }
 
-/// The length of the string that `json` begins with, with its quotes, if it is one that says something: not blank, in
-/// UTF-8, and without `\u`, which may be blank as well.
+/// The length of the string that `json` begins with, with its quotes, if it is one that says something: not blank, and
+/// without `\u`, which may be blank as well.
 fn text(json: &[u8]) -> Option<usize> {
     let mut at = json.starts_with(b"\"").then_some(1)?;
     let mut is_blank = true;
@@ -230,10 +228,11 @@ mod tests {
         ] {
             assert!(of("", data).free.is_empty(), "{data}");
         }
-        let long = chunk("1", "2", &format!("\"{}\"", "a".repeat(LONGEST)));
-        assert!(of("", &long).free.is_empty());
-        let many = chunk("1", "2", &format!("[{}1]", "1,".repeat(MOST_FREE)));
-        assert!(of("", &many).free.is_empty());
+        let long = chunk(r#""x-1""#, "12", &format!("\"{}\"", "a".repeat(LONGEST)));
+        assert!(of("", &long).free.is_empty() && !fits(&long));
+        let many = chunk("1", "2", &format!("[{}1]", r#""a","#.repeat(2 * MOST_FREE)));
+        let template = of("", &many);
+        assert!(template.free.is_empty() && template.next_free.len() == MOST_FREE + 1);
     }
 
     /// Parts of events, which mean something in some places.

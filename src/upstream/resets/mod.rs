@@ -68,11 +68,13 @@ pub(super) fn stated(
 ///
 /// A `Retry-After` on a success means nothing: router.huggingface.co and Anthropic send it.
 pub(crate) fn exhausted(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    // Of nearly every success something is left of every limit, and it is not worth reading them.
-    let is_spent = |(name, value): (&HeaderName, &HeaderValue)| {
-        value.to_str().is_ok_and(is_zero) && name.as_str().contains("-remaining")
+    // Nearly every success has something left of every limit. A number that is not above zero begins with one of these.
+    let may_be_spent = |(name, value): (&HeaderName, &HeaderValue)| {
+        let first = value.as_bytes().first();
+        first.is_some_and(|first| b"0-+. \t".contains(first))
+            && name.as_str().contains("-remaining")
     };
-    if !headers.iter().any(is_spent) {
+    if !headers.iter().any(may_be_spent) {
         return None;
     }
     zero(&counters_of(headers), date(headers).unwrap_or(now))

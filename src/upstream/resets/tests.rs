@@ -351,10 +351,12 @@ fn a_success_announces_only_what_is_spent() {
         ]),
         secs(6.0)
     );
-    assert_eq!(
-        of(&[("ratelimit-remaining", "0"), ("ratelimit-reset", "9")]),
-        secs(9.0)
-    );
+    for spent in ["0", "0.0", "-1", " 0", "+0", ".0", "\t0 ", "-inf"] {
+        assert_eq!(
+            of(&[("ratelimit-remaining", spent), ("ratelimit-reset", "9")]),
+            secs(9.0)
+        );
+    }
     assert_eq!(
         of(&[
             ("x-ratelimit-remaining-requests-day", "0"),

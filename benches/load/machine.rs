@@ -53,6 +53,11 @@ impl Cores {
             },
         }
     }
+
+    /// Whether the proxy shares its cores with no other process of the bench.
+    pub(crate) fn is_own(&self) -> bool {
+        self.proxy != self.others
+    }
 }
 
 /// The numbers of the cores that this process may use.

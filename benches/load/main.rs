@@ -56,6 +56,9 @@ struct Options {
     /// Only this workload; can be repeated
     #[arg(long, value_name = "WORKLOAD", value_parser = workload_names())]
     only: Vec<String>,
+    /// Only with so many connections, where a workload has that number; can be repeated
+    #[arg(long, value_name = "N")]
+    connections: Vec<usize>,
     /// How often each system is measured at each workload
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: usize,
@@ -119,6 +122,7 @@ fn measure(options: &Options) -> Result<(), BoxError> {
             .iter()
             .filter(|workload| is_wanted(workload.name))
             .collect(),
+        connections: options.connections.clone(),
         rounds: if is_smoke { 1 } else { options.rounds.max(1) },
         is_smoke,
         generator: match is_smoke {
@@ -132,7 +136,7 @@ fn measure(options: &Options) -> Result<(), BoxError> {
     let results = Bench::start(plan.clone())?.run(&|step| eprintln!("{step}"))?;
     let page = report::page(&results, &plan, &machine);
     println!("{page}");
-    let is_whole = !is_smoke && options.only.is_empty();
+    let is_whole = !is_smoke && options.only.is_empty() && options.connections.is_empty();
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/speed.md");
     if let Some(path) = options.out.clone().or_else(|| is_whole.then_some(default)) {
         if let Some(directory) = path.parent() {

@@ -95,15 +95,20 @@ impl Server {
         Ok(line)
     }
 
-    /// The time its threads have spent on a core so far; `None` where the system does not say.
-    pub(crate) fn cpu(&self) -> Option<Duration> {
+    /// What its threads have spent so far; `None` where the system does not say.
+    pub(crate) fn spent(&self) -> Option<Spent> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).ok()?;
-        let nanos = tasks.flatten().filter_map(|task| {
-            let spent = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            spent.split(' ').next()?.parse::<u64>().ok()
-        });
-        let nanos: u64 = nanos.sum();
-        (nanos > 0).then(|| Duration::from_nanos(nanos))
+        let mut spent = Spent::default();
+        for task in tasks.flatten() {
+            // Nanoseconds on a core and in its queue, and a count. A thread may have ended by now.
+            let Ok(line) = fs::read_to_string(task.path().join("schedstat")) else {
+                continue;
+            };
+            let mut nanos = line.split(' ').map_while(|field| field.parse().ok());
+            spent.on_core += Duration::from_nanos(nanos.next()?);
+            spent.in_queue += Duration::from_nanos(nanos.next()?);
+        }
+        (!spent.on_core.is_zero()).then_some(spent)
     }
 
     /// Its memory now, and at its peak, in bytes; `None` where the system does not say.
@@ -119,6 +124,14 @@ impl Server {
             peak: bytes("VmHWM:")?,
         })
     }
+}
+
+/// What the threads of a process have spent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    pub(crate) on_core: Duration,
+    /// Ready to run, while the core had something else to do.
+    pub(crate) in_queue: Duration,
 }
 
 /// In bytes.

@@ -51,14 +51,16 @@ runtime of one thread where they have one core:
 In each round every system runs once for each workload and number of connections, one after another, for one or two
 seconds. A figure is the median of all rounds; a ratio is the median of the ratios within each round. Processes live through the
 whole run, after a round that warms them up and is not counted. CPU per request is the time that all threads of the proxy spent on
-a core (`schedstat`), divided by the number of answers; it is disturbed less by other processes than the rate.
+a core (`schedstat`), divided by the number of answers; it is disturbed less by other processes than the rate. In the row without
+a proxy it is the upstream's. *At work* is the part of the time that the proxy was on a core, *queued* the part that it waited for
+one because other processes were there.
 
 - The *first text* of a stream is there when the client has read the first event with text. The event before it, with
   the role alone, commits the gateway to nothing, so it is not handed on by itself. The small client in the bench measures this,
   because load generators measure the end.
 - Unpaced events come in one write of the upstream, paced ones in one each, a millisecond after the one before.
-- *One 429, then success*: the upstream answers the first attempt of each request with a rate limit that states a
-  millisecond (`retry-after-ms: 1`), and the next with success. That each limit ends soon keeps the pool as large as it was; all of
+- *One 429, then success*: the upstream answers the first attempt of each request with a rate limit that states its end
+  (`retry-after-ms: 0.01`), and the next with success. That each limit ends at once keeps the pool as large as it was; all of
   the failed attempt is done: its body is read and classified, the target cools, another one is picked.
 - Memory: a fresh process, sixteen requests with all but the last byte of their bodies sent, then the last bytes at once; `VmHWM`
   afterwards. Idle memory is `VmRSS` after the first answer, and the start lasts from before the process to that answer.
@@ -149,6 +151,8 @@ fn rates(text: &mut String, results: &Results) {
 fn ratios_to_bare(group: &Group, system: System) -> (Option<f64>, Option<f64>) {
     let pair = group.series_of(system).zip(group.series_of(System::Bare));
     let rate = pair.and_then(|(own, bare)| own.ratio(bare, rate));
+    // Without a proxy, the CPU time is the upstream's.
+    let pair = pair.filter(|_| system != System::Direct);
     let cpu = pair.and_then(|(own, bare)| bare.ratio(own, |sample| sample.cpu));
     (rate, cpu)
 }
@@ -265,8 +269,8 @@ fn all(text: &mut String, results: &Results) {
         };
         let _ = write!(
             text,
-            "### {title}: {} at a time\n\n| | requests/s | to bare | p50 | p99 | first text | CPU per request | to bare |\n\
-             |---|---|---|---|---|---|---|---|\n",
+            "### {title}: {} at a time\n\n| | requests/s | to bare | p50 | p99 | first text | CPU per request | to bare | \
+             at work | queued |\n|---|---|---|---|---|---|---|---|---|---|\n",
             group.connections
         );
         for (at, series) in group.series.iter().enumerate() {
@@ -278,7 +282,7 @@ fn all(text: &mut String, results: &Results) {
             };
             let _ = writeln!(
                 text,
-                "| {title} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {title} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 number(series.median(rate), 0),
                 number(ratio, 2),
                 number(series.median(whole), 0),
@@ -286,6 +290,8 @@ fn all(text: &mut String, results: &Results) {
                 number(series.median(first_of), 0),
                 number(series.median(|sample| sample.cpu), 1),
                 number(cpu, 2),
+                number(series.median(|sample| sample.at_work), 2),
+                number(series.median(|sample| sample.queued), 2),
             );
         }
         text.push('\n');

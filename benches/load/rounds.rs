@@ -11,7 +11,7 @@ use crate::{
     gateway::{self, Pool},
     generator::{Generator, Run},
     machine::Cores,
-    process::{CoreList, Server, role},
+    process::{CoreList, Server, Spent, role},
     proxy,
     upstream::{self, Counts, Mode},
     workload::{Kind, System, Workload},
@@ -19,6 +19,12 @@ use crate::{
 
 /// Connections that the load generator has broken off are gone after this.
 const SETTLED: Duration = Duration::from_millis(20);
+
+/// A proxy that is at work for this part of the time, or waits for its core, limits the rate itself.
+const FULL: f64 = 0.9;
+
+/// On a quiet machine a proxy waits for its core for less than this part of the time.
+const QUIET: f64 = 0.05;
 
 /// How long a run takes in a smoke run, and in the round that warms up; in seconds.
 const SMOKE: f64 = 0.01;
@@ -31,6 +37,8 @@ const NUMBERS: u64 = 1_000_000_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) workloads: Vec<&'static Workload>,
+    /// Only with so many connections; none: with all that the workloads have.
+    pub(crate) connections: Vec<usize>,
     pub(crate) rounds: usize,
     /// As little as shows that everything works: the shortest runs, few connections, no warming up.
     pub(crate) is_smoke: bool,
@@ -49,10 +57,12 @@ pub(crate) struct Sample {
     pub(crate) first: Option<f64>,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
-    /// Of the proxy, for one request.
+    /// Of the proxy, for one request; of the upstream, where there is no proxy.
     pub(crate) cpu: Option<f64>,
     /// The part of the time that the proxy was at work; above 1 on several cores.
-    pub(crate) busy: Option<f64>,
+    pub(crate) at_work: Option<f64>,
+    /// The part of the time that its threads waited for a core, on which other processes ran.
+    pub(crate) queued: Option<f64>,
 }
 
 /// One system in all rounds.
@@ -189,7 +199,9 @@ impl Bench {
                 continue;
             }
             let many = if self.plan.is_smoke { 1 } else { usize::MAX };
-            let connections = workload.connections.iter().take(many);
+            let wanted = &self.plan.connections;
+            let is_wanted = |n: &&usize| wanted.is_empty() || wanted.contains(n);
+            let connections = workload.connections.iter().filter(is_wanted).take(many);
             groups.extend(connections.map(|&n| Group::new(workload, n)));
         }
         // Round 0 warms up: connections to the upstream, pools of memory, records of health.
@@ -220,7 +232,7 @@ impl Bench {
                 fresh.push((workload, fresh::measure(&self, workload)?));
             }
         }
-        self.note_idle(&groups);
+        self.note_limits(&groups);
         Ok(Results {
             groups,
             fresh,
@@ -277,11 +289,12 @@ impl Bench {
             },
             cores: &self.plan.cores.others,
         };
-        let before = server.and_then(Server::cpu);
+        let watched = server.unwrap_or(&self.upstream);
+        let before = watched.spent();
         let timing = generator.run(&run, &self.plan.directory).map_err(|error| {
             io::Error::other(format!("{}, {}: {error}", workload.title, system.title()))
         })?;
-        let after = server.and_then(Server::cpu);
+        let after = watched.spent();
         // No number comes twice: a request that was broken off has left its own behind.
         self.number += NUMBERS;
         std::thread::sleep(SETTLED);
@@ -293,17 +306,23 @@ impl Bench {
             timing.requests,
             counts,
         );
-        let spent = before
-            .zip(after)
-            .map(|(before, after)| (after - before).as_secs_f64() * 1e6);
+        let micros = |of: fn(&Spent) -> Duration| {
+            let (before, after) = before.as_ref().zip(after.as_ref())?;
+            Some(of(after).saturating_sub(of(before)).as_secs_f64() * 1e6)
+        };
+        let (on_core, in_queue) = (
+            micros(|spent| spent.on_core),
+            micros(|spent| spent.in_queue),
+        );
         let requests = timing.requests as f64;
         Ok(Sample {
             rate: requests / timing.micros * 1e6,
             first: timing.first_p50.filter(|_| is_stream),
             p50: timing.p50,
             p99: timing.p99,
-            cpu: spent.map(|spent| spent / requests),
-            busy: spent.map(|spent| spent / timing.micros),
+            cpu: on_core.map(|on_core| on_core / requests),
+            at_work: on_core.map(|on_core| on_core / timing.micros),
+            queued: in_queue.map(|in_queue| in_queue / timing.micros),
         })
     }
 
@@ -316,8 +335,9 @@ impl Bench {
         requests: u64,
         counts: Counts,
     ) {
-        // The last request of each connection may be broken off; the client sends one more on each to warm it up.
-        let slack = 2 * connections as u64;
+        // The last request of each connection may be broken off; the client sends one more on each to warm it up. wrk counts
+        // some less than it has read.
+        let slack = 2 * connections as u64 + 2 + requests / 200;
         let (least, most) = (requests, requests + slack);
         let limited = match mode {
             Mode::LimitedFirst => counts.limited,
@@ -337,25 +357,45 @@ impl Bench {
         }
     }
 
-    /// Says where a proxy was not the one that limited the rate.
-    fn note_idle(&mut self, groups: &[Group]) {
-        for group in groups
-            .iter()
-            .filter(|group| matches!(group.workload.kind, Kind::Rate(_)) && group.connections > 1)
-        {
-            for series in &group.series {
-                let busy = series.median(|sample| sample.busy);
-                if let Some(busy) = busy.filter(|&busy| busy < 0.9) {
-                    self.notes.push(format!(
-                        "{} at {}, {}: the proxy was at work for {:.0} % of the time only, so that its rate is held down by \
-                         the other side; CPU per request is the better figure there",
-                        group.workload.title,
+    /// Says where something else than the proxy may have limited the rate.
+    fn note_limits(&mut self, groups: &[Group]) {
+        let is_rate =
+            |group: &&Group| matches!(group.workload.kind, Kind::Rate(_)) && group.connections > 1;
+        let (mut held, mut queued) = (Vec::new(), Vec::new());
+        for group in groups.iter().filter(is_rate) {
+            let of_proxies = |one: &&Series| one.system != System::Direct;
+            for one in group.series.iter().filter(of_proxies) {
+                let at_work = one.median(|sample| sample.at_work);
+                let parts = at_work.zip(one.median(|sample| sample.queued));
+                let Some((at_work, waited)) = parts else {
+                    continue;
+                };
+                queued.push(waited);
+                if at_work + waited < FULL {
+                    held.push(format!(
+                        "{} at {}, {} ({:.0} %)",
+                        group.workload.name,
                         group.connections,
-                        series.system.title(),
-                        busy * 100.0
+                        one.system.title(),
+                        at_work * 100.0
                     ));
                 }
             }
+        }
+        let queued = median(queued).unwrap_or_default();
+        if queued > QUIET && self.plan.cores.is_own() {
+            self.notes.push(format!(
+                "The machine was not quiet: the proxies waited for {:.0} % of the time (median) while other processes were on \
+                 their core. CPU per request is disturbed less than rates and times.",
+                queued * 100.0
+            ));
+        }
+        if !held.is_empty() {
+            self.notes.push(format!(
+                "The load generator and the upstream held down the rate, because the proxy was at work for a part of the \
+                 time only: {}.",
+                held.join("; ")
+            ));
         }
     }
 

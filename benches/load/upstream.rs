@@ -10,7 +10,7 @@ use std::{
     net::{TcpListener, TcpStream},
     process,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     thread,
@@ -209,13 +209,13 @@ impl Upstream {
 /// The last chunk.
 const END: &[u8] = b"0\r\n\r\n";
 
-/// A limit of the model that ends a millisecond from now, so that the pool does not shrink while it is measured: a longer one
-/// would close all 60 targets within a hundredth of a second.
-static LIMITED: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
+/// A limit of the model that states its end, ten microseconds from now, so that the pool does not shrink while it is measured:
+/// at full speed even a millisecond would close all 60 targets at once.
+static LIMITED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     document(
         "429 Too Many Requests",
-        "retry-after-ms: 1\r\n",
-        r#"{"error":{"message":"Rate limit reached for this model on requests per minute. Please try again in 1ms.","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#,
+        "retry-after-ms: 0.01\r\n",
+        r#"{"error":{"message":"Rate limit reached for this model on requests per minute. Please slow down.","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#,
     )
 });
 

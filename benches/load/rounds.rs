@@ -190,8 +190,8 @@ impl Bench {
         .map(Some)
     }
 
-    /// Measures everything. `told` hears of each step.
-    pub(crate) fn run(mut self, told: &dyn Fn(&str)) -> io::Result<Results> {
+    /// Measures everything. `told` hears of each step, and can end the run there.
+    pub(crate) fn run(mut self, told: &dyn Fn(&str) -> io::Result<()>) -> io::Result<Results> {
         let mut groups = Vec::new();
         for &workload in &self.plan.workloads {
             fs::write(self.body_of(workload), (workload.body)())?;
@@ -210,7 +210,7 @@ impl Bench {
                 told(&format!(
                     "round {round} of {}: {} ({}) at {}",
                     self.plan.rounds, group.workload.title, group.workload.name, group.connections
-                ));
+                ))?;
                 for series in &mut group.series {
                     let at = (group.workload, group.connections);
                     let sample = self.sample(at, series.system, series.mode, round == 0)?;
@@ -227,7 +227,7 @@ impl Bench {
                 told(&format!(
                     "fresh processes: {} ({})",
                     workload.title, workload.name
-                ));
+                ))?;
                 self.set_mode(workload.mode)?;
                 fresh.push((workload, fresh::measure(&self, workload)?));
             }

@@ -1184,7 +1184,9 @@ fn debug_shows_nothing_of_the_body() {
     let error = UpstreamError::read(StatusCode::UNAUTHORIZED, &headers, "sk-secret");
     let target = target();
     let evidence = Evidence::new(&target, Endpoint::Responses, &headers, &error, now());
-    assert!(!format!("{evidence:?}").contains("sk-secret"));
+    let shown = format!("{evidence:?}");
+    assert!(!shown.contains("sk-secret"));
+    assert!(shown.contains("status: 401"), "{shown}");
 }
 
 /// How far an expected recovery is known: the recorded bodies hold instants.

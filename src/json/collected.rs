@@ -128,3 +128,49 @@ impl fmt::Debug for Collected {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The body `ab[CD][E]fg[H]i`, where the holes are in brackets.
+    fn with_holes() -> Collected {
+        let hole = |at, bytes: &'static [u8]| {
+            let bytes = Bytes::from_static(bytes);
+            Hole { at, bytes }
+        };
+        let holes = vec![hole(2, b"CD"), hole(2, b"E"), hole(4, b"H")];
+        Collected::new(Bytes::from_static(b"abfgi"), holes)
+    }
+
+    #[test]
+    fn a_span_has_the_holes_inside_of_it() {
+        let body = with_holes();
+        for (span, expected) in [
+            (0..5, "abCDEfgHi"),
+            (0..1, "a"),
+            (1..3, "bCDEf"),
+            (3..5, "gHi"),
+            (3..3, ""),
+        ] {
+            let mut segments = Segments::default();
+            body.append(span.clone(), &mut segments);
+            assert_eq!(segments.collect::<Vec<_>>().concat(), expected.as_bytes());
+            assert_eq!(body.len_of(&span), expected.len());
+        }
+        assert_eq!(body.joined(), "abCDEfgHi");
+    }
+
+    #[test]
+    fn only_the_very_same_bytes_in_memory_are_the_body() {
+        let body = with_holes();
+        assert!(body.is_sent_as(&body.segments()));
+        assert!(body.clone().is_sent_as(&body.segments()));
+        let copy: Bytes = body.segments().flatten().collect();
+        assert!(!body.is_sent_as(&copy.into()));
+        assert!(!body.is_sent_as(&body.text().clone().into()));
+        let mut begun = body.segments();
+        begun.next();
+        assert!(!body.is_sent_as(&begun));
+    }
+}

@@ -1,8 +1,10 @@
 //! Makes a body of the frames it comes in.
 //!
-//! What is to be read has to be in one piece, so frames are copied to where those before them are. A body of megabytes is
-//! for the most part base64 though, which is read by nobody here. A long run of it is kept as it came, as a
-//! [hole](Hole) in the text. The text is read in place of the body, and what is found is the same, because of these facts:
+//! What is to be read has to be in one piece. Frames are kept until the end is there, and then joined in a buffer of the
+//! size that they have: so nothing is moved twice, and no memory is taken for what a client only announces. A body of
+//! megabytes is for the most part base64 though, which is read by nobody here. A long run of it is not joined, but stays
+//! as it came, as a [hole](Hole) in the text. The text is read in place of the body, and what is found is the same,
+//! because of these facts:
 //!
 //! 1. A run is of bytes that a JSON string can hold as they are, and its [beginning](KEPT) stays in the text. That has a
 //!    [byte](is_only_in_strings) that stands in strings alone, and no quote. If the text is valid JSON, that byte is
@@ -27,21 +29,25 @@ use crate::json::{Collected, Hole};
 /// id that is remembered.
 const KEPT: usize = 512;
 
-/// The shortest run that is kept as it came. A run that is a slice of a server's read buffer holds all of the buffer: one
-/// that is small would hold much memory that is counted nowhere.
-const SHORTEST_RUN: usize = 16 * 1024;
+/// The smallest frame, or part of one, that is kept as it came. It is a slice of a server's read buffer, and holds all of
+/// that buffer: one that is small would hold much memory that is counted nowhere.
+const LARGE: usize = 16 * 1024;
 
-/// The text grows to so many times what it holds, but for no more than was announced: so it is moved seldom, and what a
-/// client only announces takes no memory.
-const GROWTH: usize = 4;
+/// Small frames are joined as they come, to parts of about this size.
+const PART: usize = 64 * 1024;
 
 /// A body of which frames have come.
 #[derive(Default)]
 pub(crate) struct Assembly {
     /// The first frame, until there is a second.
     first: Bytes,
-    text: Vec<u8>,
+    /// The text, and its last part.
+    parts: Vec<Bytes>,
+    last: Vec<u8>,
+    text_len: usize,
     holes: Vec<Hole>,
+    /// The smallest frame that is kept, and the shortest run that is not joined.
+    large: usize,
     shortest_run: usize,
 }
 
@@ -49,7 +55,8 @@ impl Assembly {
     /// A body that is read as JSON.
     pub(super) fn of_json() -> Self {
         Self {
-            shortest_run: SHORTEST_RUN,
+            large: LARGE,
+            shortest_run: LARGE,
             ..Self::default()
         }
     }
@@ -57,81 +64,81 @@ impl Assembly {
     /// A body all of which is joined.
     pub(super) fn of_bytes() -> Self {
         Self {
+            large: LARGE,
             shortest_run: usize::MAX,
             ..Self::default()
         }
     }
 
-    /// Takes the next frame, after which so many bytes are still announced.
-    pub(super) fn push(&mut self, frame: Bytes, announced: u64) {
-        if self.text.is_empty() && self.first.is_empty() {
+    /// Takes the next frame.
+    pub(super) fn push(&mut self, frame: Bytes) {
+        if self.text_len == 0 && self.first.is_empty() {
             self.first = frame;
             return;
         }
-        let announced = usize::try_from(announced).unwrap_or(usize::MAX);
         let first = mem::take(&mut self.first);
-        self.add(first, announced.saturating_add(frame.len()));
-        self.add(frame, announced);
+        self.add(first);
+        self.add(frame);
     }
 
-    /// The whole body.
-    pub(super) fn finish(self) -> Collected {
-        match self.first.is_empty() {
-            true => Collected::new(self.text.into(), self.holes),
-            false => self.first.into(),
+    /// The whole body. Each part goes as it is copied.
+    pub(super) fn finish(mut self) -> Collected {
+        if !self.first.is_empty() {
+            return self.first.into();
         }
+        if self.parts.is_empty() {
+            return Collected::new(self.last.into(), self.holes);
+        }
+        let mut text = Vec::with_capacity(self.text_len);
+        self.parts.push(self.last.into());
+        for part in self.parts {
+            text.extend_from_slice(&part);
+        }
+        Collected::new(text.into(), self.holes)
     }
 
     /// Takes the runs apart that a frame begins and ends with.
-    fn add(&mut self, frame: Bytes, announced: usize) {
+    fn add(&mut self, frame: Bytes) {
         if frame.len() < self.shortest_run {
-            return self.join(&frame, announced);
+            return self.add_text(frame);
         }
         let head = plain_at_start(&frame);
         let tail = match head == frame.len() {
             true => head,
             false => frame.len() - plain_at_end(&frame),
         };
-        self.add_run(frame.slice(..head), announced);
-        self.join(&frame[head..tail], announced);
-        self.add_run(frame.slice(tail..), announced);
+        self.add_run(frame.slice(..head));
+        self.add_text(frame.slice(head..tail));
+        self.add_run(frame.slice(tail..));
     }
 
     /// Takes bytes that are all plain.
-    fn add_run(&mut self, run: Bytes, announced: usize) {
+    fn add_run(&mut self, run: Bytes) {
         if run.len() < self.shortest_run {
-            return self.join(&run, announced);
+            return self.add_text(run);
         }
-        let at = self.text.len();
-        if self.holes.last().is_some_and(|last| last.at == at) {
-            return self.holes.push(Hole { at, bytes: run });
+        let continues = (self.holes.last()).is_some_and(|last| last.at == self.text_len);
+        let kept = if continues { 0 } else { KEPT.min(run.len()) };
+        if !continues && !run[..kept].iter().any(|byte| is_only_in_strings(*byte)) {
+            return self.add_text(run);
         }
-        let kept = KEPT.min(run.len());
-        match run[..kept].iter().any(|byte| is_only_in_strings(*byte)) {
-            true => {
-                self.join(&run[..kept], announced);
-                self.holes.push(Hole {
-                    at: self.text.len(),
-                    bytes: run.slice(kept..),
-                });
-            }
-            false => self.join(&run, announced),
-        }
+        self.add_text(run.slice(..kept));
+        self.holes.push(Hole {
+            at: self.text_len,
+            bytes: run.slice(kept..),
+        });
     }
 
-    /// Appends bytes to the text, after which no more than so many can come.
-    fn join(&mut self, bytes: &[u8], announced: usize) {
-        let needed = self.text.len() + bytes.len();
-        if needed > self.text.capacity() {
-            let most = needed.saturating_add(announced);
-            let capacity = match announced {
-                // The end, or no length is announced.
-                0 => needed.max(2 * self.text.capacity()),
-                _ => most.min(needed.saturating_mul(GROWTH)),
-            };
-            self.text.reserve_exact(capacity - self.text.len());
+    fn add_text(&mut self, text: Bytes) {
+        self.text_len += text.len();
+        let is_large = text.len() >= self.large;
+        if !self.last.is_empty() && (is_large || self.last.len() + text.len() > PART) {
+            self.parts.push(mem::take(&mut self.last).into());
         }
-        self.text.extend_from_slice(bytes);
+        match is_large {
+            true => self.parts.push(text),
+            false => self.last.extend_from_slice(&text),
+        }
     }
 }
 

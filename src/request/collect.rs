@@ -91,8 +91,7 @@ impl Bounds {
                     Some(Ok(frame)) => {
                         // Trailers of a request say nothing to an upstream.
                         let data = frame.into_data().unwrap_or_default();
-                        let announced = body.size_hint().lower();
-                        if !collecting.takes(data, announced) {
+                        if !collecting.takes(data) {
                             return Ok(());
                         }
                     }
@@ -137,8 +136,8 @@ struct Collecting<'a> {
 }
 
 impl Collecting<'_> {
-    /// Takes the next bytes, after which so many are still announced; says whether more are wanted.
-    fn takes(&mut self, data: Bytes, announced: u64) -> bool {
+    /// Takes the next bytes; says whether more are wanted.
+    fn takes(&mut self, data: Bytes) -> bool {
         let len = data.len() as u64;
         if self.refused.is_some() {
             self.discarded = self.discarded.saturating_add(len);
@@ -150,7 +149,7 @@ impl Collecting<'_> {
         } else if !is_within {
             self.refuse(too_busy());
         } else {
-            self.assembly.push(data, announced);
+            self.assembly.push(data);
         }
         true
     }

@@ -13,9 +13,9 @@
 //!    same reason the text is valid if the body is. If the text is not valid, the body is joined and read again, only to
 //!    find the right error and its place.
 //! 2. A string that has a hole in it begins with as many of its characters as are kept. No name of a field or a type, and
-//!    nothing else that a string is compared with, is that long; of ids and names only the beginning is read. So the text's
-//!    string is equal to nothing that is looked for, and neither is the body's. Where whole strings are read or compared
-//!    with each other (the names of top-level fields, the model, tools) no hole is left: see
+//!    nothing else that a string is compared with, is that long; of an id only the beginning is read. So the text's string
+//!    is equal to nothing that is looked for, and neither is the body's. Where whole strings are read or compared with each
+//!    other (the names of top-level fields, the model, tools) no hole is left: see
 //!    [`Admitted::read`](super::admit::Admitted::read).
 //! 3. Where a length counts, [`Collected`] counts what is in the holes.
 
@@ -23,14 +23,17 @@ use std::mem;
 
 use bytes::Bytes;
 
+use super::needs::LONGEST_ID;
 use crate::json::{Collected, Hole};
 
-/// How many bytes of a run stay in the text. It is more than any name has, all of it escaped, and more than the longest
-/// id that is remembered.
+/// How many bytes of a run stay in the text: more than any name has, and than are read of an id. The first five of them
+/// may belong to an escape that began before the run.
 const KEPT: usize = 512;
+const _: () = assert!(KEPT - 5 > LONGEST_ID);
 
 /// The smallest frame, or part of one, that is kept as it came. It is a slice of a server's read buffer, and holds all of
-/// that buffer: one that is small would hold much memory that is counted nowhere.
+/// that buffer: one that is small would hold much memory that is counted nowhere. hyper's buffers grow to 400 KB, and
+/// shrink again unless every second read fills half of one, so they are at most four times what was read.
 const LARGE: usize = 16 * 1024;
 
 /// Small frames are joined as they come, to parts of about this size.
@@ -41,7 +44,7 @@ const PART: usize = 64 * 1024;
 pub(crate) struct Assembly {
     /// The first frame, until there is a second.
     first: Bytes,
-    /// The text, and its last part.
+    /// The text: its parts, and the last one, which is made of small frames.
     parts: Vec<Bytes>,
     last: Vec<u8>,
     text_len: usize,

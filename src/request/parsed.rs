@@ -92,7 +92,7 @@ impl Parsed {
         self.envelope.needs.stream
     }
 
-    /// Whether this is what a reading of that request would give: its body are the very same bytes in memory, and
+    /// Whether this is what a reading of that request would give: its body is the very same bytes in memory, and
     /// nothing in its head was changed that says how to read them.
     pub(crate) fn is_of(&self, parts: &Parts, body: &Segments) -> bool {
         let same_header = |name| self.parts.headers.get_all(&name) == parts.headers.get_all(name);

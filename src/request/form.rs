@@ -487,7 +487,7 @@ mod tests {
         ];
         let body = Bytes::from(form("XX", &sent));
         let envelope = scan_form(&body, Endpoint::AudioTranscriptions, TYPE.as_bytes()).unwrap();
-        let rewritten = envelope.rewrite(&body.clone().into(), &to);
+        let rewritten = envelope.rewrite(&body.into(), &to);
         let left = form("XX", &[file, list, MODEL.to_owned(), url]);
         assert_eq!(rewritten.dropped, ["enabled_tools[]", "Language", "image"]);
         assert_eq!(

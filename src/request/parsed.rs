@@ -38,10 +38,11 @@ impl Admitted {
     /// The body is joined if it has a hole that could make a difference to what is found.
     pub(crate) fn read(&self, body: &mut Collected) -> Result<Envelope, Refusal> {
         let mut found = self.scan(body);
-        if !found
-            .as_ref()
-            .map_or(body.holes().is_empty(), |found| is_exact(found, body))
-        {
+        let is_final = match &found {
+            Ok(found) => is_exact(found, body),
+            Err(_) => body.holes().is_empty(),
+        };
+        if !is_final {
             // What was found holds the frames too, of which each goes as it is copied.
             drop(found);
             *body = mem::take(body).joined().into();

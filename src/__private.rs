@@ -76,6 +76,7 @@ pub fn rewrite(
     dialect: &Dialect,
     max_output: Option<u64>,
 ) -> Result<Vec<Bytes>, Refusal> {
+    let body = &body.clone().into();
     match scan(body, Endpoint::ChatCompletions) {
         Ok(envelope) => {
             let recipient = Recipient {
@@ -97,5 +98,11 @@ pub fn rewrite_form(body: &Bytes, content_type: &str, model: &str) -> Option<Vec
     let scanned = scan_form(body, Endpoint::ImageEdits, content_type.as_bytes());
     let dialect = Dialect::OPENAI;
     let recipient = Recipient::new(model, &dialect);
-    Some(scanned.ok()?.rewrite(body, &recipient).body.collect())
+    Some(
+        scanned
+            .ok()?
+            .rewrite(&body.clone().into(), &recipient)
+            .body
+            .collect(),
+    )
 }

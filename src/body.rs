@@ -65,10 +65,10 @@ impl Body {
         })
     }
 
-    /// The bytes of a body that is whole and in one piece.
-    pub(crate) fn as_whole(&self) -> Option<&Bytes> {
+    /// What is left of a body that is in memory.
+    pub(crate) fn as_whole(&self) -> Option<&Segments> {
         match &self.0 {
-            Kind::Whole { segments, .. } => segments.as_one(),
+            Kind::Whole { segments, .. } => Some(segments),
             Kind::Stream(_) => None,
         }
     }

@@ -101,11 +101,11 @@ where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let (bytes, held) = config.bounds.collect(body).await?;
+    let (mut body, held) = config.bounds.collect(body, admitted.assembly()).await?;
     let parsed = Parsed {
-        envelope: admitted.read(&bytes)?,
+        envelope: admitted.read(&mut body)?,
         parts,
-        bytes,
+        body,
     };
     Ok((parsed, held))
 }

@@ -20,7 +20,6 @@ use crate::{
     catalog::{Target, TargetId},
     endpoint::Endpoint,
     health::{Attempt, Place},
-    json::Segments,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     refusal::Refusal,
     request::Parsed,
@@ -103,7 +102,7 @@ impl<E> Judge<E> {
         });
         let mut parts = self.parsed.parts.clone();
         parts.extensions.insert(slot.clone());
-        let body = Body::whole(Segments::from(self.parsed.bytes.clone()), None);
+        let body = Body::whole(self.parsed.body.segments(), None);
         (Request::from_parts(parts, body), slot)
     }
 

@@ -1,64 +1,10 @@
 //! Changes to a body by the spans of what they replace, applied without copying what stays.
 
-use std::{collections::VecDeque, ops::Range};
+use std::ops::Range;
 
 use bytes::Bytes;
 
-/// A body as a short list of slices, most of them of the body that the client sent.
-///
-/// Sending the body takes the slices off one by one; a clone shares every byte.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Segments {
-    list: VecDeque<Bytes>,
-    len: u64,
-}
-
-impl Segments {
-    /// Appends `segment`, unless it is empty: an empty frame says nothing on the wire.
-    fn push(&mut self, segment: Bytes) {
-        if !segment.is_empty() {
-            self.len += segment.len() as u64;
-            self.list.push_back(segment);
-        }
-    }
-
-    /// The number of bytes that are left: the `Content-Length`, as long as nothing is taken.
-    pub(crate) fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// What is left, if it is in one piece.
-    pub(crate) fn as_one(&self) -> Option<&Bytes> {
-        self.list.front().filter(|_| self.list.len() == 1)
-    }
-
-    /// Whether nothing is left.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-}
-
-impl Iterator for Segments {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        let segment = self.list.pop_front()?;
-        self.len -= segment.len() as u64;
-        Some(segment)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.list.len(), Some(self.list.len()))
-    }
-}
-
-impl From<Bytes> for Segments {
-    fn from(whole: Bytes) -> Self {
-        let mut segments = Self::default();
-        segments.push(whole);
-        segments
-    }
-}
+use super::{collected::Collected, segments::Segments};
 
 /// Changes to one body, in any order. A change inside a span that another change replaces is ignored.
 #[derive(Debug, Default)]
@@ -98,7 +44,7 @@ impl Splice {
     }
 
     /// The body after all changes.
-    pub(crate) fn apply(mut self, body: &Bytes) -> Segments {
+    pub(crate) fn apply(mut self, body: &Collected) -> Segments {
         // What is put in at a place comes before a change of what stands there.
         self.0
             .sort_by_key(|edit| (edit.span.start, !edit.span.is_empty()));
@@ -111,18 +57,18 @@ impl Splice {
                 continue;
             }
             if edit.with_comma {
-                take_comma(body, &mut edit.span, &mut edits);
+                take_comma(body.text(), &mut edit.span, &mut edits);
             }
             edits.push(edit);
         }
         let mut segments = Segments::default();
         let mut at = 0;
         for Edit { span, with, .. } in edits {
-            segments.push(body.slice(at..span.start));
+            body.append(at..span.start, &mut segments);
             segments.push(with);
             at = span.end;
         }
-        segments.push(body.slice(at..));
+        body.append(at..body.text().len(), &mut segments);
         segments
     }
 }
@@ -163,7 +109,7 @@ mod tests {
         for (at, item) in items {
             splice.cut_item(at..at + item.len());
         }
-        let segments = splice.apply(&Bytes::copy_from_slice(text.as_bytes()));
+        let segments = splice.apply(&Bytes::copy_from_slice(text.as_bytes()).into());
         String::from_utf8(segments.flatten().collect()).unwrap()
     }
 
@@ -187,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_change_inside_of_what_goes_is_ignored() {
-        let body = Bytes::from_static(b"[a,[b,c],d]");
+        let body = Bytes::from_static(b"[a,[b,c],d]").into();
         let mut splice = Splice::default();
         splice.cut_item(4..5);
         splice.replace(6..7, "x");
@@ -203,7 +149,7 @@ mod tests {
     fn len_is_what_is_left() {
         let mut splice = Splice::default();
         splice.cut(2..3);
-        let mut segments = splice.apply(&Bytes::from_static(b"ab-cde"));
+        let mut segments = splice.apply(&Bytes::from_static(b"ab-cde").into());
         let mut left = Vec::new();
         while !segments.is_empty() {
             left.push(segments.len());

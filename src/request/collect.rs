@@ -2,15 +2,17 @@
 
 use std::{pin::pin, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::Instant;
 
+use super::assemble::Assembly;
 use crate::{
     body::BoxError,
     byte_budget::{ByteBudget, Held},
     clock::later,
     deadline::within,
+    json::Collected,
     poll_budget::PollBudget,
     refusal::Refusal,
 };
@@ -58,7 +60,11 @@ impl Bounds {
     }
 
     /// Collects a body: without a copy if it comes in one frame.
-    pub(crate) async fn collect<B>(&self, body: B) -> Result<(Bytes, Held), Refusal>
+    pub(crate) async fn collect<B>(
+        &self,
+        body: B,
+        assembly: Assembly,
+    ) -> Result<(Collected, Held), Refusal>
     where
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -66,8 +72,7 @@ impl Bounds {
         let mut body = pin!(body);
         let mut collecting = Collecting {
             bounds: self,
-            first: Bytes::new(),
-            rest: None,
+            assembly,
             held: self.budget.hold(),
             refused: None,
             discarded: 0,
@@ -104,10 +109,7 @@ impl Bounds {
             (Some(Err(broken)), _) => Err(broken),
             (_, Some(refusal)) => Err(refusal),
             (None, None) => Err(too_slow(self.body_timeout)),
-            (Some(Ok(())), None) => {
-                let bytes = collecting.rest.map_or(collecting.first, BytesMut::freeze);
-                Ok((bytes, collecting.held))
-            }
+            (Some(Ok(())), None) => Ok((collecting.assembly.finish(), collecting.held)),
         }
     }
 
@@ -126,9 +128,7 @@ impl Bounds {
 /// A body that is being collected.
 struct Collecting<'a> {
     bounds: &'a Bounds,
-    first: Bytes,
-    /// All of it, if it came in more than one frame.
-    rest: Option<BytesMut>,
+    assembly: Assembly,
     held: Held,
     /// Why the body is refused, and how many bytes of it have been thrown away since.
     refused: Option<Refusal>,
@@ -148,23 +148,15 @@ impl Collecting<'_> {
             self.refuse(self.bounds.too_large());
         } else if !is_within {
             self.refuse(too_busy());
-        } else if let Some(rest) = &mut self.rest {
-            rest.extend_from_slice(&data);
-        } else if self.first.is_empty() {
-            self.first = data;
         } else {
-            let mut both = BytesMut::from(&self.first[..]);
-            both.extend_from_slice(&data);
-            self.first = Bytes::new();
-            self.rest = Some(both);
+            self.assembly.push(data);
         }
         true
     }
 
     /// Lets go of what is there.
     fn refuse(&mut self, refusal: Refusal) {
-        self.first = Bytes::new();
-        self.rest = None;
+        self.assembly = Assembly::of_bytes();
         self.held = self.bounds.budget.hold();
         self.refused = Some(refusal);
     }
@@ -197,14 +189,24 @@ mod tests {
 
     use super::*;
 
+    impl Bounds {
+        async fn json<B>(&self, body: B) -> Result<(Collected, Held), Refusal>
+        where
+            B: http_body::Body<Data = Bytes>,
+            B::Error: Into<BoxError>,
+        {
+            self.collect(body, Assembly::of_json()).await
+        }
+    }
+
     #[tokio::test]
     async fn one_frame_is_not_copied() {
         let bytes = Bytes::from(vec![b'x'; 1000]);
         let (collected, _held) = Bounds::default()
-            .collect(Full::new(bytes.clone()))
+            .json(Full::new(bytes.clone()))
             .await
             .unwrap();
-        assert_eq!(collected.as_ptr(), bytes.as_ptr());
+        assert_eq!(collected.text().as_ptr(), bytes.as_ptr());
     }
 
     fn frames(
@@ -220,10 +222,10 @@ mod tests {
     #[tokio::test]
     async fn many_frames_are_joined() {
         let (collected, _held) = Bounds::default()
-            .collect(frames(vec![b"a", b"", b"bc", b"d"]))
+            .json(frames(vec![b"a", b"", b"bc", b"d"]))
             .await
             .unwrap();
-        assert_eq!(collected, "abcd");
+        assert_eq!(collected.text(), "abcd");
     }
 
     #[tokio::test]
@@ -234,13 +236,13 @@ mod tests {
         };
         assert_eq!(
             bounds
-                .collect(frames(vec![b"ab", b"cd"]))
+                .json(frames(vec![b"ab", b"cd"]))
                 .await
                 .unwrap_err()
                 .status,
             413
         );
-        assert!(bounds.collect(frames(vec![b"ab", b"c"])).await.is_ok());
+        assert!(bounds.json(frames(vec![b"ab", b"c"])).await.is_ok());
     }
 
     #[tokio::test]
@@ -254,7 +256,7 @@ mod tests {
             read.set(read.get() + 1);
             Ok::<_, BoxError>(http_body::Frame::data(Bytes::from_static(b"abcd")))
         }));
-        let refusal = bounds.collect(StreamBody::new(chunks)).await.unwrap_err();
+        let refusal = bounds.json(StreamBody::new(chunks)).await.unwrap_err();
         assert_eq!((refusal.status.as_u16(), read.get()), (413, 100));
         assert_eq!(bounds.budget.held(), 0);
     }
@@ -264,7 +266,7 @@ mod tests {
         let empty = || Ok::<_, BoxError>(http_body::Frame::data(Bytes::new()));
         let endless = StreamBody::new(futures_util::stream::repeat_with(empty));
         let bounds = Bounds::default();
-        let collect = bounds.collect(endless);
+        let collect = bounds.json(endless);
         let ticking = async {
             loop {
                 tokio::time::advance(Duration::from_secs(1)).await;
@@ -288,7 +290,7 @@ mod tests {
         });
         assert_eq!(
             bounds
-                .collect(StreamBody::new(endless))
+                .json(StreamBody::new(endless))
                 .await
                 .unwrap_err()
                 .status,
@@ -299,17 +301,13 @@ mod tests {
     #[tokio::test]
     async fn all_bodies_together_are_bounded_and_a_dropped_one_makes_room() {
         let bounds = Bounds::default().max_in_flight(5);
-        let first = bounds.collect(frames(vec![b"abc"])).await.unwrap();
+        let first = bounds.json(frames(vec![b"abc"])).await.unwrap();
         assert_eq!(
-            bounds
-                .collect(frames(vec![b"def"]))
-                .await
-                .unwrap_err()
-                .status,
+            bounds.json(frames(vec![b"def"])).await.unwrap_err().status,
             503
         );
         drop(first);
-        assert!(bounds.collect(frames(vec![b"def"])).await.is_ok());
+        assert!(bounds.json(frames(vec![b"def"])).await.is_ok());
         assert_eq!(bounds.budget.held(), 0);
     }
 
@@ -330,7 +328,7 @@ mod tests {
             StreamBody::new(sent.chain(futures_util::stream::pending()))
         };
         let mut slow: Vec<_> = (0..8)
-            .map(|_| tokio_test::task::spawn(bounds.collect(sent_but_for_its_end())))
+            .map(|_| tokio_test::task::spawn(bounds.json(sent_but_for_its_end())))
             .collect();
         for upload in &mut slow {
             assert!(upload.poll().is_pending());
@@ -339,7 +337,7 @@ mod tests {
 
         for (length, what) in [(100, "a prompt"), (5000, "a picture")] {
             let body = Full::new(Bytes::from(vec![b'x'; length]));
-            assert!(bounds.collect(body).await.is_ok(), "{what}");
+            assert!(bounds.json(body).await.is_ok(), "{what}");
         }
         for upload in slow {
             assert!(matches!(
@@ -356,7 +354,7 @@ mod tests {
             Result<http_body::Frame<Bytes>, BoxError>,
         >());
         assert_eq!(
-            Bounds::default().collect(stalled).await.unwrap_err().status,
+            Bounds::default().json(stalled).await.unwrap_err().status,
             408
         );
     }

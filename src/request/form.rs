@@ -353,7 +353,7 @@ mod tests {
     fn rewrite(body: &Bytes, envelope: &Envelope) -> Vec<Bytes> {
         let dialect = Dialect::OPENAI;
         let to = Recipient::new("new/model", &dialect);
-        envelope.rewrite(body, &to).body.collect()
+        envelope.rewrite(&body.clone().into(), &to).body.collect()
     }
 
     /// A form of parts, each its headers and content.
@@ -487,7 +487,7 @@ mod tests {
         ];
         let body = Bytes::from(form("XX", &sent));
         let envelope = scan_form(&body, Endpoint::AudioTranscriptions, TYPE.as_bytes()).unwrap();
-        let rewritten = envelope.rewrite(&body, &to);
+        let rewritten = envelope.rewrite(&body.into(), &to);
         let left = form("XX", &[file, list, MODEL.to_owned(), url]);
         assert_eq!(rewritten.dropped, ["enabled_tools[]", "Language", "image"]);
         assert_eq!(

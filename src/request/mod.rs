@@ -7,9 +7,11 @@
 //! Of the files that read a body, each builds on those before it in this list: `error`; `fields`, what the names of
 //! top-level fields say; `tokens`, how long text is to a model; `needs`; `needs_reader`, where in a request something is
 //! needed; `messages`, `tools` and `form`, what can change in them; `scan`, the one pass; `recipient`, `rules` and
-//! `schema`, what a dialect makes of a request; `rewrite`. `admit` and `collect` come before them, and `parsed` after.
+//! `schema`, what a dialect makes of a request; `rewrite`. `admit`, `assemble` and `collect` come before them, and `parsed`
+//! after.
 
 mod admit;
+mod assemble;
 mod collect;
 mod error;
 mod fields;

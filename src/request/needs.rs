@@ -2,10 +2,8 @@
 
 use std::{fmt, ops::Range, sync::OnceLock};
 
-use bytes::Bytes;
-
 use super::tokens;
-use crate::{capability::CapabilitySet, endpoint::Endpoint};
+use crate::{capability::CapabilitySet, endpoint::Endpoint, json::Collected};
 
 /// What one request requires of a model.
 ///
@@ -117,7 +115,7 @@ impl Needs {
 /// What a model reads of a request.
 #[derive(Clone, Default)]
 pub(crate) struct Prompt {
-    body: Bytes,
+    body: Collected,
     /// The spans of the body that the model reads, in order.
     spans: Vec<Range<usize>>,
     /// What the model does not read as text inside of these spans, in order.
@@ -135,7 +133,7 @@ impl Prompt {
     const LEFT_OUT_FROM: usize = 1024;
 
     /// The prompt of a request whose body is this. Nothing of the body is read yet.
-    pub(crate) fn of(body: &Bytes) -> Self {
+    pub(crate) fn of(body: &Collected) -> Self {
         Self {
             body: body.clone(),
             ..Self::default()
@@ -149,7 +147,7 @@ impl Prompt {
 
     /// The model does not read this part of a span as text. All that was left out inside of it is so no longer.
     pub(crate) fn leave_out(&mut self, part: Range<usize>) {
-        if part.len() >= Self::LEFT_OUT_FROM {
+        if self.len_of(&part) >= Self::LEFT_OUT_FROM {
             let inside = |last: &Range<usize>| last.start >= part.start;
             while self.left_out.last().is_some_and(inside) {
                 self.left_out.pop();
@@ -165,8 +163,14 @@ impl Prompt {
 
     /// How many bytes of a span the model reads as text; it began at this mark.
     pub(super) fn text_len(&self, span: &Range<usize>, mark: usize) -> u64 {
-        let left_out = self.left_out.iter().skip(mark).map(Range::len);
-        span.len().saturating_sub(left_out.sum()) as u64
+        let left_out = self.left_out.iter().skip(mark);
+        let left_out = left_out.map(|part| self.len_of(part));
+        self.len_of(span).saturating_sub(left_out.sum()) as u64
+    }
+
+    /// How many bytes of the body a span is.
+    pub(super) fn len_of(&self, span: &Range<usize>) -> usize {
+        self.body.len_of(span)
     }
 
     /// The parts of the body that the model reads as text.
@@ -182,8 +186,8 @@ impl Prompt {
                 }
             }
             parts.push(at..span.end);
-            let part = |part| self.body.get(part).unwrap_or_default();
-            parts.into_iter().map(part)
+            let pieces = parts.into_iter().flat_map(|part| self.body.pieces(part));
+            pieces.map(|(bytes, part)| bytes.get(part).unwrap_or_default())
         })
     }
 
@@ -211,7 +215,7 @@ mod tests {
     /// The needs of a request whose model reads these spans of a body, without these parts.
     fn needs(body: &'static str, spans: &[[usize; 2]], left_out: &[[usize; 2]]) -> Needs {
         let mut needs = Needs::new(Endpoint::ChatCompletions);
-        needs.prompt = Prompt::of(&Bytes::from_static(body.as_bytes()));
+        needs.prompt = Prompt::of(&body.into());
         spans
             .iter()
             .for_each(|&[start, end]| needs.prompt.read(start..end));

@@ -8,8 +8,6 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
-
 use super::{
     needs::{LONGEST_ID, Needs, Prompt, State},
     tokens::Media,
@@ -17,7 +15,7 @@ use super::{
 use crate::{
     capability::{Capability, CapabilitySet},
     endpoint::Endpoint,
-    json::{Event, JsonError, Kind, Member, Reader, Token},
+    json::{Collected, Event, JsonError, Kind, Member, Reader, Token},
 };
 
 /// Reads what a request needs, one top-level field after the other.
@@ -30,7 +28,7 @@ pub(crate) struct NeedsReader {
 }
 
 impl NeedsReader {
-    pub(crate) fn new(body: &Bytes, endpoint: Endpoint) -> Self {
+    pub(crate) fn new(body: &Collected, endpoint: Endpoint) -> Self {
         let mut needs = Needs::new(endpoint);
         needs.hard = CapabilitySet::EMPTY;
         needs.prompt = Prompt::of(body);
@@ -219,7 +217,8 @@ impl NeedsReader {
             })?;
             if let Some(media) = media {
                 let span = part.start..reader.at();
-                self.needs.prompt.tokens += media.tokens(span.len());
+                let len = self.needs.prompt.len_of(&span);
+                self.needs.prompt.tokens += media.tokens(len);
                 self.needs.prompt.leave_out(span);
             }
             Ok(())
@@ -323,7 +322,7 @@ mod tests {
     }
 
     fn needs_at(endpoint: Endpoint, body: &str) -> Needs {
-        let envelope = scan(&Bytes::copy_from_slice(body.as_bytes()), endpoint).unwrap();
+        let envelope = scan(&body.to_owned().into(), endpoint).unwrap();
         envelope.needs
     }
 

@@ -13,7 +13,7 @@ use proptest::{
 use crate::{
     capability::Capability,
     endpoint::Endpoint,
-    json::JsonError,
+    json::{Collected, JsonError},
     provider::{
         Dialect, Rule,
         dialect::{names, rules},
@@ -330,7 +330,7 @@ fn assert_refused_as_by_reference(body: &[u8]) {
 }
 
 fn scanned(body: &[u8]) -> Result<Envelope, ScanError> {
-    scan(&Bytes::copy_from_slice(body), Endpoint::ChatCompletions)
+    scan(&body.to_owned().into(), Endpoint::ChatCompletions)
 }
 
 /// All that the needs of a request say.
@@ -344,7 +344,7 @@ fn said(needs: &Needs) -> impl PartialEq + Debug {
 
 fn rewritten(
     envelope: &Envelope,
-    body: &Bytes,
+    body: &Collected,
     model: &str,
     dialect: &Dialect,
     max_output: Option<u64>,
@@ -357,8 +357,9 @@ fn rewritten(
 }
 
 fn assert_rewritten(body: &Bytes, model: &str, dialect: &Dialect, max_output: Option<u64>) {
-    let envelope = scan(body, Endpoint::ChatCompletions).unwrap();
-    let segments = rewritten(&envelope, body, model, dialect, max_output);
+    let collected = body.clone().into();
+    let envelope = scan(&collected, Endpoint::ChatCompletions).unwrap();
+    let segments = rewritten(&envelope, &collected, model, dialect, max_output);
     let expected = Expected {
         model,
         dialect,
@@ -396,7 +397,7 @@ proptest! {
     fn what_is_refused_does_not_depend_on_the_endpoint(
         body in prop_oneof![addressed().prop_map(String::into_bytes), damaged()],
     ) {
-        let body = Bytes::from(body);
+        let body = body.into();
         let chat = scan(&body, Endpoint::ChatCompletions).err();
         for endpoint in Endpoint::ALL {
             prop_assert_eq!(scan(&body, endpoint).err(), chat.clone(), "{}", endpoint);
@@ -406,6 +407,7 @@ proptest! {
     #[test]
     fn a_rewritten_body_is_a_fixed_point(body in object()) {
         let rewrite = |body: Bytes| {
+            let body = body.into();
             let envelope = scan(&body, Endpoint::ChatCompletions).unwrap();
             let segments = rewritten(&envelope, &body, "a/b:free", &Dialect::OPENAI, None);
             (envelope, Bytes::from(segments.concat()))
@@ -458,7 +460,7 @@ fn real_bodies() -> Vec<(String, Bytes)> {
 #[test]
 fn real_requests_need_what_their_names_say() {
     for (name, body) in real_bodies() {
-        let needs = scan(&body, Endpoint::ChatCompletions).unwrap().needs;
+        let needs = scanned(&body).unwrap().needs;
         let words: Vec<_> = name.split('_').collect();
         for (word, capability) in [
             ("tools", Capability::Tools),
@@ -490,10 +492,7 @@ fn real_requests_cut_anywhere_are_refused() {
     for (name, body) in real_bodies() {
         let step = body.len() / 500 + 1;
         for end in (0..body.len()).step_by(step) {
-            assert!(
-                scan(&body.slice(..end), Endpoint::ChatCompletions).is_err(),
-                "{name}: {end}"
-            );
+            assert!(scanned(&body[..end]).is_err(), "{name}: {end}");
         }
     }
 }

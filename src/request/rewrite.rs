@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     endpoint::Endpoint,
-    json::{Splice, Text},
+    json::{Collected, Splice, Text},
     provider::Dialect,
 };
 
@@ -22,25 +22,26 @@ impl Envelope {
     /// The body as it is sent to one recipient, made of slices of `body`, and what is not as the client sent it.
     ///
     /// `body` must be the very bytes that were scanned.
-    pub(crate) fn rewrite(&self, body: &Bytes, to: &Recipient<'_>) -> Rewritten {
+    pub(crate) fn rewrite(&self, body: &Collected, to: &Recipient<'_>) -> Rewritten {
         debug_assert_eq!(body.len(), self.len, "not the body that was scanned");
         let mut done = Rewritten::default();
         for name in &self.dropped {
             note(&mut done.dropped, name);
         }
         let mut splice = Splice::default();
+        let text = body.text();
         match &self.edits {
             Edits::Form(form) => {
                 form.rewrite(self.needs.endpoint, to, &mut splice, &mut done.dropped);
             }
             Edits::Json(json) => {
-                fields(json, body, &self.needs, to, &mut splice, &mut done);
+                fields(json, text, &self.needs, to, &mut splice, &mut done);
                 for tool in &json.tools {
                     splice.cut_item(tool.clone());
                 }
                 if self.needs.endpoint == Endpoint::ChatCompletions {
                     messages(json, to.dialect, &mut splice, &mut done);
-                    schemas(json, body, to.dialect, &mut splice, &mut done);
+                    schemas(json, text, to.dialect, &mut splice, &mut done);
                 }
             }
         }
@@ -199,7 +200,7 @@ mod tests {
     const MODEL: &str = "a\"b";
 
     fn rewrite(endpoint: Endpoint, body: &str, to: &Recipient<'_>) -> (String, Rewritten) {
-        let body = Bytes::copy_from_slice(body.as_bytes());
+        let body = Bytes::copy_from_slice(body.as_bytes()).into();
         let mut rewritten = scan(&body, endpoint).unwrap().rewrite(&body, to);
         let len = rewritten.body.len();
         let body: Vec<u8> = rewritten.body.by_ref().flatten().collect();

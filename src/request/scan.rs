@@ -2,8 +2,6 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use bytes::Bytes;
-
 use super::{
     error::ScanError,
     fields::{MAX_FIELDS, MAX_GUARDED, Name, told},
@@ -16,7 +14,7 @@ use super::{
 use crate::{
     capability::Capability,
     endpoint::Endpoint,
-    json::{Event, Kind, Member, Reader, Text, Token},
+    json::{Collected, Event, Kind, Member, Reader, Text, Token},
 };
 
 /// What to change in a body, and what it needs of a model.
@@ -64,8 +62,8 @@ pub(crate) struct Field {
 }
 
 /// Reads `body` once and makes sure that it is a JSON object that can be sent without the tools that must not pass.
-pub(crate) fn scan(body: &Bytes, endpoint: Endpoint) -> Result<Envelope, ScanError> {
-    let text = std::str::from_utf8(body).map_err(|error| ScanError::NotUtf8 {
+pub(crate) fn scan(body: &Collected, endpoint: Endpoint) -> Result<Envelope, ScanError> {
+    let text = std::str::from_utf8(body.text()).map_err(|error| ScanError::NotUtf8 {
         offset: error.valid_up_to(),
     })?;
     let mut reader = Reader::new(text);
@@ -214,30 +212,18 @@ mod tests {
     use crate::json::JsonError;
 
     fn refusal(body: &str) -> Option<ScanError> {
-        scan(
-            &Bytes::copy_from_slice(body.as_bytes()),
-            Endpoint::ChatCompletions,
-        )
-        .err()
+        scan(&Collected::from(body.to_owned()), Endpoint::ChatCompletions).err()
     }
 
     fn requested(body: &str) -> Option<String> {
-        let envelope = scan(
-            &Bytes::copy_from_slice(body.as_bytes()),
-            Endpoint::ChatCompletions,
-        )
-        .unwrap();
+        let envelope = scan(&Collected::from(body.to_owned()), Endpoint::ChatCompletions).unwrap();
         envelope.requested
     }
 
     #[test]
     fn dropped_fields_are_named_once_by_their_proper_names() {
         let body = r#"{"PLUGINS":1,"model\u017f":1,"models":2,"nested":{"route":1}}"#;
-        let envelope = scan(
-            &Bytes::copy_from_slice(body.as_bytes()),
-            Endpoint::ChatCompletions,
-        )
-        .unwrap();
+        let envelope = scan(&Collected::from(body), Endpoint::ChatCompletions).unwrap();
         assert_eq!(envelope.dropped, ["models", "plugins"]);
     }
 
@@ -265,7 +251,7 @@ mod tests {
             Some(ScanError::Json(JsonError::Syntax { .. }))
         ));
         let error = scan(
-            &Bytes::from_static(b"{\"a\":\"\xff\"}"),
+            &Collected::from(&b"{\"a\":\"\xff\"}"[..]),
             Endpoint::ChatCompletions,
         )
         .unwrap_err();

@@ -80,7 +80,6 @@ pub(crate) fn members<'k>(
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
 
     use super::*;
     use crate::{json::Splice, provider::dialect::names};
@@ -92,7 +91,7 @@ mod tests {
         for (_, span) in members(tools, &names(&KEYWORDS)).unwrap() {
             splice.cut_item(span);
         }
-        let left = splice.apply(&Bytes::copy_from_slice(tools.as_bytes()));
+        let left = splice.apply(&tools.to_owned().into());
         String::from_utf8(left.flatten().collect()).unwrap()
     }
 

@@ -235,13 +235,13 @@ fn quoted(word: Text<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use serde_json::Value;
 
     use super::*;
     use crate::{
         capability::Capability,
         endpoint::Endpoint,
+        json::Collected,
         provider::Dialect,
         request::{Recipient, scan},
     };
@@ -250,7 +250,7 @@ mod tests {
 
     /// The body as it is sent, and what is told to be left out.
     fn sent(body: &str) -> (String, String) {
-        let body = Bytes::copy_from_slice(body.as_bytes());
+        let body = Collected::from(body.to_owned());
         let dialect = Dialect::OPENAI;
         let to = Recipient::new("m", &dialect);
         let scanned = scan(&body, Endpoint::ChatCompletions).unwrap();
@@ -262,11 +262,7 @@ mod tests {
     }
 
     fn fault(body: &str) -> Option<ScanError> {
-        scan(
-            &Bytes::copy_from_slice(body.as_bytes()),
-            Endpoint::ChatCompletions,
-        )
-        .err()
+        scan(&Collected::from(body.to_owned()), Endpoint::ChatCompletions).err()
     }
 
     #[test]
@@ -354,11 +350,8 @@ mod tests {
             (r#"{"model":"m","n":1}"#.to_owned(), told.to_owned())
         );
         let needs = |body: &str| {
-            let scanned = scan(
-                &Bytes::copy_from_slice(body.as_bytes()),
-                Endpoint::ChatCompletions,
-            )
-            .unwrap();
+            let scanned =
+                scan(&Collected::from(body.to_owned()), Endpoint::ChatCompletions).unwrap();
             scanned.needs.hard.contains(Capability::Tools)
         };
         assert!(!needs(body));

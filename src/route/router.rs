@@ -2,7 +2,6 @@
 
 use std::{fmt, sync::Arc};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, request::Parts};
 
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
     headers::PIN,
     health::{Attempt, HealthMap},
     images::{Api, Handover},
+    json::Collected,
     refusal::Refusal,
     request::{Bounds, Envelope, Recipient, Rewritten, State},
     rng::{Rng, identity},
@@ -86,7 +86,7 @@ impl Router {
         &self,
         mut parts: Parts,
         envelope: &Envelope,
-        bytes: &Bytes,
+        collected: &Collected,
         held: Option<Held>,
     ) -> Result<(Request<Body>, Routing), Refusal> {
         if outgoing::is_ours(&parts.headers, &self.identity) {
@@ -114,7 +114,7 @@ impl Router {
             body,
             mut dropped,
             adjusted,
-        } = envelope.rewrite(bytes, &recipient);
+        } = envelope.rewrite(collected, &recipient);
         outgoing::address(
             &mut parts,
             &target,
@@ -132,7 +132,7 @@ impl Router {
             parts.extensions.insert(Handover {
                 api,
                 target: target.clone(),
-                body: bytes.clone(),
+                body: collected.clone().joined(),
                 slot: slot.clone(),
                 health: self.health.clone(),
             });

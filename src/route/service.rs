@@ -84,7 +84,7 @@ where
         if let Some(parsed) = read_by_fallback(&parts, &body) {
             let routed = self
                 .router
-                .route(parts, &parsed.envelope, &parsed.bytes, None);
+                .route(parts, &parsed.envelope, &parsed.body, None);
             return match routed {
                 Ok((request, routing)) => ResponseFuture::routed(self.inner.call(request), routing),
                 Err(refusal) => ResponseFuture::refused(refusal),
@@ -110,9 +110,9 @@ where
 /// What a fallback around the router has read of this very request. Nothing, if a layer in between has changed it.
 fn read_by_fallback<B: 'static>(parts: &Parts, body: &B) -> Option<Arc<Parsed>> {
     let slot = parts.extensions.get::<AttemptSlot>()?;
-    let bytes = (body as &dyn Any).downcast_ref::<Body>()?.as_whole()?;
+    let body = (body as &dyn Any).downcast_ref::<Body>()?.as_whole()?;
     let parsed = slot.session().lock().parsed.clone();
-    parsed.filter(|parsed| parsed.is_of(parts, bytes))
+    parsed.filter(|parsed| parsed.is_of(parts, body))
 }
 
 /// Routes a request whose body the router has to collect itself.
@@ -132,14 +132,15 @@ where
     let spare = readied.clone();
     let mut readied = Some(readied);
     let collected = {
-        let collect = pin!(router.bounds_for(&parts).collect(body));
+        let bounds = router.bounds_for(&parts);
+        let collect = pin!(bounds.collect(body, admitted.assembly()));
         holding(&mut readied, collect).await
     };
-    let (bytes, held) = match collected {
+    let (mut body, held) = match collected {
         Ok(collected) => collected,
         Err(refusal) => return refuse(refusal),
     };
-    let envelope = match admitted.read(&bytes) {
+    let envelope = match admitted.read(&mut body) {
         Ok(envelope) => envelope,
         Err(refusal) => return refuse(refusal),
     };
@@ -148,13 +149,13 @@ where
         Some(service) => service,
         None => ready(spare).await?,
     };
-    let (request, routing) = match router.route(parts, &envelope, &bytes, Some(held)) {
+    let (request, routing) = match router.route(parts, &envelope, &body, Some(held)) {
         Ok(routed) => routed,
         Err(refusal) => return refuse(refusal),
     };
     let call = service.call(request);
     // While the upstream answers, the bytes are held by the request alone, which holds their place in memory.
-    drop((service, envelope, bytes));
+    drop((service, envelope, body));
     routing.finish(call.await)
 }
 

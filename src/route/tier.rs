@@ -196,8 +196,6 @@ fn window(target: &Target, standing: &Standing) -> Option<u64> {
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
-
     use super::*;
     use crate::{
         capability::CapabilitySet,
@@ -244,7 +242,7 @@ mod tests {
         memory: &Memory,
     ) -> Result<Rank, HeldBack> {
         let body = r#"{"messages":[{"role":"user","content":"Hi"}],"max_tokens":100}"#;
-        let envelope = scan(&Bytes::from(body), Endpoint::ChatCompletions).unwrap();
+        let envelope = scan(&body.into(), Endpoint::ChatCompletions).unwrap();
         let eligible = Eligible {
             target: &target(model),
             index: 0,

@@ -3,7 +3,10 @@
 use std::{
     collections::HashSet,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -11,13 +14,15 @@ use tokio::time::Instant;
 
 use crate::{
     catalog::{Snapshot, Target, TargetId},
+    clock::SharedClock,
     health::{
+        cell::{TargetCell, nanos},
         cooldown::{FIRST_GUESS, Phase, jittered},
+        entry::ProviderEntry,
         hooks::{EndedAttempt, Hooks},
         line::Interest,
-        snapshot::HealthSnapshot,
-        standing::Standing,
-        state::{ProviderEntry, State, TargetEntry},
+        snapshot::{self, HealthSnapshot},
+        state::State,
     },
     rng::Rng,
 };
@@ -51,6 +56,11 @@ pub struct HealthMap(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
+    clock: Arc<SharedClock>,
+    /// How many events have freed something.
+    freed: Arc<AtomicU64>,
+    /// How often targets were forgotten.
+    sweeps: AtomicU64,
     rng: Rng,
     on_outcome: Hooks<EndedAttempt>,
     on_quarantine: Hooks<TargetId>,
@@ -70,8 +80,12 @@ impl HealthMap {
     }
 
     fn with_rng(rng: Rng) -> Self {
+        let (clock, freed) = (Arc::new(SharedClock::new()), Arc::default());
         Self(Arc::new(Shared {
-            state: Mutex::new(State::new()),
+            state: Mutex::new(State::new(Arc::clone(&clock), Arc::clone(&freed))),
+            clock,
+            freed,
+            sweeps: AtomicU64::new(0),
             rng,
             on_outcome: Hooks::default(),
             on_quarantine: Hooks::default(),
@@ -124,10 +138,15 @@ impl HealthMap {
     }
 
     /// The health of all targets met so far, as plain data, sorted by provider and model.
+    ///
+    /// Targets are read one after another, so that no request waits for all of them to be read: each is as it was at some
+    /// moment during the call.
     #[must_use]
     pub fn snapshot(&self) -> HealthSnapshot {
         let (state, now) = self.lock();
-        HealthSnapshot::of(&state, now)
+        let (targets, providers) = (Arc::clone(&state.targets), state.providers.clone());
+        drop(state);
+        snapshot::take(&targets, &providers, &self.0.clock, now)
     }
 
     /// Forgets what is held against one target: cooldown, probation, quarantine, learnt limits. Its counts stay.
@@ -135,8 +154,8 @@ impl HealthMap {
     /// Says whether the target is known.
     pub fn reset(&self, target: &TargetId) -> bool {
         let (mut state, _) = self.lock();
-        let entry = state.targets.get_mut(target);
-        let is_known = entry.map(TargetEntry::forget_all).is_some();
+        let cell = state.targets.get(target);
+        let is_known = cell.map(|cell| cell.lock().forget_all()).is_some();
         state.line.open(Interest::of(target));
         is_known
     }
@@ -144,18 +163,21 @@ impl HealthMap {
     /// Forgets what is held against a provider as a whole. Says whether the provider is known.
     pub fn reset_provider(&self, name: &str) -> bool {
         let (mut state, _) = self.lock();
-        let entry = state.providers.get_mut(name);
-        let is_known = entry.map(std::mem::take).is_some();
+        let cell = state.providers.get(name);
+        let is_known = cell.map(|cell| *cell.lock() = ProviderEntry::default());
         state.line.open(Interest::of_provider(name));
-        is_known
+        is_known.is_some()
     }
 
     /// Forgets what is held against all targets and providers.
     pub fn reset_all(&self) {
         let (mut state, _) = self.lock();
-        state.targets.values_mut().for_each(TargetEntry::forget_all);
-        let providers = state.providers.values_mut();
-        providers.for_each(|provider| *provider = ProviderEntry::default());
+        for cell in state.targets.values() {
+            cell.lock().forget_all();
+        }
+        for cell in state.providers.values() {
+            *cell.lock() = ProviderEntry::default();
+        }
         state.line.open(Interest::ALL);
     }
 
@@ -175,14 +197,42 @@ impl HealthMap {
         let listed: HashSet<_> = snapshot.targets().iter().map(Target::id).collect();
         let (mut state, now) = self.lock();
         state.observe(snapshot);
-        state.sweep(&listed, now);
+        if state.sweep(&listed, now) {
+            self.0.sweeps.fetch_add(1, Ordering::Release);
+        }
     }
 
-    /// How every target of a snapshot stands, and how many events have freed something so far, read under one lock.
-    pub(crate) fn standings(&self, snapshot: &Snapshot) -> (Vec<Standing>, u64) {
-        let (mut state, now) = self.lock();
+    /// What is known of the targets of a snapshot, in its order.
+    pub(super) fn cells(&self, snapshot: &Snapshot) -> Vec<Arc<TargetCell>> {
+        let (mut state, _) = self.lock();
         state.observe(snapshot);
-        (state.standings(snapshot, now), state.line.freed)
+        let targets = snapshot.targets().iter();
+        targets.map(|target| state.register(target)).collect()
+    }
+
+    /// How often targets were forgotten: cells that were [got](Self::cells) before may be out of use.
+    pub(super) fn sweeps(&self) -> u64 {
+        self.0.sweeps.load(Ordering::Acquire)
+    }
+
+    /// How many events have freed something so far.
+    pub(crate) fn freed(&self) -> u64 {
+        self.0.freed.load(Ordering::Acquire)
+    }
+
+    /// The moment of a pick. What is held back until a stated instant is brought up to date first, if the machine was
+    /// suspended.
+    pub(crate) fn now(&self) -> Instant {
+        let now = Instant::now();
+        if self.0.clock.is_behind(now) {
+            return self.lock().1;
+        }
+        now
+    }
+
+    /// An instant in nanoseconds after the epoch of this map, by which a pick [glances](TargetCell::glance) at targets.
+    pub(crate) fn nanos(&self, at: Instant) -> u64 {
+        nanos(self.0.clock.epoch(), at)
     }
 
     /// When a target that has just failed may be tried once more by the same request, if only a guess or nothing
@@ -207,8 +257,12 @@ impl HealthMap {
 
     /// The wall-clock time, in step with tokio's clock.
     pub(crate) fn wall(&self) -> SystemTime {
-        let (state, now) = self.lock();
-        state.clock.wall(now)
+        self.wall_at(self.now())
+    }
+
+    /// The same at another instant.
+    pub(super) fn wall_at(&self, instant: Instant) -> SystemTime {
+        self.0.clock.wall(instant)
     }
 
     /// Whether both are handles of one map.
@@ -217,9 +271,10 @@ impl HealthMap {
     }
 
     pub(crate) fn quarantine(&self, target: &TargetId) {
-        let (mut state, _) = self.lock();
-        let entry = state.targets.get_mut(target);
-        let is_new = entry.is_some_and(|entry| !std::mem::replace(&mut entry.quarantined, true));
+        let (state, _) = self.lock();
+        let cell = state.targets.get(target);
+        let is_new =
+            cell.is_some_and(|cell| !std::mem::replace(&mut cell.lock().quarantined, true));
         drop(state);
         if is_new {
             self.0.on_quarantine.call(target);
@@ -281,7 +336,7 @@ mod tests {
     }
 
     fn join(health: &HealthMap, target: &Target) -> Place {
-        let freed = health.lock().0.line.freed;
+        let freed = health.freed();
         let mut place = None;
         assert!(health.wait_for([target.id()], &mut place, freed));
         place.unwrap()

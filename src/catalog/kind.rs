@@ -13,8 +13,9 @@ use crate::{
 /// worth to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Kind {
-    /// A number for its [`Provider`](crate::Provider), of which two may have one name.
-    account: usize,
+    /// The number of its [`Provider`](crate::Provider), of which two may have one name. Numbers begin at 0, and the first
+    /// kind with each stands behind the kinds with lower ones.
+    pub(crate) account: usize,
     /// The capabilities that it is stated to have, and to be without.
     yes: CapabilitySet,
     no: CapabilitySet,
@@ -55,11 +56,6 @@ impl Kind {
     /// Whether it may be picked for requests that have to be answered with `output` and do not name it.
     pub(crate) const fn is_for(&self, output: Capability) -> bool {
         self.made_for.contains(output)
-    }
-
-    /// Whether both are at one provider.
-    pub(crate) const fn is_beside(&self, other: &Self) -> bool {
-        self.account == other.account
     }
 
     /// Whether a request may go to it at `now`: one that asks for it by name, or any other.

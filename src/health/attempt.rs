@@ -7,12 +7,8 @@ use tokio::time::Instant;
 use crate::{
     catalog::Target,
     health::{
-        cell::TargetCell,
-        cooldown::Sequence,
-        effect::{Ended, Speed},
-        hooks::EndedAttempt,
-        map::HealthMap,
-        snapshot::Cooling,
+        cell::TargetCell, cooldown::Sequence, effect::Ended, hooks::EndedAttempt, map::HealthMap,
+        snapshot::Cooling, tally::Speed,
     },
     outcome::{Outcome, OutcomeKind},
 };

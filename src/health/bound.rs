@@ -1,6 +1,9 @@
 //! A catalog, bound to a health map: what a pick reads of all targets, in the order of the catalog, without a lock.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::time::Instant;
 
@@ -11,15 +14,32 @@ use crate::{
 
 /// A snapshot of the catalog, and what a map knows of its targets.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Bound {
     pub(crate) snapshot: Arc<Snapshot>,
     /// In the order of the snapshot.
     pub(crate) cells: Vec<Arc<TargetCell>>,
+    pub(crate) map: HealthMap,
     /// How often the map had forgotten targets by then. Later ones may be among these.
     sweeps: u64,
 }
 
 impl Bound {
+    fn new(catalog: &Catalog, map: &HealthMap) -> Self {
+        let sweeps = map.sweeps();
+        let snapshot = catalog.snapshot();
+        Self {
+            cells: map.cells(&snapshot),
+            snapshot,
+            map: map.sibling(),
+            sweeps,
+        }
+    }
+
+    fn is_present(&self, catalog: &Catalog) -> bool {
+        self.snapshot.generation() == catalog.generation() && self.sweeps == self.map.sweeps()
+    }
+
     /// The phase of the provider of a target.
     pub(crate) fn provider_phase(&self, index: usize, now: Instant) -> Phase {
         self.cells[index].provider.phase(now)
@@ -27,11 +47,29 @@ impl Bound {
 }
 
 /// The present snapshot of a catalog, bound to a map by the first pick.
+///
+/// Two threads that lock one mutex or count in one `Arc` at each pick wait for each other's writes, which costs more than
+/// the pick. So each thread has a slot of its own, as far as there are slots, with a `Bound` of its own.
 #[derive(Debug)]
 pub(crate) struct Binding {
     catalog: Catalog,
     map: HealthMap,
-    bound: Mutex<Option<Arc<Bound>>>,
+    slots: [Slot; SLOTS],
+}
+
+const SLOTS: usize = 16;
+
+/// Two of them share no cache line, nor a pair of lines that are fetched together.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Slot(Mutex<Option<Arc<Bound>>>);
+
+thread_local! {
+    /// The slot of this thread.
+    static OWN: usize = {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        THREADS.fetch_add(1, Ordering::Relaxed) % SLOTS
+    };
 }
 
 impl Binding {
@@ -39,34 +77,23 @@ impl Binding {
         Self {
             catalog,
             map,
-            bound: Mutex::default(),
+            slots: Default::default(),
         }
-    }
-
-    pub(crate) const fn map(&self) -> &HealthMap {
-        &self.map
     }
 
     /// All targets of this moment.
     pub(crate) fn present(&self) -> Arc<Bound> {
-        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_present = |bound: &&mut Arc<Bound>| {
-            bound.snapshot.generation() == self.catalog.generation()
-                && bound.sweeps == self.map.sweeps()
-        };
-        if let Some(bound) = bound.as_mut().filter(is_present) {
-            return Arc::clone(bound);
+        let own = OWN.try_with(|own| *own).unwrap_or(0);
+        let slot = self.slots[own].0.lock();
+        let mut slot = slot.unwrap_or_else(PoisonError::into_inner);
+        match &*slot {
+            Some(bound) if bound.is_present(&self.catalog) => Arc::clone(bound),
+            _ => {
+                // Of the threads that share the slot the others wait here rather than do the same.
+                let new = Arc::new(Bound::new(&self.catalog, &self.map));
+                Arc::clone(slot.insert(new))
+            }
         }
-        // Requests that come meanwhile wait here rather than do the same.
-        let sweeps = self.map.sweeps();
-        let snapshot = self.catalog.snapshot();
-        let cells = self.map.cells(&snapshot);
-        let new = Arc::new(Bound {
-            snapshot,
-            cells,
-            sweeps,
-        });
-        Arc::clone(bound.insert(new))
     }
 }
 

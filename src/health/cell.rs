@@ -22,9 +22,9 @@ use crate::{
     catalog::TargetId,
     health::{
         cooldown::{Moment, Phase, Sequence},
-        effect::Speed,
         entry::{ProviderEntry, TargetEntry},
         standing::{Standing, worse},
+        tally::Speed,
     },
     outcome::OutcomeKind,
 };
@@ -80,10 +80,14 @@ pub(crate) struct ProviderCell {
     epoch: Instant,
     /// Also says [`Glance::Look`] where an answer would change something.
     held: Held,
-    /// The number of the newest attempt at this provider.
-    newest: AtomicU64,
+    newest: Newest,
     entry: Mutex<ProviderEntry>,
 }
+
+/// The number of the newest attempt at a provider: written by each attempt, and so apart from what each pick reads.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Newest(AtomicU64);
 
 /// A target, as the map knows it.
 #[derive(Debug)]
@@ -117,7 +121,7 @@ impl ProviderCell {
             name,
             epoch,
             held: Held::default(),
-            newest: AtomicU64::new(0),
+            newest: Newest::default(),
             entry: Mutex::default(),
         }
     }
@@ -138,7 +142,7 @@ impl ProviderCell {
 
     /// The number of an attempt that begins.
     fn next(&self) -> Sequence {
-        self.newest.fetch_add(1, Ordering::SeqCst) + 1
+        self.newest.0.fetch_add(1, Ordering::SeqCst) + 1
     }
 }
 
@@ -252,7 +256,7 @@ impl Publish for ProviderCell {
             true => Held::NOTHING,
             false => Held::LOOK,
         };
-        self.held.0.store(held, Ordering::SeqCst);
+        refresh(&self.held.0, held);
     }
 }
 
@@ -269,17 +273,23 @@ impl Publish for TargetCell {
             (&self.success_rate, success_rate),
             (&self.last_success, last_success),
         ] {
-            copy.store(value.unwrap_or(NONE), Ordering::Relaxed);
+            refresh(copy, value.unwrap_or(NONE));
         }
-        let in_flight = entry.tally.in_flight();
-        self.in_flight.store(in_flight, Ordering::Relaxed);
+        refresh(&self.in_flight, entry.tally.in_flight());
         let held = match entry.cooldown.stated_end() {
             _ if entry.quarantined => Held::FOR_EVER,
             Some(end) => Held::until(nanos(self.epoch, end)),
             None if entry.is_clear() && entry.has_learned_nothing() => Held::NOTHING,
             None => Held::LOOK,
         };
-        self.held.0.store(held, Ordering::Release);
+        refresh(&self.held.0, held);
+    }
+}
+
+/// Writes a copy if it has changed: other threads read what is next to it, and a write makes that slow.
+fn refresh(copy: &AtomicU64, value: u64) {
+    if copy.load(Ordering::Relaxed) != value {
+        copy.store(value, Ordering::Release);
     }
 }
 
@@ -331,7 +341,7 @@ impl Both<'_> {
 
     /// What a change goes by that this attempt is the reason for.
     pub(super) fn moment(&self, attempt: Sequence, now: Instant, chance: f64) -> Moment {
-        let last = self.provider.cell.newest.load(Ordering::SeqCst);
+        let last = self.provider.cell.newest.0.load(Ordering::SeqCst);
         Moment {
             attempt,
             last,

@@ -13,6 +13,7 @@ use crate::{
         entry::{ProviderEntry, TargetEntry},
         line::Interest,
         state::State,
+        tally::Speed,
     },
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
 };
@@ -27,13 +28,6 @@ const SOFT_LIMIT: u32 = 3;
 /// This many targets of one provider out of reach, within this window, mean that the provider is out of reach.
 const UNREACHABLE_TARGETS: usize = 3;
 const UNREACHABLE_WINDOW: Duration = Duration::from_secs(10);
-
-/// How long an answer took, to its first content and to its end.
-#[derive(Clone, Copy)]
-pub(super) struct Speed {
-    pub(super) first_content: Duration,
-    pub(super) total: Duration,
-}
 
 /// An attempt that has ended.
 #[derive(Clone, Copy)]

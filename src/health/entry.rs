@@ -9,8 +9,7 @@ use crate::{
     catalog::TargetId,
     health::{
         cooldown::Cooldown,
-        effect::Speed,
-        tally::{Record, Tally},
+        tally::{Record, Speed, Tally},
     },
     outcome::OutcomeKind,
 };
@@ -94,7 +93,7 @@ impl TargetEntry {
     pub(super) fn ended_well(&mut self, kind: OutcomeKind, speed: Option<Speed>, now: Instant) {
         self.ended(kind, speed);
         if let (OutcomeKind::Succeeded, Some(speed)) = (kind, speed) {
-            self.record.success(speed.first_content, speed.total);
+            self.record.success(speed);
             self.soft = 0;
             self.last_success = Some(now);
         }

@@ -52,7 +52,11 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct HealthMap(Arc<Shared>);
+pub struct HealthMap(Arc<Handle>);
+
+/// What clones of a handle count in, apart from what they share: threads that count in one place wait for each other.
+#[repr(align(128))]
+struct Handle(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
@@ -81,7 +85,7 @@ impl HealthMap {
 
     fn with_rng(rng: Rng) -> Self {
         let (clock, freed) = (Arc::new(SharedClock::new()), Arc::default());
-        Self(Arc::new(Shared {
+        Self::of(Arc::new(Shared {
             state: Mutex::new(State::new(Arc::clone(&clock), Arc::clone(&freed))),
             clock,
             freed,
@@ -90,6 +94,19 @@ impl HealthMap {
             on_outcome: Hooks::default(),
             on_quarantine: Hooks::default(),
         }))
+    }
+
+    fn of(shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Handle(shared)))
+    }
+
+    /// A handle of the same map whose clones are counted apart from those of this one.
+    pub(super) fn sibling(&self) -> Self {
+        Self::of(Arc::clone(self.shared()))
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.0
     }
 
     /// Calls `hook` with each attempt that ends from now on: for logs, metrics and alarms.
@@ -128,13 +145,13 @@ impl HealthMap {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_outcome(&self, hook: impl Fn(&EndedAttempt) + Send + Sync + 'static) {
-        self.0.on_outcome.add(hook);
+        self.shared().on_outcome.add(hook);
     }
 
     /// Calls `hook` with each target that is quarantined from now on, because an answer of it reported a cost. What is
     /// said of [`on_outcome`](Self::on_outcome) holds here too.
     pub fn on_quarantine(&self, hook: impl Fn(&TargetId) + Send + Sync + 'static) {
-        self.0.on_quarantine.add(hook);
+        self.shared().on_quarantine.add(hook);
     }
 
     /// The health of all targets met so far, as plain data, sorted by provider and model.
@@ -146,12 +163,16 @@ impl HealthMap {
         let (state, now) = self.lock();
         let (targets, providers) = (Arc::clone(&state.targets), state.providers.clone());
         drop(state);
-        snapshot::take(&targets, &providers, &self.0.clock, now)
+        snapshot::take(&targets, &providers, &self.shared().clock, now)
     }
 
     /// Forgets what is held against one target: cooldown, probation, quarantine, learnt limits. Its counts stay.
     ///
     /// Says whether the target is known.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "it is called for what it changes"
+    )]
     pub fn reset(&self, target: &TargetId) -> bool {
         let (mut state, _) = self.lock();
         let cell = state.targets.get(target);
@@ -161,6 +182,10 @@ impl HealthMap {
     }
 
     /// Forgets what is held against a provider as a whole. Says whether the provider is known.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "it is called for what it changes"
+    )]
     pub fn reset_provider(&self, name: &str) -> bool {
         let (mut state, _) = self.lock();
         let cell = state.providers.get(name);
@@ -198,7 +223,7 @@ impl HealthMap {
         let (mut state, now) = self.lock();
         state.observe(snapshot);
         if state.sweep(&listed, now) {
-            self.0.sweeps.fetch_add(1, Ordering::Release);
+            self.shared().sweeps.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -212,19 +237,19 @@ impl HealthMap {
 
     /// How often targets were forgotten: cells that were [got](Self::cells) before may be out of use.
     pub(super) fn sweeps(&self) -> u64 {
-        self.0.sweeps.load(Ordering::Acquire)
+        self.shared().sweeps.load(Ordering::Acquire)
     }
 
     /// How many events have freed something so far.
     pub(crate) fn freed(&self) -> u64 {
-        self.0.freed.load(Ordering::Acquire)
+        self.shared().freed.load(Ordering::Acquire)
     }
 
     /// The moment of a pick. What is held back until a stated instant is brought up to date first, if the machine was
     /// suspended.
     pub(crate) fn now(&self) -> Instant {
         let now = Instant::now();
-        if self.0.clock.is_behind(now) {
+        if self.shared().clock.is_behind(now) {
             return self.lock().1;
         }
         now
@@ -232,7 +257,7 @@ impl HealthMap {
 
     /// An instant in nanoseconds after the epoch of this map, by which a pick [glances](TargetCell::glance) at targets.
     pub(crate) fn nanos(&self, at: Instant) -> u64 {
-        nanos(self.0.clock.epoch(), at)
+        nanos(self.shared().clock.epoch(), at)
     }
 
     /// When a target that has just failed may be tried once more by the same request, if only a guess or nothing
@@ -262,12 +287,12 @@ impl HealthMap {
 
     /// The same at another instant.
     pub(super) fn wall_at(&self, instant: Instant) -> SystemTime {
-        self.0.clock.wall(instant)
+        self.shared().clock.wall(instant)
     }
 
     /// Whether both are handles of one map.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(self.shared(), other.shared())
     }
 
     pub(crate) fn quarantine(&self, target: &TargetId) {
@@ -277,24 +302,28 @@ impl HealthMap {
             cell.is_some_and(|cell| !std::mem::replace(&mut cell.lock().quarantined, true));
         drop(state);
         if is_new {
-            self.0.on_quarantine.call(target);
+            self.shared().on_quarantine.call(target);
         }
     }
 
     pub(super) fn ended_hooks(&self) -> &Hooks<EndedAttempt> {
-        &self.0.on_outcome
+        &self.shared().on_outcome
     }
 
     /// A random number in 0..1.
     pub(super) fn chance(&self) -> f64 {
-        self.0.rng.unit()
+        self.shared().rng.unit()
     }
 
     /// The state, brought up to date, and the moment of that.
     pub(super) fn lock(&self) -> (MutexGuard<'_, State>, Instant) {
         let now = Instant::now();
         // Every change under the lock leaves the state consistent, so a poisoned lock can be used.
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self
+            .shared()
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         state.catch_up(now);
         (state, now)
     }

@@ -117,14 +117,11 @@ pub(super) fn eligible<'a>(
 /// The group of the last target, in the order of the snapshot, that is in one of these.
 fn last<'g, 'a>(groups: &'g [Group<'a>], snapshot: &Snapshot) -> Option<&'g Group<'a>> {
     let is_named = |index| groups.iter().find(|group| group.named == Some(index));
-    let kinds = snapshot.kind_of().iter().enumerate().rev();
-    kinds
-        .map(|(index, &kind)| {
-            let is_unnamed =
-                |group: &&Group<'_>| group.named.is_none() && group.kind == kind as usize;
-            is_named(index).or_else(|| groups.iter().find(is_unnamed))
-        })
-        .find_map(|group| group)
+    let mut kinds = snapshot.kind_of().iter().enumerate().rev();
+    kinds.find_map(|(index, &kind)| {
+        let is_unnamed = |group: &&Group<'_>| group.named.is_none() && group.kind == kind as usize;
+        is_named(index).or_else(|| groups.iter().find(is_unnamed))
+    })
 }
 
 /// The targets that the request may go to, whatever it needs, at least one; and the indices of those that it names.
@@ -139,7 +136,7 @@ fn open<'a>(
     // only provider that would do.
     let is_own = |&index: &usize| !snapshot.targets()[index].model().is_random();
     let pinned = wish.pinned && name.is_some() || named.iter().any(is_own);
-    let mut groups: Vec<Group<'a>> = Vec::new();
+    let mut groups: Vec<Group<'a>> = Vec::with_capacity(named.len() + snapshot.kinds().len());
     let mut add = |alike: &'a Alike, kind, named: Option<usize>, count| {
         let target = &snapshot.targets()[named.unwrap_or(alike.first)];
         let provider = wish.provider;

@@ -2,7 +2,7 @@
 
 use crate::{
     attempt_slot::NoTarget,
-    health::{Attempt, Binding, Bound, Place},
+    health::{Attempt, Binding, Bound, HealthMap, Place},
     refusal::Refusal,
     rng::Rng,
     route::{
@@ -34,11 +34,13 @@ pub(super) enum NoPick {
 impl Pool<'_> {
     /// Picks a target and begins an attempt for it.
     pub(super) fn pick(&self, wish: &Wish<'_>, memory: &mut Memory) -> Result<Attempt, NoPick> {
-        let health = self.binding.map();
-        let mut place = memory.place.take().filter(|place| place.is_of(health));
+        let mut place = memory.place.take();
         let mut has_joined = false;
         loop {
-            let (now, bound) = (health.now(), self.binding.present());
+            let bound = self.binding.present();
+            let health = &bound.map;
+            let now = health.now();
+            place.take_if(|place| !place.is_of(health));
             let eligible = eligible(&bound.snapshot, wish, now)
                 .map_err(|refusal| NoPick::Refused(Box::new(refusal)))?;
             // Read before the targets are: what is freed after that makes this request look again.
@@ -47,8 +49,12 @@ impl Pool<'_> {
             let Shortlist { best, untried } = ranking.shortlist();
             if best.is_empty() {
                 let judged = ranking.judged();
+                if judged.iter().any(|judged| judged.rank.is_ok()) {
+                    // It was freed while the others were read.
+                    continue;
+                }
                 // Once in the line the request is called for whatever is freed later: one more look is enough.
-                let is_fresh = self.join_line(&judged, memory, &mut place, freed);
+                let is_fresh = join_line(health, &judged, memory, &mut place, freed);
                 if !is_fresh && !std::mem::replace(&mut has_joined, true) {
                     continue;
                 }
@@ -87,28 +93,28 @@ impl Pool<'_> {
             .select(&request, &candidates, &Chance::of(self.rng));
         best[picked.min(best.len() - 1)] as usize
     }
+}
 
-    /// Has a request that may wait join the line of those that wait for a target. Says whether what it has read is still
-    /// true; if not, it has to look once more.
-    fn join_line(
-        &self,
-        judged: &[Judged<'_>],
-        memory: &Memory,
-        place: &mut Option<Place>,
-        freed: u64,
-    ) -> bool {
-        if memory.wait != WaitState::Waits {
-            return true;
-        }
-        // A target that was tried has to let its own time pass: until then a call is of no use to this request.
-        let wanted = judged.iter().filter(|judged| {
-            let held_back = judged.rank.as_ref().err();
-            held_back.is_some_and(|held_back| {
-                *held_back != HeldBack::Tried
-                    && held_back.is_worth_waiting_for(judged.target.id(), memory)
-            })
-        });
-        let wanted = wanted.map(|judged| judged.target.id());
-        self.binding.map().wait_for(wanted, place, freed)
+/// Has a request that may wait join the line of those that wait for a target. Says whether what it has read is still
+/// true; if not, it has to look once more.
+fn join_line(
+    health: &HealthMap,
+    judged: &[Judged<'_>],
+    memory: &Memory,
+    place: &mut Option<Place>,
+    freed: u64,
+) -> bool {
+    if memory.wait != WaitState::Waits {
+        return true;
     }
+    // A target that was tried has to let its own time pass: until then a call is of no use to this request.
+    let wanted = judged.iter().filter(|judged| {
+        let held_back = judged.rank.as_ref().err();
+        held_back.is_some_and(|held_back| {
+            *held_back != HeldBack::Tried
+                && held_back.is_worth_waiting_for(judged.target.id(), memory)
+        })
+    });
+    let wanted = wanted.map(|judged| judged.target.id());
+    health.wait_for(wanted, place, freed)
 }

@@ -25,12 +25,11 @@ pub(super) struct Ranking<'a> {
     now: Instant,
     /// The same, as [`TargetCell::glance`](crate::health::TargetCell::glance) takes it.
     nanos: u64,
-    /// By kind.
+    /// By [account](crate::catalog::Kind::account).
     providers: Vec<ProviderState>,
 }
 
-/// The provider of a kind of targets.
-#[derive(Clone, Copy)]
+/// What a pick needs to know of a provider.
 struct ProviderState {
     phase: Phase,
     /// It cannot help the request any more.
@@ -63,20 +62,15 @@ impl<'a> Ranking<'a> {
         nanos: u64,
     ) -> Self {
         let snapshot = &*bound.snapshot;
-        let mut providers: Vec<ProviderState> = Vec::with_capacity(snapshot.kinds().len());
-        for (at, alike) in snapshot.kinds().iter().enumerate() {
-            // The kinds of one provider stand together.
-            let before = at
-                .checked_sub(1)
-                .map(|at| (&snapshot.kinds()[at], providers[at]));
-            let same = before.filter(|(before, _)| before.kind.is_beside(&alike.kind));
-            providers.push(match same {
-                Some((_, same)) => same,
-                None => ProviderState {
+        let mut providers: Vec<ProviderState> = Vec::new();
+        for alike in snapshot.kinds() {
+            if alike.kind.account == providers.len() {
+                let name = snapshot.targets()[alike.first].id().provider();
+                providers.push(ProviderState {
                     phase: bound.provider_phase(alike.first, now),
-                    avoided: memory.avoids(snapshot.targets()[alike.first].id().provider()),
-                },
-            });
+                    avoided: memory.avoids(name),
+                });
+            }
         }
         Self {
             bound,
@@ -133,11 +127,12 @@ impl<'a> Ranking<'a> {
             return clear;
         }
         let now = self.nanos;
-        let tells_proven = !self.memory.tried.is_empty();
+        let tells_proven = self.tells_proven();
+        let classes = if tells_proven { 2 } else { 1 };
         let mut special = special.iter().copied().peekable();
         let targets = self.bound.snapshot.kind_of().iter().zip(&self.bound.cells);
         for (index, (&kind, cell)) in (0..).zip(targets) {
-            let class = 2 * kind;
+            let class = classes * kind;
             if special.next_if_eq(&index).is_some() || by_kind[class as usize].is_none() {
                 continue;
             }
@@ -153,22 +148,33 @@ impl<'a> Ranking<'a> {
         clear
     }
 
-    /// For each kind the rank of its targets against which nothing is held, if they may be tried now: first of those that
-    /// have not succeeded lately, then of those that have.
+    /// Whether it matters that a target has succeeded lately: it does once another has failed this request.
+    fn tells_proven(&self) -> bool {
+        !self.memory.tried.is_empty()
+    }
+
+    /// For each kind the rank of its targets against which nothing is held, if they may be tried now. Where it matters, first
+    /// of those that have not succeeded lately, then of those that have.
     fn ranks_by_kind(&self) -> Vec<Option<Rank>> {
-        let kinds = self.eligible.by_kind().iter().zip(&self.providers);
-        let ranks = kinds.flat_map(|(eligible, provider)| {
-            [false, true].map(|proven| {
-                let standing = Standing {
-                    phase: provider.phase,
-                    proven,
-                    ..Standing::HEALTHY
-                };
-                self.rank(eligible.as_ref()?, &standing, None, *provider)
-                    .ok()
-            })
-        });
-        ranks.collect()
+        let proven: &[bool] = match self.tells_proven() {
+            true => &[false, true],
+            false => &[false],
+        };
+        let by_kind = self.eligible.by_kind();
+        let mut ranks = Vec::with_capacity(by_kind.len() * proven.len());
+        for eligible in by_kind {
+            for &proven in proven {
+                ranks.push(eligible.as_ref().and_then(|eligible| {
+                    let standing = Standing {
+                        phase: self.providers[eligible.kind.account].phase,
+                        proven,
+                        ..Standing::HEALTHY
+                    };
+                    self.rank(eligible, &standing, None).ok()
+                }));
+            }
+        }
+        ranks
     }
 
     /// The indices of the targets that the request names or has tried, ascending.
@@ -199,13 +205,13 @@ impl<'a> Ranking<'a> {
         let eligible = self.eligible.get(index)?;
         let snapshot = &self.bound.snapshot;
         let target = &snapshot.targets()[index];
-        let provider = self.providers[snapshot.kind_of()[index] as usize];
-        let standing = self.bound.cells[index].standing(provider.phase, self.now);
+        let phase = self.providers[eligible.kind.account].phase;
+        let standing = self.bound.cells[index].standing(phase, self.now);
         let tried = self.memory.record_of(target.id());
         Some(Judged {
             target,
             phase: standing.phase,
-            rank: self.rank(&eligible, &standing, tried, provider),
+            rank: self.rank(&eligible, &standing, tried),
         })
     }
 
@@ -214,9 +220,8 @@ impl<'a> Ranking<'a> {
         eligible: &Eligible<'_>,
         standing: &Standing,
         tried: Option<&Tried>,
-        provider: ProviderState,
     ) -> Result<Rank, HeldBack> {
-        let avoided = provider.avoided;
+        let avoided = self.providers[eligible.kind.account].avoided;
         rank(eligible, standing, tried, avoided, self.wish, self.memory)
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Ranking<'a> {
     wish: &'a Wish<'a>,
     memory: &'a Memory,
     now: Instant,
-    /// The same, as [`TargetCell::glance`](crate::health::TargetCell::glance) takes it.
+    /// The same in nanoseconds after the epoch of the map.
     nanos: u64,
     /// By [account](crate::catalog::Kind::account).
     providers: Vec<ProviderState>,

@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use criterion::Criterion;
 use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
+use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_free_models::{
     Catalog, FreeModelRouteLayer, HealthMap, Model, Provider, Target,

@@ -402,7 +402,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_of_a_healthy_target_wakes_no_request() {
         let (health, target) = (HealthMap::seeded(1), target(Provider::new("p")));
-        let freed = health.lock().0.line.freed;
+        let freed = health.freed();
         let mut place = None;
         assert!(health.wait_for([target.id()], &mut place, freed));
         health.begin(&target).unwrap().succeed();

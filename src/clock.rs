@@ -11,7 +11,13 @@
 //! Windows needs no such measure, because its `Instant` goes on during a suspend. On macOS the time slept is not measured, and a suspend
 //! reads as a step: a stated cooldown then lasts longer by the time slept, but never ends before the stated instant.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use tokio::time::Instant;
 
@@ -29,9 +35,73 @@ pub(crate) fn later(now: Instant, wait: Duration) -> Instant {
     now + wait.min(FAR)
 }
 
+/// A [`Clock`] that any thread reads without a lock: the requests of all threads do.
+#[derive(Debug)]
+pub(crate) struct SharedClock {
+    /// Does not move.
+    epoch: Instant,
+    /// The wall-clock time at `epoch`, in nanoseconds since 1970.
+    wall: AtomicU64,
+    /// Locked to move the anchor.
+    clock: Mutex<Clock>,
+}
+
+impl SharedClock {
+    pub(crate) fn new() -> Self {
+        let clock = Clock::new();
+        Self {
+            epoch: clock.instant,
+            wall: AtomicU64::new(since_1970(clock.wall)),
+            clock: Mutex::new(clock),
+        }
+    }
+
+    /// The instant at which it was made.
+    pub(crate) const fn epoch(&self) -> Instant {
+        self.epoch
+    }
+
+    /// The wall-clock time at `instant`.
+    pub(crate) fn wall(&self, instant: Instant) -> SystemTime {
+        let epoch = Duration::from_nanos(self.wall.load(Ordering::Acquire));
+        let since_1970 = match instant.checked_duration_since(self.epoch) {
+            Some(after) => epoch.saturating_add(after),
+            None => epoch.saturating_sub(self.epoch.duration_since(instant)),
+        };
+        let wall = SystemTime::UNIX_EPOCH.checked_add(since_1970);
+        wall.unwrap_or(SystemTime::UNIX_EPOCH + epoch)
+    }
+
+    /// Whether the system clock is ahead, so that [`catch_up`](Self::catch_up) has something to do.
+    pub(crate) fn is_behind(&self, now: Instant) -> bool {
+        let ahead = system_now().duration_since(self.wall(now));
+        ahead.is_ok_and(|ahead| ahead > STEP)
+    }
+
+    /// Moves the anchor if the system clock is ahead of it. Says how long the machine was suspended since the last call,
+    /// if it was.
+    pub(crate) fn catch_up(&self, now: Instant) -> Option<Duration> {
+        if !self.is_behind(now) {
+            return None;
+        }
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let slept = clock.catch_up(now);
+        let wall = since_1970(clock.wall(self.epoch));
+        self.wall.store(wall, Ordering::Release);
+        slept
+    }
+}
+
+/// A wall-clock time in nanoseconds since 1970, which last until 2554.
+fn since_1970(wall: SystemTime) -> u64 {
+    let since = wall.duration_since(SystemTime::UNIX_EPOCH);
+    let nanos = since.unwrap_or_default().as_nanos();
+    u64::try_from(nanos).unwrap_or(u64::MAX)
+}
+
 /// Translates tokio's instants to wall-clock time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
+struct Clock {
     wall: SystemTime,
     instant: Instant,
     /// The time since the machine was started, including suspends, where the system has a measure of that.
@@ -39,7 +109,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self {
             wall: system_now(),
             instant: Instant::now(),
@@ -48,7 +118,7 @@ impl Clock {
     }
 
     /// The wall-clock time at `instant`.
-    pub(crate) fn wall(&self, instant: Instant) -> SystemTime {
+    fn wall(&self, instant: Instant) -> SystemTime {
         match instant.checked_duration_since(self.instant) {
             Some(after) => self.wall.checked_add(after),
             None => self.wall.checked_sub(self.instant.duration_since(instant)),
@@ -58,7 +128,7 @@ impl Clock {
 
     /// Moves the anchor if the system clock is ahead of it. Says how long the machine was suspended since the last call,
     /// if it was.
-    pub(crate) fn catch_up(&mut self, now: Instant) -> Option<Duration> {
+    fn catch_up(&mut self, now: Instant) -> Option<Duration> {
         self.catch_up_with(now, system_now(), uptime)
     }
 
@@ -121,6 +191,40 @@ mod tests {
             clock.wall(Instant::now()),
             start + Duration::from_secs(3600)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shared_clock_tells_the_same_time_before_and_after_its_epoch_and_after_it_has_caught_up()
+     {
+        let clock = Clock::new();
+        let shared = SharedClock {
+            epoch: clock.instant,
+            wall: AtomicU64::new(since_1970(clock.wall)),
+            clock: Mutex::new(clock),
+        };
+        let same = |shared: &SharedClock, clock: &Clock| {
+            for instant in [clock.instant - HOUR, clock.instant, clock.instant + HOUR] {
+                assert_eq!(shared.wall(instant), clock.wall(instant));
+            }
+        };
+        same(&shared, &clock);
+        let now = Instant::now();
+        assert!(!shared.is_behind(now));
+        // As if the system clock had been set forward.
+        let behind = Clock {
+            wall: clock.wall - HOUR,
+            uptime: None,
+            ..clock
+        };
+        let shared = SharedClock {
+            epoch: clock.instant,
+            wall: AtomicU64::new(since_1970(behind.wall)),
+            clock: Mutex::new(behind),
+        };
+        assert!(shared.is_behind(now));
+        assert_eq!(shared.catch_up(now), None);
+        assert!(!shared.is_behind(now));
+        same(&shared, &shared.clock.lock().unwrap());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The source of random numbers: all of the crate's come from here, and can be seeded.
 
 use std::{
+    cell::RefCell,
     fmt,
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
@@ -8,19 +9,32 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-/// A shared generator. Clones draw from the same sequence.
+/// A source of random numbers. Clones of a seeded one draw from the same sequence.
 #[derive(Clone)]
-pub(crate) struct Rng(Arc<Mutex<StdRng>>);
+pub(crate) struct Rng(Source);
+
+#[derive(Clone)]
+enum Source {
+    Seeded(Arc<Mutex<StdRng>>),
+    /// The generator of the thread that draws, so that two threads do not wait for each other.
+    OfThread,
+}
+
+thread_local! {
+    static OF_THREAD: RefCell<StdRng> = RefCell::new(rand::make_rng());
+}
 
 impl Rng {
     /// The same seed gives the same sequence.
     pub(crate) fn seeded(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
+        Self(Source::Seeded(Arc::new(Mutex::new(StdRng::seed_from_u64(
+            seed,
+        )))))
     }
 
     /// Seeded by the operating system.
     pub(crate) fn unpredictable() -> Self {
-        Self(Arc::new(Mutex::new(rand::make_rng())))
+        Self(Source::OfThread)
     }
 
     /// A number below `n`, uniformly; 0 where `n` is 0.
@@ -37,8 +51,14 @@ impl Rng {
         self.with(|rng| rng.random())
     }
 
-    fn with<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
-        draw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, draw: impl Fn(&mut StdRng) -> T) -> T {
+        match &self.0 {
+            Source::Seeded(rng) => draw(&mut rng.lock().unwrap_or_else(PoisonError::into_inner)),
+            // A thread that ends has no generator any more, and may still drop an attempt.
+            Source::OfThread => OF_THREAD
+                .try_with(|rng| draw(&mut rng.borrow_mut()))
+                .unwrap_or_else(|_| draw(&mut rand::make_rng())),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The free models there are: providers, their listings, and the set of targets that all requests read.
 
 mod belief;
+mod index;
+mod kind;
 pub(crate) mod model;
 mod name;
 pub(crate) mod set;
@@ -9,6 +11,8 @@ pub(crate) mod target;
 
 pub(crate) use self::{
     belief::{Belief, FRESH},
+    index::Alike,
+    kind::Kind,
     model::Model,
     name::assumed_output,
     set::Catalog,

@@ -3,7 +3,10 @@
 use std::{
     error::Error,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -45,6 +48,8 @@ pub struct Catalog(Arc<Inner>);
 struct Inner {
     /// Held to read or to set the handle, never while a snapshot is made.
     current: Mutex<Arc<Snapshot>>,
+    /// The generation of that snapshot, which picks read without a lock.
+    generation: AtomicU64,
     /// Held while a provider is replaced, from the snapshot read to the snapshot set.
     writing: Mutex<()>,
 }
@@ -58,6 +63,7 @@ impl Default for Inner {
 impl From<Snapshot> for Inner {
     fn from(snapshot: Snapshot) -> Self {
         Self {
+            generation: AtomicU64::new(snapshot.generation()),
             current: Mutex::new(Arc::new(snapshot)),
             writing: Mutex::new(()),
         }
@@ -80,6 +86,18 @@ impl Catalog {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&lock(&self.0.current))
+    }
+
+    /// The [generation](Snapshot::generation) of the snapshot of this moment.
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
+    }
+
+    fn set(&self, snapshot: Arc<Snapshot>) {
+        let generation = snapshot.generation();
+        let mut current = lock(&self.0.current);
+        *current = snapshot;
+        self.0.generation.store(generation, Ordering::Release);
     }
 
     /// Replaces all targets of the providers of this name, in one swap.
@@ -121,7 +139,7 @@ impl Catalog {
             false => awaited.retain(|awaited| **awaited != *name),
         }
         let new = Snapshot::new(old.targets().iter().cloned()).awaiting(awaited);
-        *lock(&self.0.current) = Arc::new(new);
+        self.set(Arc::new(new));
     }
 
     /// Takes out the targets of a provider whose last day was over at `wall`, or whose price was read too long before
@@ -176,7 +194,7 @@ impl Catalog {
             removed: own(&old) - kept,
             kept,
         };
-        *lock(&self.0.current) = new;
+        self.set(new);
         swap
     }
 }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use crate::{
-    catalog::target::{Target, TargetId},
+    catalog::{
+        index::{Alike, Index},
+        target::{Target, TargetId},
+    },
     provider::Provider,
 };
 
@@ -22,6 +25,7 @@ pub struct Snapshot {
     providers: Vec<Provider>,
     awaited: Vec<Arc<str>>,
     generation: u64,
+    index: Index,
 }
 
 impl Snapshot {
@@ -48,8 +52,10 @@ impl Snapshot {
                 }
             }
         }
+        let targets: Vec<_> = groups.into_iter().flatten().collect();
         Self {
-            targets: groups.into_iter().flatten().collect(),
+            index: Index::new(&targets),
+            targets,
             providers,
             awaited: Vec::new(),
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
@@ -106,15 +112,105 @@ impl Snapshot {
     /// The target of this id.
     #[must_use]
     pub fn find(&self, id: &TargetId) -> Option<&Target> {
-        self.targets.iter().find(|target| target.id() == id)
+        self.index_of(id).map(|at| &self.targets[at])
     }
 
     /// The targets that a request asks for with this `model`: by an exact id at any provider, or by `provider/id`.
     ///
     /// A name that [means any](super::means_any) names none in particular, and so does one that no target has.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Target> {
-        self.targets
+        self.indices_named(name)
+            .into_iter()
+            .map(|at| &self.targets[at])
+    }
+
+    /// The indices of these targets, ascending.
+    pub(crate) fn indices_named(&self, name: &str) -> Vec<usize> {
+        self.index.named(&self.targets, &self.providers, name)
+    }
+
+    /// The index of the target of this id.
+    pub(crate) fn index_of(&self, id: &TargetId) -> Option<usize> {
+        let mut of_model = self.index.of_model(&self.targets, id.model());
+        of_model.find(|&at| self.targets[at].id() == id)
+    }
+
+    /// The kinds of the targets, in the order in which the first target of each stands.
+    pub(crate) fn kinds(&self) -> &[Alike] {
+        self.index.kinds()
+    }
+
+    /// For each target the index of its kind.
+    pub(crate) fn kind_of(&self) -> &[u32] {
+        self.index.kind_of()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::catalog::Model;
+
+    proptest! {
+        /// Providers and models whose names are made of the same few parts, so that one name can mean several targets.
+        #[test]
+        fn a_name_is_looked_up_as_if_it_were_compared_with_every_target(
+            ids in prop::collection::vec(("[ab]/?[ab]?", "[ab](/[ab]){0,2}|%61|free"), 0..30),
+            name in "[ab](/[ab]){0,3}|(%61|b)(%2f(a|b))?|free|",
+        ) {
+            let provider = |name: &str| Provider::new(name.trim_end_matches('/')).build();
+            let targets = ids.iter().filter_map(|(provider_name, model)| {
+                provider(provider_name).ok()?.target(Model::new(model.as_str())).ok()
+            });
+            let snapshot = Snapshot::new(targets);
+            let compared = snapshot.targets().iter().filter(|target| target.is_named(&name));
+            let named = snapshot.named(&name).map(Target::id);
+            prop_assert_eq!(named.collect::<Vec<_>>(), compared.map(Target::id).collect::<Vec<_>>());
+            for target in snapshot.targets() {
+                prop_assert_eq!(snapshot.find(target.id()).map(Target::id), Some(target.id()));
+            }
+        }
+    }
+
+    #[test]
+    fn targets_that_differ_in_what_a_pick_goes_by_are_of_different_kinds() {
+        use crate::catalog::Capability;
+
+        let [a, b] = ["a", "b"].map(|name| Provider::new(name).build().expect("a provider"));
+        let twin = Provider::new("b").build().expect("a provider");
+        let plain = || Model::new("1").context_length(8192).max_output(1000);
+        let others = [
+            plain().context_length(4096),
+            plain().max_output(500),
+            plain().parameters(["tools"]),
+            plain().random(false),
+            Model::new("whisper").context_length(8192).max_output(1000),
+        ];
+        let of = |provider: &Provider, models: Vec<crate::catalog::ModelBuilder>| {
+            let target = |model| provider.target(model).expect("a target");
+            models.into_iter().map(target).collect::<Vec<_>>()
+        };
+        let named = |id: &str| Model::new(id).context_length(8192).max_output(1000);
+        let targets = [
+            of(&a, vec![plain(), named("2")]),
+            of(&b, vec![plain(), named("2")]),
+            of(&twin, vec![named("3")]),
+        ];
+        let snapshot = Snapshot::new(targets.concat());
+        assert_eq!(snapshot.kind_of(), [0, 0, 1, 1, 2]);
+        let counts: Vec<_> = snapshot
+            .kinds()
             .iter()
-            .filter(move |target| target.is_named(name))
+            .map(|kind| (kind.first, kind.count))
+            .collect();
+        assert_eq!(counts, [(0, 2), (2, 2), (4, 1)]);
+        assert!(snapshot.kinds()[0].kind.is_for(Capability::TextOutput));
+        for (at, other) in others.into_iter().enumerate() {
+            let other = a.target(other).expect("a target");
+            let plain = a.target(named("plain")).expect("a target");
+            assert_eq!(Snapshot::new([plain, other]).kinds().len(), 2, "{at}");
+        }
     }
 }

@@ -95,17 +95,9 @@ impl Target {
             .map_or(Belief::Fresh, |read| Belief::at(read, now))
     }
 
-    /// Whether a request may go to it at `now`: one that asks for it by name, or any other.
-    ///
-    /// A model whose price was last read more than an hour ago is picked by name only, after a day not at all. A model that
-    /// the operator has taken out of the choice, or that judges conversations, is picked by name only.
-    pub(crate) fn is_open_to(&self, named: bool, now: Instant) -> bool {
-        let by_choice = self.model().is_random() && !self.model().is_guard();
-        match self.belief(now) {
-            Belief::Fresh => named || by_choice,
-            Belief::ByName => named,
-            Belief::Over => false,
-        }
+    /// When its listing last said that it costs nothing, if that is what makes it free.
+    pub(super) const fn price_read(&self) -> Option<Instant> {
+        self.price_read
     }
 
     /// A target that the operator wrote down.

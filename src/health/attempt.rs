@@ -1,17 +1,14 @@
 //! One call of the inner service, for one target.
 
-use std::{fmt, sync::MutexGuard, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::{
     catalog::Target,
     health::{
-        cooldown::{Moment, Phase, Sequence},
-        effect::Speed,
-        hooks::EndedAttempt,
-        map::HealthMap,
-        state::State,
+        cell::TargetCell, cooldown::Sequence, effect::Ended, hooks::EndedAttempt, map::HealthMap,
+        snapshot::Cooling, tally::Speed,
     },
     outcome::{Outcome, OutcomeKind},
 };
@@ -26,7 +23,11 @@ use crate::{
 pub struct Attempt {
     map: HealthMap,
     target: Target,
+    /// What the map knows of the target. It stays that of the map as long as the attempt is in flight.
+    cell: Arc<TargetCell>,
     sequence: Sequence,
+    /// It began as a probe, and may hold a lease.
+    has_lease: bool,
     began: Instant,
     /// When its first content came.
     committed: Option<Instant>,
@@ -44,31 +45,37 @@ impl HealthMap {
     /// the target is cooling by a guess or in probation, this attempt takes a probe lease.
     #[must_use = "an attempt that is dropped counts as abandoned"]
     pub fn begin(&self, target: &Target) -> Option<Attempt> {
-        self.begin_beside(target, false)
+        let (mut state, now) = self.lock();
+        let cell = state.register(target);
+        drop(state);
+        self.begin_beside(&cell, target, false, now)
     }
 
-    /// The same. With `probes` also beside as many probes as are allowed, and then without a lease.
-    pub(crate) fn begin_beside(&self, target: &Target, probes: bool) -> Option<Attempt> {
-        let (mut state, now) = self.lock();
-        state.register(target);
-        let standing = state.standing(target, now);
-        match standing.phase {
-            _ if standing.quarantined => return None,
-            Phase::Stated(..) => return None,
-            Phase::Probing(_) if !probes => return None,
-            _ => {}
-        }
-        state.sequence += 1;
-        let sequence = state.sequence;
-        let (entry, provider) = state.entries(target)?;
-        entry.tally.started += 1;
-        entry.cooldown.take_lease(sequence, now);
-        provider.cooldown.take_lease(sequence, now);
-        drop(state);
+    /// The same for a target whose cell is known. With `probes` also beside as many probes as are allowed, and then
+    /// without a lease.
+    pub(crate) fn begin_beside(
+        &self,
+        cell: &Arc<TargetCell>,
+        target: &Target,
+        probes: bool,
+        now: Instant,
+    ) -> Option<Attempt> {
+        let (cell, sequence, has_lease) = match cell.begin_clear(target.row()) {
+            Some(sequence) => (Arc::clone(cell), sequence, false),
+            None => {
+                let (mut state, now) = self.lock();
+                // The map may have forgotten the target since its cell was read.
+                let cell = state.register(target);
+                let (sequence, has_lease) = cell.lock_both().begin(probes, now)?;
+                (cell, sequence, has_lease)
+            }
+        };
         Some(Attempt {
             map: self.clone(),
             target: target.clone(),
+            cell,
             sequence,
+            has_lease,
             began: now,
             committed: None,
             ended: false,
@@ -112,8 +119,10 @@ impl Attempt {
     /// The head of a success has come: gives the probe lease back, so that the next probe may go. It is not known yet
     /// whether an answer follows.
     pub fn responded(&self) {
-        let (mut state, at) = self.lock(0.0);
-        state.free_leases(&self.target, at, false);
+        if self.has_lease {
+            let (mut state, now) = self.map.lock();
+            state.responded(&self.cell, self.sequence, now);
+        }
     }
 
     /// An answer has begun: ends a guessed cooldown of the target, and lets more probes go. How soon it came is recorded
@@ -122,18 +131,25 @@ impl Attempt {
     /// Further calls do nothing.
     pub fn commit(&mut self) {
         if self.committed.is_none() {
-            let (mut state, at) = self.lock(0.0);
-            let recovered = state.answered(&self.target, at);
-            drop(state);
-            (self.recovered, self.committed) = (recovered, Some(at.now));
+            self.commit_at(Instant::now());
         }
+    }
+
+    fn commit_at(&mut self, now: Instant) {
+        if self.has_lease || !self.cell.answered_clear() {
+            let (mut state, now) = self.map.lock();
+            self.recovered = state.answered(&self.cell, self.sequence, now);
+        }
+        self.committed = Some(now);
     }
 
     /// A success says that nothing is left for this long, as `x-ratelimit-remaining: 0` on a 200 does: cools the target
     /// before the first refusal.
     pub fn exhausted(&self, reset: Duration) {
-        let (mut state, at) = self.lock(0.0);
-        state.exhausted(&self.target, reset, at);
+        let (_state, now) = self.map.lock();
+        let mut both = self.cell.lock_both();
+        let at = both.moment(self.sequence, now, 0.0);
+        both.exhausted(&self.target, reset, at);
     }
 
     /// The answer was billed: the target is quarantined until it is [reset](HealthMap::reset) by hand.
@@ -161,49 +177,57 @@ impl Attempt {
         if self.ended {
             return;
         }
-        if outcome.kind == OutcomeKind::Succeeded {
-            self.commit();
-        }
         self.ended = true;
-        let (mut state, at) = self.lock(self.map.chance());
-        let total = at.now.saturating_duration_since(self.began);
-        let committed = self.committed;
-        let first_content =
-            committed.map(|committed| committed.saturating_duration_since(self.began));
+        let now = Instant::now();
+        if outcome.kind == OutcomeKind::Succeeded && self.committed.is_none() {
+            self.commit_at(now);
+        }
+        let since_began = |at: Instant| at.saturating_duration_since(self.began);
+        let (total, first_content) = (since_began(now), self.committed.map(since_began));
         let speed = first_content.map(|first_content| Speed {
             first_content,
             total,
         });
-        let is_observed = !self.map.ended_hooks().is_empty();
-        let before = is_observed.then(|| state.cooling(&self.target, at.now));
-        state.ended(&self.target, outcome, speed, at);
-        let Some(before) = before else { return };
-        let after = state.cooling(&self.target, at.now).into_iter().zip(before);
-        let changed = after.filter(|(after, before)| after != before);
-        let ended = EndedAttempt {
-            target: self.target.clone(),
-            outcome: outcome.clone(),
-            cooled: changed
-                .filter_map(|(after, _)| after)
-                .max_by_key(|cooling| cooling.until),
-            recovered: self.recovered,
-            began: state.clock.wall(self.began),
-            first_content,
-            total,
+        let cooled = match outcome.kind {
+            kind @ (OutcomeKind::Succeeded | OutcomeKind::Abandoned) if !self.has_lease => {
+                self.cell.ended_well(kind, speed, now);
+                None
+            }
+            _ => self.end_with_effect(outcome, speed),
         };
-        drop(state);
-        self.map.ended_hooks().call(&ended);
+        if !self.map.ended_hooks().is_empty() {
+            self.map.ended_hooks().call(&EndedAttempt {
+                target: self.target.clone(),
+                outcome: outcome.clone(),
+                cooled,
+                recovered: self.recovered,
+                began: self.map.wall_at(self.began),
+                first_content,
+                total,
+            });
+        }
     }
 
-    fn lock(&self, chance: f64) -> (MutexGuard<'_, State>, Moment) {
-        let (state, now) = self.map.lock();
-        let at = Moment {
+    /// Records an outcome that may change what holds the target or its provider back. Says which cooldown it began or
+    /// lengthened.
+    fn end_with_effect(&self, outcome: &Outcome, speed: Option<Speed>) -> Option<Cooling> {
+        let chance = self.map.chance();
+        let (mut state, now) = self.map.lock();
+        let before = state.cooling(&self.cell, now);
+        let ended = Ended {
+            cell: &self.cell,
+            target: &self.target,
             attempt: self.sequence,
-            last: state.sequence,
+            outcome,
+            speed,
             now,
-            chance,
         };
-        (state, at)
+        state.ended(&ended, chance);
+        let after = state.cooling(&self.cell, now).into_iter().zip(before);
+        let changed = after.filter(|(after, before)| after != before);
+        changed
+            .filter_map(|(after, _)| after)
+            .max_by_key(|cooling| cooling.until)
     }
 }
 

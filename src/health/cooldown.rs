@@ -110,6 +110,30 @@ impl Cooldown {
         }
     }
 
+    /// Whether nothing is held against the target, whatever the time.
+    pub(super) const fn holds_nothing(&self) -> bool {
+        self.stated.is_none() && self.guess.is_none()
+    }
+
+    /// Whether an answer changes nothing either: nothing is held against the target, and it has answered since something
+    /// was.
+    pub(super) fn is_blank(&self) -> bool {
+        let (repeats, unanswered) = (self.repeats.is_none(), self.unanswered.is_none());
+        self.holds_nothing() && repeats && unanswered && self.leases.is_empty()
+    }
+
+    /// The end of the fact that ends last, which may be over.
+    pub(super) fn stated_end(&self) -> Option<Instant> {
+        self.stated.map(|(until, _)| until)
+    }
+
+    /// Forgets facts that are over, which say nothing any more.
+    pub(super) fn drop_past(&mut self, now: Instant) {
+        for slot in [&mut self.stated, &mut self.lasting] {
+            slot.take_if(|(until, _)| *until <= now);
+        }
+    }
+
     /// How many more probes may go now; 0 as well where no probe is needed.
     pub(super) fn room(&self, now: Instant) -> u32 {
         let Some(guess) = self.guess else { return 0 };
@@ -192,12 +216,14 @@ impl Cooldown {
         self.unanswered.take_if(|last| at.attempt > *last).is_some()
     }
 
-    /// Gives a lease to this attempt, if a probe is needed and may go.
-    pub(super) fn take_lease(&mut self, holder: Sequence, now: Instant) {
-        if self.room(now) > 0 {
+    /// Gives a lease to this attempt, if a probe is needed and may go. Says whether it has.
+    pub(super) fn take_lease(&mut self, holder: Sequence, now: Instant) -> bool {
+        let may_go = self.room(now) > 0;
+        if may_go {
             self.leases.retain(|&(_, until)| until > now);
             self.leases.push((holder, now + LEASE));
         }
+        may_go
     }
 
     /// Gives this attempt's lease back. Says whether there was one.

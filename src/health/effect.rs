@@ -6,11 +6,14 @@ use tokio::time::Instant;
 
 use crate::{
     capability::Capability,
-    catalog::Target,
+    catalog::{Target, TargetId},
     health::{
-        cooldown::{Cooldown, Moment, Phase},
+        cell::{Both, TargetCell},
+        cooldown::{Cooldown, Moment, Phase, Sequence},
+        entry::{ProviderEntry, TargetEntry},
         line::Interest,
-        state::{ProviderEntry, State, TargetEntry},
+        state::State,
+        tally::Speed,
     },
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
 };
@@ -26,97 +29,104 @@ const SOFT_LIMIT: u32 = 3;
 const UNREACHABLE_TARGETS: usize = 3;
 const UNREACHABLE_WINDOW: Duration = Duration::from_secs(10);
 
-/// How long an answer took, to its first content and to its end.
+/// An attempt that has ended.
 #[derive(Clone, Copy)]
-pub(super) struct Speed {
-    pub(super) first_content: Duration,
-    pub(super) total: Duration,
+pub(super) struct Ended<'a> {
+    pub(super) cell: &'a TargetCell,
+    pub(super) target: &'a Target,
+    pub(super) attempt: Sequence,
+    pub(super) outcome: &'a Outcome,
+    /// How soon it was answered, if it had begun to be.
+    pub(super) speed: Option<Speed>,
+    pub(super) now: Instant,
 }
 
 impl State {
     /// An attempt has begun to answer: guesses that were made before it began are over. Says whether it is the first
     /// answer since the target or its provider began to cool.
-    pub(super) fn answered(&mut self, target: &Target, at: Moment) -> bool {
-        let Some((entry, provider)) = self.entries(target) else {
-            return false;
-        };
-        provider.unreachable.clear();
-        entry.answering += 1;
+    pub(super) fn answered(&mut self, cell: &TargetCell, attempt: Sequence, now: Instant) -> bool {
+        let mut both = cell.lock_both();
+        let at = both.moment(attempt, now, 0.0);
+        both.provider.unreachable.clear();
+        both.target.answering += 1;
         let (mut was_guessed, mut recovered) = (false, false);
-        for cooldown in [&mut provider.cooldown, &mut entry.cooldown] {
-            was_guessed |= cooldown.phase(at.now) != Phase::Healthy;
+        for cooldown in [&mut both.provider.cooldown, &mut both.target.cooldown] {
+            was_guessed |= cooldown.phase(now) != Phase::Healthy;
             recovered |= cooldown.success(at);
         }
-        self.free_leases(target, at, was_guessed);
+        let freed = both.free_leases(at, was_guessed);
+        drop(both);
+        self.tell(freed);
         recovered
     }
 
-    /// A success said that nothing is left until this long from now.
-    pub(super) fn exhausted(&mut self, target: &Target, reset: Duration, at: Moment) {
-        let entries = self.entries(target);
-        if let Some((entry, _)) =
-            entries.filter(|_| !is_callers_own(OutcomeKind::RateLimited, target))
-        {
-            entry.cooldown.state(reset, OutcomeKind::RateLimited, at);
+    /// The head of a success has come to an attempt that holds a lease.
+    pub(super) fn responded(&mut self, cell: &TargetCell, attempt: Sequence, now: Instant) {
+        let mut both = cell.lock_both();
+        let at = both.moment(attempt, now, 0.0);
+        let freed = both.free_leases(at, false);
+        drop(both);
+        self.tell(freed);
+    }
+
+    /// An attempt has ended. `speed` is that of its answer, if it had begun to answer; `chance` is in 0..1.
+    pub(super) fn ended(&mut self, ended: &Ended<'_>, chance: f64) {
+        let Ended {
+            cell, outcome, now, ..
+        } = *ended;
+        let is_failure = !matches!(
+            outcome.kind,
+            OutcomeKind::Succeeded | OutcomeKind::Abandoned
+        );
+        let is_our_network = is_failure && self.is_our_network_out(cell, outcome.kind, now);
+        if is_our_network {
+            self.forgive_unreachable(now);
+        }
+        let mut both = cell.lock_both();
+        let at = both.moment(ended.attempt, now, chance);
+        if is_failure {
+            both.target.ended(outcome.kind, ended.speed);
+            if is_our_network {
+                both.target.record.failure();
+            } else if !is_callers_own(outcome.kind, ended.target) {
+                let wall = self.clock.wall(now);
+                Failure {
+                    entry: &mut both.target,
+                    provider: &mut both.provider,
+                    outcome,
+                    rest_of_day: ended.target.provider().day().rest(wall).unwrap_or(DAY),
+                    at,
+                }
+                .apply();
+            }
+        } else {
+            both.target.ended_well(outcome.kind, ended.speed, now);
+        }
+        let freed = both.free_leases(at, false);
+        drop(both);
+        self.tell(freed);
+    }
+
+    /// Calls the requests that wait for what is free now. Picks must be able to see it already.
+    fn tell(&mut self, freed: Option<Freed>) {
+        match freed {
+            Some((to, Some(places))) => self.line.free(to, places),
+            Some((to, None)) => self.line.open(to),
+            None => {}
         }
     }
 
-    /// An attempt has ended. `speed` is that of its answer, if it had begun to answer.
-    pub(super) fn ended(
-        &mut self,
-        target: &Target,
-        outcome: &Outcome,
-        speed: Option<Speed>,
-        at: Moment,
-    ) {
-        let Some((entry, _)) = self.entries(target) else {
-            return;
-        };
-        entry.tally.end(outcome.kind);
-        if speed.is_some() {
-            entry.answering = entry.answering.saturating_sub(1);
+    /// Notes for the provider whether it was reached. Says whether this was the last one: then our own network is out of
+    /// order.
+    fn is_our_network_out(&self, cell: &TargetCell, kind: OutcomeKind, now: Instant) -> bool {
+        let mut provider = cell.provider.lock();
+        match kind {
+            OutcomeKind::Unreachable => provider.note_unreachable(&cell.id, now),
+            OutcomeKind::TooSlow => {}
+            _ => provider.unreachable.clear(),
         }
-        match (outcome.kind, speed) {
-            (OutcomeKind::Succeeded, Some(speed)) => {
-                entry.record.success(speed.first_content, speed.total);
-                entry.soft = 0;
-                entry.last_success = Some(at.now);
-            }
-            (OutcomeKind::Succeeded | OutcomeKind::Abandoned, _) => {}
-            _ => self.failed(target, outcome, at),
-        }
-        self.free_leases(target, at, false);
-    }
-
-    fn failed(&mut self, target: &Target, outcome: &Outcome, at: Moment) {
-        let rest_of_day = target.provider().day().rest(self.clock.wall(at.now));
-        if let Some((_, provider)) = self.entries(target) {
-            match outcome.kind {
-                OutcomeKind::Unreachable => provider.note_unreachable(target, at.now),
-                OutcomeKind::TooSlow => {}
-                _ => provider.unreachable.clear(),
-            }
-        }
-        let is_our_network =
-            outcome.kind == OutcomeKind::Unreachable && self.is_no_provider_reached(at.now);
-        if is_our_network {
-            self.forgive_unreachable(at.now);
-        }
-        let Some((entry, provider)) = self.entries(target) else {
-            return;
-        };
-        if is_our_network {
-            entry.record.failure();
-        } else if !is_callers_own(outcome.kind, target) {
-            Failure {
-                entry,
-                provider,
-                outcome,
-                rest_of_day: rest_of_day.unwrap_or(DAY),
-                at,
-            }
-            .apply();
-        }
+        drop(provider);
+        kind == OutcomeKind::Unreachable && self.is_no_provider_reached(now)
     }
 
     /// Whether all providers at once are out of reach: then our own network is, which must not be held against any.
@@ -125,24 +135,59 @@ impl State {
         let mut present = self.providers.iter().filter(|(name, _)| is_present(name));
         present.clone().count() > 1
             && present.all(|(_, provider)| {
+                let provider = provider.lock();
                 let mut lately = provider.unreachable.iter();
                 lately.any(|&(_, at)| is_recent(at, now))
             })
     }
 
     fn forgive_unreachable(&mut self, now: Instant) {
-        self.cooldowns().for_each(|cooldown| {
+        self.each_cooldown(|cooldown| {
             cooldown.forgive(OutcomeKind::Unreachable, |made| is_recent(made, now));
         });
         self.line.open(Interest::ALL);
     }
 }
 
+/// Targets or a provider that can be tried, and how many requests may be; any number, where that is not said.
+type Freed = (Interest, Option<u32>);
+
+impl Both<'_> {
+    /// Gives back the probe leases of an attempt. If it held one, or has changed a cooldown, this says what is free now.
+    fn free_leases(&mut self, at: Moment, has_changed: bool) -> Option<Freed> {
+        let (own, whole) = (&mut self.target.cooldown, &mut self.provider.cooldown);
+        if !(own.free_lease(at.attempt) | whole.free_lease(at.attempt) | has_changed) {
+            return None;
+        }
+        let is_open = |cooldown: &Cooldown| cooldown.phase(at.now) == Phase::Healthy;
+        Some(match (is_open(own), is_open(whole)) {
+            (true, true) => (Interest::of(self.id()), None),
+            (false, true) => {
+                let places = own.room(at.now);
+                (Interest::of(self.id()), Some(places))
+            }
+            // A probe of the provider may go to any of its targets.
+            (_, false) => {
+                let places = whole.room(at.now);
+                (Interest::of_provider(self.id().provider()), Some(places))
+            }
+        })
+    }
+
+    /// A success said that nothing is left of `target` until this long from now.
+    pub(super) fn exhausted(&mut self, target: &Target, reset: Duration, at: Moment) {
+        if !is_callers_own(OutcomeKind::RateLimited, target) {
+            let cooldown = &mut self.target.cooldown;
+            cooldown.state(reset, OutcomeKind::RateLimited, at);
+        }
+    }
+}
+
 impl ProviderEntry {
-    fn note_unreachable(&mut self, target: &Target, now: Instant) {
+    fn note_unreachable(&mut self, target: &TargetId, now: Instant) {
         self.unreachable
-            .retain(|(id, at)| id != target.id() && is_recent(*at, now));
-        self.unreachable.push((target.id().clone(), now));
+            .retain(|(id, at)| id != target && is_recent(*at, now));
+        self.unreachable.push((target.clone(), now));
     }
 }
 
@@ -357,7 +402,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_of_a_healthy_target_wakes_no_request() {
         let (health, target) = (HealthMap::seeded(1), target(Provider::new("p")));
-        let freed = health.lock().0.line.freed;
+        let freed = health.freed();
         let mut place = None;
         assert!(health.wait_for([target.id()], &mut place, freed));
         health.begin(&target).unwrap().succeed();

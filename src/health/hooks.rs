@@ -2,7 +2,10 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -35,16 +38,21 @@ pub struct EndedAttempt {
 type Hook<T> = Arc<dyn Fn(&T) + Send + Sync>;
 
 /// The functions to call with each `T`.
-pub(super) struct Hooks<T>(Mutex<Arc<Vec<Hook<T>>>>);
+pub(super) struct Hooks<T> {
+    hooks: Mutex<Arc<Vec<Hook<T>>>>,
+    /// Each attempt asks for that at its end, so it must not need the lock.
+    has_some: AtomicBool,
+}
 
 impl<T> Hooks<T> {
     pub(super) fn add(&self, hook: impl Fn(&T) + Send + Sync + 'static) {
-        let mut hooks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut hooks).push(Arc::new(hook));
+        self.has_some.store(true, Ordering::Release);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.all().is_empty()
+        !self.has_some.load(Ordering::Acquire)
     }
 
     /// Calls all of them, in the order in which they were added. No lock is held meanwhile, so a hook may use the map.
@@ -56,13 +64,16 @@ impl<T> Hooks<T> {
     }
 
     fn all(&self) -> Arc<Vec<Hook<T>>> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.hooks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl<T> Default for Hooks<T> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self {
+            hooks: Mutex::default(),
+            has_some: AtomicBool::new(false),
+        }
     }
 }
 

@@ -4,7 +4,14 @@
 //! as many requests as it frees places, so that an event which frees nothing wakes no request. A request that was called
 //! but is served by another target, or leaves, passes the call on to the next one.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{sync::Notify, time::Instant};
 
@@ -101,11 +108,24 @@ pub(super) struct Line {
     next: u64,
     /// How many turns have been given out for each end to come.
     turns: BTreeMap<Instant, u32>,
-    /// How many events there were: what was read before the last one is out of date.
-    pub(super) freed: u64,
+    /// How many events there were: what was read before the last one is out of date. Picks read it without a lock, before
+    /// they look at the targets.
+    freed: Arc<AtomicU64>,
 }
 
 impl Line {
+    pub(super) fn new(freed: Arc<AtomicU64>) -> Self {
+        Self {
+            freed,
+            ..Self::default()
+        }
+    }
+
+    /// How many events there were.
+    pub(super) fn freed(&self) -> u64 {
+        self.freed.load(Ordering::Acquire)
+    }
+
     /// This many places at these targets are free: calls as many requests.
     pub(super) fn free(&mut self, to: Interest, places: u32) {
         if places > 0 {
@@ -119,8 +139,7 @@ impl Line {
     }
 
     fn event(&mut self, to: Interest, spreads: bool, places: u32) {
-        self.freed += 1;
-        let event = self.freed;
+        let event = self.freed.fetch_add(1, Ordering::AcqRel) + 1;
         let call = Call { to, spreads, event };
         self.call(0, call, places);
     }

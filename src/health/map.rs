@@ -3,7 +3,10 @@
 use std::{
     collections::HashSet,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -11,13 +14,15 @@ use tokio::time::Instant;
 
 use crate::{
     catalog::{Snapshot, Target, TargetId},
+    clock::SharedClock,
     health::{
+        cell::{TargetCell, nanos},
         cooldown::{FIRST_GUESS, Phase, jittered},
+        entry::ProviderEntry,
         hooks::{EndedAttempt, Hooks},
         line::Interest,
-        snapshot::HealthSnapshot,
-        standing::Standing,
-        state::{ProviderEntry, State, TargetEntry},
+        snapshot::{self, HealthSnapshot},
+        state::State,
     },
     rng::Rng,
 };
@@ -47,10 +52,19 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct HealthMap(Arc<Shared>);
+pub struct HealthMap(Arc<Handle>);
+
+/// What clones of a handle count in, apart from what they share: threads that count in one place wait for each other.
+#[repr(align(128))]
+struct Handle(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
+    clock: Arc<SharedClock>,
+    /// How many events have freed something.
+    freed: Arc<AtomicU64>,
+    /// How often targets were forgotten.
+    sweeps: AtomicU64,
     rng: Rng,
     on_outcome: Hooks<EndedAttempt>,
     on_quarantine: Hooks<TargetId>,
@@ -70,12 +84,29 @@ impl HealthMap {
     }
 
     fn with_rng(rng: Rng) -> Self {
-        Self(Arc::new(Shared {
-            state: Mutex::new(State::new()),
+        let (clock, freed) = (Arc::new(SharedClock::new()), Arc::default());
+        Self::of(Arc::new(Shared {
+            state: Mutex::new(State::new(Arc::clone(&clock), Arc::clone(&freed))),
+            clock,
+            freed,
+            sweeps: AtomicU64::new(0),
             rng,
             on_outcome: Hooks::default(),
             on_quarantine: Hooks::default(),
         }))
+    }
+
+    fn of(shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Handle(shared)))
+    }
+
+    /// A handle of the same map whose clones are counted apart from those of this one.
+    pub(super) fn sibling(&self) -> Self {
+        Self::of(Arc::clone(self.shared()))
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.0
     }
 
     /// Calls `hook` with each attempt that ends from now on: for logs, metrics and alarms.
@@ -114,48 +145,64 @@ impl HealthMap {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_outcome(&self, hook: impl Fn(&EndedAttempt) + Send + Sync + 'static) {
-        self.0.on_outcome.add(hook);
+        self.shared().on_outcome.add(hook);
     }
 
     /// Calls `hook` with each target that is quarantined from now on, because an answer of it reported a cost. What is
     /// said of [`on_outcome`](Self::on_outcome) holds here too.
     pub fn on_quarantine(&self, hook: impl Fn(&TargetId) + Send + Sync + 'static) {
-        self.0.on_quarantine.add(hook);
+        self.shared().on_quarantine.add(hook);
     }
 
     /// The health of all targets met so far, as plain data, sorted by provider and model.
+    ///
+    /// Targets are read one after another, so that no request waits for all of them to be read: each is as it was at some
+    /// moment during the call.
     #[must_use]
     pub fn snapshot(&self) -> HealthSnapshot {
         let (state, now) = self.lock();
-        HealthSnapshot::of(&state, now)
+        let (targets, providers) = (Arc::clone(&state.targets), state.providers.clone());
+        drop(state);
+        snapshot::take(&targets, &providers, &self.shared().clock, now)
     }
 
     /// Forgets what is held against one target: cooldown, probation, quarantine, learnt limits. Its counts stay.
     ///
     /// Says whether the target is known.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "it is called for what it changes"
+    )]
     pub fn reset(&self, target: &TargetId) -> bool {
         let (mut state, _) = self.lock();
-        let entry = state.targets.get_mut(target);
-        let is_known = entry.map(TargetEntry::forget_all).is_some();
+        let cell = state.targets.get(target);
+        let is_known = cell.map(|cell| cell.lock().forget_all()).is_some();
         state.line.open(Interest::of(target));
         is_known
     }
 
     /// Forgets what is held against a provider as a whole. Says whether the provider is known.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "it is called for what it changes"
+    )]
     pub fn reset_provider(&self, name: &str) -> bool {
         let (mut state, _) = self.lock();
-        let entry = state.providers.get_mut(name);
-        let is_known = entry.map(std::mem::take).is_some();
+        let cell = state.providers.get(name);
+        let is_known = cell.map(|cell| *cell.lock() = ProviderEntry::default());
         state.line.open(Interest::of_provider(name));
-        is_known
+        is_known.is_some()
     }
 
     /// Forgets what is held against all targets and providers.
     pub fn reset_all(&self) {
         let (mut state, _) = self.lock();
-        state.targets.values_mut().for_each(TargetEntry::forget_all);
-        let providers = state.providers.values_mut();
-        providers.for_each(|provider| *provider = ProviderEntry::default());
+        for cell in state.targets.values() {
+            cell.lock().forget_all();
+        }
+        for cell in state.providers.values() {
+            *cell.lock() = ProviderEntry::default();
+        }
         state.line.open(Interest::ALL);
     }
 
@@ -175,14 +222,42 @@ impl HealthMap {
         let listed: HashSet<_> = snapshot.targets().iter().map(Target::id).collect();
         let (mut state, now) = self.lock();
         state.observe(snapshot);
-        state.sweep(&listed, now);
+        if state.sweep(&listed, now) {
+            self.shared().sweeps.fetch_add(1, Ordering::Release);
+        }
     }
 
-    /// How every target of a snapshot stands, and how many events have freed something so far, read under one lock.
-    pub(crate) fn standings(&self, snapshot: &Snapshot) -> (Vec<Standing>, u64) {
-        let (mut state, now) = self.lock();
+    /// What is known of the targets of a snapshot, in its order.
+    pub(super) fn cells(&self, snapshot: &Snapshot) -> Vec<Arc<TargetCell>> {
+        let (mut state, _) = self.lock();
         state.observe(snapshot);
-        (state.standings(snapshot, now), state.line.freed)
+        let targets = snapshot.targets().iter();
+        targets.map(|target| state.register(target)).collect()
+    }
+
+    /// How often targets were forgotten: cells that were [got](Self::cells) before may be out of use.
+    pub(super) fn sweeps(&self) -> u64 {
+        self.shared().sweeps.load(Ordering::Acquire)
+    }
+
+    /// How many events have freed something so far.
+    pub(crate) fn freed(&self) -> u64 {
+        self.shared().freed.load(Ordering::Acquire)
+    }
+
+    /// The moment of a pick. What is held back until a stated instant is brought up to date first, if the machine was
+    /// suspended.
+    pub(crate) fn now(&self) -> Instant {
+        let now = Instant::now();
+        if self.shared().clock.is_behind(now) {
+            return self.lock().1;
+        }
+        now
+    }
+
+    /// An instant in nanoseconds after the epoch of this map, by which a pick [glances](TargetCell::glance) at targets.
+    pub(crate) fn nanos(&self, at: Instant) -> u64 {
+        nanos(self.shared().clock.epoch(), at)
     }
 
     /// When a target that has just failed may be tried once more by the same request, if only a guess or nothing
@@ -207,39 +282,48 @@ impl HealthMap {
 
     /// The wall-clock time, in step with tokio's clock.
     pub(crate) fn wall(&self) -> SystemTime {
-        let (state, now) = self.lock();
-        state.clock.wall(now)
+        self.wall_at(self.now())
+    }
+
+    /// The same at another instant.
+    pub(super) fn wall_at(&self, instant: Instant) -> SystemTime {
+        self.shared().clock.wall(instant)
     }
 
     /// Whether both are handles of one map.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(self.shared(), other.shared())
     }
 
     pub(crate) fn quarantine(&self, target: &TargetId) {
-        let (mut state, _) = self.lock();
-        let entry = state.targets.get_mut(target);
-        let is_new = entry.is_some_and(|entry| !std::mem::replace(&mut entry.quarantined, true));
+        let (state, _) = self.lock();
+        let cell = state.targets.get(target);
+        let is_new =
+            cell.is_some_and(|cell| !std::mem::replace(&mut cell.lock().quarantined, true));
         drop(state);
         if is_new {
-            self.0.on_quarantine.call(target);
+            self.shared().on_quarantine.call(target);
         }
     }
 
     pub(super) fn ended_hooks(&self) -> &Hooks<EndedAttempt> {
-        &self.0.on_outcome
+        &self.shared().on_outcome
     }
 
     /// A random number in 0..1.
     pub(super) fn chance(&self) -> f64 {
-        self.0.rng.unit()
+        self.shared().rng.unit()
     }
 
     /// The state, brought up to date, and the moment of that.
     pub(super) fn lock(&self) -> (MutexGuard<'_, State>, Instant) {
         let now = Instant::now();
         // Every change under the lock leaves the state consistent, so a poisoned lock can be used.
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self
+            .shared()
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         state.catch_up(now);
         (state, now)
     }
@@ -281,7 +365,7 @@ mod tests {
     }
 
     fn join(health: &HealthMap, target: &Target) -> Place {
-        let freed = health.lock().0.line.freed;
+        let freed = health.freed();
         let mut place = None;
         assert!(health.wait_for([target.id()], &mut place, freed));
         place.unwrap()

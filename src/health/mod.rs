@@ -4,13 +4,18 @@
 //! the layer that sees the outcome finishes that attempt. So an outcome is always recorded in the map that the pick was
 //! read from, for the target of the attempt.
 //!
-//! `cooldown` and `tally` are the data of one target, `line` that of the requests which wait for one; `state` holds all
-//! of it. `effect` says what an event changes in it, `standing` and `snapshot` read it. `map` puts it behind a lock and
-//! `hooks` tells users of outcomes; an `attempt` and a `place` in the line are handles that change the map.
+//! `cooldown` and `tally` are the data of one target, `line` that of the requests which wait for one. `entry` is all that is
+//! remembered of one target or provider, and `cell` has its lock and what picks read without it; `state` holds all cells.
+//! `effect` says what an event changes in it, `standing` and `snapshot` read it. `map` puts it behind a lock and `hooks`
+//! tells users of outcomes; an `attempt` and a `place` in the line are handles that change the map. `bound` has the cells
+//! of a catalog in its order, for picks.
 
 pub(crate) mod attempt;
+mod bound;
+mod cell;
 mod cooldown;
 mod effect;
+mod entry;
 mod hooks;
 mod line;
 pub(crate) mod map;
@@ -21,7 +26,13 @@ mod state;
 mod tally;
 
 pub(crate) use self::{attempt::Attempt, map::HealthMap};
-pub(crate) use self::{cooldown::Phase, place::Place, standing::Standing};
+pub(crate) use self::{
+    bound::{Binding, Bound},
+    cell::Glance,
+    cooldown::Phase,
+    place::Place,
+    standing::Standing,
+};
 pub use self::{
     hooks::EndedAttempt,
     snapshot::{Cooling, HealthSnapshot, ProviderHealth, TargetHealth, TargetState},

@@ -22,7 +22,7 @@ pub(crate) struct Place {
 
 impl HealthMap {
     /// Joins the line of the requests that wait for one of these targets, or comes back to `place` in it, after a look that
-    /// found nothing free. `read` is the number of events that [`standings`](Self::standings) gave for that look. Says
+    /// found nothing free. `read` is what [`freed`](Self::freed) gave before that look. Says
     /// whether nothing was freed since: otherwise the request has to look once more, and is called for later events.
     pub(crate) fn wait_for<'a>(
         &self,
@@ -32,7 +32,7 @@ impl HealthMap {
     ) -> bool {
         let wants = wants.into_iter().collect();
         let (mut state, _) = self.lock();
-        let is_fresh = state.line.freed == read;
+        let is_fresh = state.line.freed() == read;
         let number = place.as_ref().map(|place| place.number);
         let (number, notify) = state.line.join(number, wants, read);
         drop(state);

@@ -1,6 +1,7 @@
 //! The map as plain data.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -8,10 +9,12 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    catalog::{Target, TargetId},
+    catalog::TargetId,
+    clock::SharedClock,
     health::{
+        cell::{ProviderCell, TargetCell},
         cooldown::{Cooldown, Phase},
-        state::{ProviderEntry, State, TargetEntry},
+        state::{State, Targets},
         tally::Tally,
     },
     outcome::{OutcomeKind, Scope},
@@ -109,27 +112,6 @@ impl TargetState {
 }
 
 impl HealthSnapshot {
-    pub(super) fn of(state: &State, now: Instant) -> Self {
-        let by_id = |a: &TargetHealth, b: &TargetHealth| {
-            (a.id.provider(), a.id.model()).cmp(&(b.id.provider(), b.id.model()))
-        };
-        let targets = state.targets.iter();
-        let mut targets: Vec<_> = targets
-            .map(|(id, entry)| target_health(id, entry, state, now))
-            .collect();
-        targets.sort_by(by_id);
-        let of_provider = |(name, entry): (&Arc<str>, &ProviderEntry)| ProviderHealth {
-            name: name.to_string(),
-            targets: (state.targets.keys())
-                .filter(|id| id.provider() == &**name)
-                .count(),
-            cooling: cooling(&entry.cooldown, Scope::Provider, state, now),
-        };
-        let mut providers: Vec<_> = state.providers.iter().map(of_provider).collect();
-        providers.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { targets, providers }
-    }
-
     /// The health of one target, if the map has met it.
     #[must_use]
     pub fn target(&self, provider: &str, model: &str) -> Option<&TargetHealth> {
@@ -139,28 +121,84 @@ impl HealthSnapshot {
     }
 }
 
-impl State {
-    /// What cools a target: its own cooldown, and its provider's.
-    pub(super) fn cooling(&self, target: &Target, now: Instant) -> [Option<Cooling>; 2] {
-        let own = self.targets.get(target.id());
-        let provider = self.providers.get(target.provider().name());
-        [
-            own.and_then(|own| cooling(&own.cooldown, Scope::Target, self, now)),
-            provider.and_then(|whole| cooling(&whole.cooldown, Scope::Provider, self, now)),
-        ]
+/// Reads the targets one after another, each under its own lock. Those of one provider are all held back by what held the
+/// provider back at the beginning.
+pub(super) fn take(
+    targets: &Targets,
+    providers: &HashMap<Arc<str>, Arc<ProviderCell>>,
+    clock: &SharedClock,
+    now: Instant,
+) -> HealthSnapshot {
+    let of_provider = |cell: &Arc<ProviderCell>| {
+        let entry = cell.lock();
+        let whole = Whole {
+            phase: entry.cooldown.phase(now),
+            cooling: cooling(&entry.cooldown, Scope::Provider, clock, now),
+            targets: 0,
+        };
+        (Arc::clone(&cell.name), whole)
+    };
+    let mut wholes: HashMap<_, _> = providers.values().map(of_provider).collect();
+    let of_target = |cell: &Arc<TargetCell>| {
+        // A provider is never forgotten.
+        let whole = wholes.entry(Arc::clone(&cell.provider.name)).or_default();
+        whole.targets += 1;
+        target_health(cell, whole, clock, now)
+    };
+    let mut targets: Vec<_> = targets.values().map(of_target).collect();
+    targets.sort_unstable_by(|a, b| {
+        let by_provider = a.id.provider().cmp(b.id.provider());
+        by_provider.then_with(|| a.id.model().cmp(b.id.model()))
+    });
+    let of_provider = |(name, whole): (Arc<str>, Whole)| ProviderHealth {
+        name: name.to_string(),
+        targets: whole.targets,
+        cooling: whole.cooling,
+    };
+    let mut providers: Vec<_> = wholes.into_iter().map(of_provider).collect();
+    providers.sort_by(|a, b| a.name.cmp(&b.name));
+    HealthSnapshot { targets, providers }
+}
+
+/// A provider as a whole.
+struct Whole {
+    phase: Phase,
+    cooling: Option<Cooling>,
+    /// How many of its targets are known.
+    targets: usize,
+}
+
+impl Default for Whole {
+    fn default() -> Self {
+        Self {
+            phase: Phase::Healthy,
+            cooling: None,
+            targets: 0,
+        }
     }
 }
 
-fn target_health(id: &TargetId, entry: &TargetEntry, state: &State, now: Instant) -> TargetHealth {
-    let own = cooling(&entry.cooldown, Scope::Target, state, now);
-    let provider = state.providers.get(id.provider());
-    let whole = provider.and_then(|whole| cooling(&whole.cooldown, Scope::Provider, state, now));
-    let cooling = [own, whole].into_iter().flatten();
+impl State {
+    /// What cools a target: its own cooldown, and its provider's.
+    pub(super) fn cooling(&self, cell: &TargetCell, now: Instant) -> [Option<Cooling>; 2] {
+        let provider = cell.provider.lock();
+        let whole = cooling(&provider.cooldown, Scope::Provider, &self.clock, now);
+        let own = cooling(&cell.lock().cooldown, Scope::Target, &self.clock, now);
+        [own, whole]
+    }
+}
+
+fn target_health(
+    cell: &TargetCell,
+    whole: &Whole,
+    clock: &SharedClock,
+    now: Instant,
+) -> TargetHealth {
+    let entry = cell.lock();
+    let own = cooling(&entry.cooldown, Scope::Target, clock, now);
+    let cooling = [own, whole.cooling].into_iter().flatten();
     let cooling = cooling.max_by_key(|cooling| (cooling.stated, cooling.until));
-    let phases = [
-        entry.cooldown.phase(now),
-        provider.map_or(Phase::Healthy, |whole| whole.cooldown.phase(now)),
-    ];
+    let phases = [entry.cooldown.phase(now), whole.phase];
     let is_gone = cooling.is_some_and(|cooling| {
         cooling.reason == OutcomeKind::Gone && cooling.scope == Scope::Target
     });
@@ -173,7 +211,7 @@ fn target_health(id: &TargetId, entry: &TargetEntry, state: &State, now: Instant
         _ => TargetState::Healthy,
     };
     TargetHealth {
-        id: id.clone(),
+        id: cell.id.clone(),
         state,
         cooling,
         tally: entry.tally,
@@ -193,10 +231,15 @@ const fn held_back(phase: Phase) -> u8 {
     }
 }
 
-fn cooling(cooldown: &Cooldown, scope: Scope, state: &State, now: Instant) -> Option<Cooling> {
+fn cooling(
+    cooldown: &Cooldown,
+    scope: Scope,
+    clock: &SharedClock,
+    now: Instant,
+) -> Option<Cooling> {
     let (until, reason, stated) = cooldown.cooling(now)?;
     Some(Cooling {
-        until: state.clock.wall(until),
+        until: clock.wall(until),
         remaining: until - now,
         stated,
         scope,

@@ -34,6 +34,13 @@ impl Tally {
     }
 }
 
+/// How long an answer took, to its first content and to its end.
+#[derive(Clone, Copy)]
+pub(super) struct Speed {
+    pub(super) first_content: Duration,
+    pub(super) total: Duration,
+}
+
 /// The share of successes, and how soon they began to answer and ended: means over recent attempts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Record {
@@ -44,11 +51,11 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// A whole answer: the time to its first content, and to its end.
-    pub(super) fn success(&mut self, first_token: Duration, total: Duration) {
+    /// A whole answer.
+    pub(super) fn success(&mut self, speed: Speed) {
         add(&mut self.rate, 1.0);
-        add(&mut self.first_token, first_token.as_secs_f64());
-        add(&mut self.total, total.as_secs_f64());
+        add(&mut self.first_token, speed.first_content.as_secs_f64());
+        add(&mut self.total, speed.total.as_secs_f64());
     }
 
     pub(super) fn failure(&mut self) {
@@ -82,7 +89,10 @@ mod tests {
     fn failures_lower_the_rate_and_leave_the_speed_alone() {
         let mut record = Record::default();
         assert_eq!(record.success_rate(), None);
-        record.success(Duration::from_secs(4), Duration::from_secs(8));
+        record.success(Speed {
+            first_content: Duration::from_secs(4),
+            total: Duration::from_secs(8),
+        });
         for _ in 0..20 {
             record.failure();
         }

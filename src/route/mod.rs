@@ -20,6 +20,7 @@ pub(crate) mod layer;
 mod not_now;
 mod outgoing;
 mod pick;
+mod ranking;
 mod refusals;
 mod response_owners;
 mod router;

@@ -35,7 +35,7 @@ pub(super) fn not_now(judged: &[Judged<'_>], memory: &Memory, place: Option<Plac
     let mut first = None::<Instant>;
     let mut by_reason = BTreeMap::<&str, usize>::new();
     for (one, why) in held_back() {
-        let (reason, back) = reason(why, one.standing.phase, now);
+        let (reason, back) = reason(why, one.phase, now);
         *by_reason.entry(reason).or_default() += 1;
         first = [first, back].into_iter().flatten().min();
     }

@@ -12,7 +12,7 @@ use crate::{
     catalog::{Catalog, means_any},
     endpoint::Endpoint,
     headers::PIN,
-    health::{Attempt, HealthMap},
+    health::{Attempt, Binding, HealthMap},
     images::{Api, Handover},
     json::Collected,
     refusal::Refusal,
@@ -35,6 +35,8 @@ use crate::{
 pub(super) struct Router {
     pub(super) catalog: Catalog,
     pub(super) health: HealthMap,
+    /// Both, as picks read them.
+    binding: Arc<Binding>,
     pub(super) select: Arc<dyn Select>,
     pub(super) classify: Arc<dyn Classify>,
     pub(super) rng: Rng,
@@ -55,6 +57,7 @@ impl Router {
     pub(super) fn new(catalog: Catalog, health: HealthMap) -> Self {
         let identity = format!("{:016x}", identity());
         Self {
+            binding: Arc::new(Binding::new(catalog.clone(), health.clone())),
             catalog,
             health,
             select: Arc::new(Random),
@@ -160,8 +163,7 @@ impl Router {
         slot: &AttemptSlot,
     ) -> Result<Attempt, Refusal> {
         let pool = Pool {
-            catalog: &self.catalog,
-            health: &self.health,
+            binding: &self.binding,
             select: &*self.select,
             rng: &self.rng,
         };

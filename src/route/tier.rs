@@ -6,18 +6,18 @@ use tokio::time::Instant;
 
 use crate::{
     capability::{Capabilities, Capability},
-    catalog::{Target, TargetId},
+    catalog::{Kind, Target, TargetId},
     health::{Phase, Standing},
     outcome::OutcomeKind,
     request::Needs,
     route::{eligible::Eligible, wish::Wish},
-    session::{Memory, WaitState},
+    session::{Memory, Tried, WaitState},
 };
 
 /// An eligible target, and its rank if it may be tried now.
 pub(super) struct Judged<'a> {
     pub(super) target: &'a Target,
-    pub(super) standing: &'a Standing,
+    pub(super) phase: Phase,
     pub(super) rank: Result<Rank, HeldBack>,
 }
 
@@ -68,61 +68,35 @@ impl HeldBack {
     }
 }
 
-/// The targets of the best rank.
-pub(super) fn best<'j, 'a>(judged: &'j [Judged<'a>]) -> Vec<&'j Judged<'a>> {
-    let rank = |judged: &&Judged<'_>| judged.rank.as_ref().ok().copied();
-    match judged.iter().filter_map(|judged| rank(&judged)).min() {
-        Some(first) => {
-            let best = judged.iter().filter(|judged| rank(judged) == Some(first));
-            best.collect()
-        }
-        None => Vec::new(),
+impl Rank {
+    /// Whether the request has tried the target already.
+    pub(super) const fn is_second_try(&self) -> bool {
+        self.again
     }
 }
 
-impl<'a> Judged<'a> {
-    pub(super) fn new(
-        eligible: Eligible<'a>,
-        standings: &'a [Standing],
-        wish: &Wish<'_>,
-        memory: &Memory,
-    ) -> Self {
-        let standing = &standings[eligible.index];
-        let eligible = Eligible {
-            named: eligible.named && wish.prefer_requested,
-            ..eligible
-        };
-        Self {
-            target: eligible.target,
-            standing,
-            rank: rank(&eligible, standing, wish.needs, memory),
-        }
-    }
-
-    /// Whether it may be tried now, and has not been tried by this request.
-    pub(super) fn is_untried(&self) -> bool {
-        self.rank.is_ok_and(|rank| !rank.again)
-    }
-}
-
-fn rank(
+/// How good a target is for a request, if it may be tried now.
+///
+/// `tried`: what became of it before, if the request has tried it. `avoided`: its provider cannot help the request.
+pub(super) fn rank(
     eligible: &Eligible<'_>,
     standing: &Standing,
-    needs: &Needs,
+    tried: Option<&Tried>,
+    avoided: bool,
+    wish: &Wish<'_>,
     memory: &Memory,
 ) -> Result<Rank, HeldBack> {
-    let target = eligible.target;
     if standing.quarantined {
         return Err(HeldBack::Quarantined);
     }
     if let Phase::Stated(until, kind) = standing.phase {
         return Err(HeldBack::Cooling(until, kind));
     }
-    let again = match memory.record_of(target.id()) {
+    let again = match tried {
         Some(tried) if !tried.again => return Err(HeldBack::Tried),
         tried => tried.is_some(),
     };
-    if memory.avoids(target.provider().name()) {
+    if avoided {
         return Err(HeldBack::Avoided);
     }
     match (standing.phase, memory.wait) {
@@ -134,9 +108,11 @@ fn rank(
     }
     let tier = match standing.phase {
         // A name is a wish to try that one first, and a target in probation needs a request that tries it.
-        Phase::Probation { .. } | Phase::Healthy if eligible.named => Tier::Named,
+        Phase::Probation { .. } | Phase::Healthy if eligible.named && wish.prefer_requested => {
+            Tier::Named
+        }
         Phase::Probation { rested: true } | Phase::Healthy => {
-            fit(eligible, standing, needs, memory)
+            fit(eligible, standing, wish.needs, memory)
         }
         _ => Tier::Cooling,
     };
@@ -144,7 +120,7 @@ fn rank(
     Ok(Rank {
         again,
         tier,
-        room: Reverse(by_room.then(|| window(target, standing).unwrap_or(u64::MAX))),
+        room: Reverse(by_room.then(|| window(eligible.kind, standing).unwrap_or(u64::MAX))),
         unproven: !memory.tried.is_empty() && !standing.proven,
         until: match standing.phase {
             Phase::Guessed(until, _) => Some(until),
@@ -156,20 +132,20 @@ fn rank(
 fn fit(eligible: &Eligible<'_>, standing: &Standing, needs: &Needs, memory: &Memory) -> Tier {
     /// Any model that is offered today has at least such a window.
     const SMALLEST_WINDOW: u64 = 4096;
-    let model = eligible.target.model();
-    let window = window(eligible.target, standing);
+    let kind = eligible.kind;
+    let window = window(kind, standing);
     let is_too_small = |window| {
         let too_small = memory.too_small;
         !needs.fits(window) || too_small.is_some_and(|too_small| window <= too_small)
     };
-    let output = needs.output_tokens.zip(model.max_output());
+    let output = needs.output_tokens.zip(kind.max_output);
     if window.is_some_and(is_too_small)
         || output.is_some_and(|(asked, most)| asked > most)
         || !standing.lacks.intersection(needs.hard).is_empty()
     {
         return Tier::Doubtful;
     }
-    let capabilities = model.capabilities();
+    let capabilities = kind.capabilities();
     // The listing of a chat model need not say that it writes text.
     let stated = Capabilities {
         yes: capabilities.yes.with(Capability::TextOutput),
@@ -187,8 +163,8 @@ fn fit(eligible: &Eligible<'_>, standing: &Standing, needs: &Needs, memory: &Mem
 }
 
 /// The window that is stated, or the smaller one that was found.
-fn window(target: &Target, standing: &Standing) -> Option<u64> {
-    let windows = [target.model().context_length(), standing.window];
+fn window(kind: &Kind, standing: &Standing) -> Option<u64> {
+    let windows = [kind.window, standing.window];
     windows.into_iter().flatten().min()
 }
 
@@ -196,10 +172,12 @@ fn window(target: &Target, standing: &Standing) -> Option<u64> {
 mod tests {
     use std::time::Duration;
 
+    use http::HeaderMap;
+
     use super::*;
     use crate::{
         capability::CapabilitySet,
-        catalog::{Model, ModelBuilder},
+        catalog::{Catalog, Model, ModelBuilder},
         endpoint::Endpoint,
         provider::{FreeRule, Provider},
         request::scan,
@@ -218,13 +196,7 @@ mod tests {
     fn standing(phase: Phase) -> Standing {
         Standing {
             phase,
-            quarantined: false,
-            proven: false,
-            success_rate: None,
-            first_token: None,
-            in_flight: 0,
-            lacks: CapabilitySet::EMPTY,
-            window: None,
+            ..Standing::HEALTHY
         }
     }
 
@@ -243,13 +215,30 @@ mod tests {
     ) -> Result<Rank, HeldBack> {
         let body = r#"{"messages":[{"role":"user","content":"Hi"}],"max_tokens":100}"#;
         let envelope = scan(&body.into(), Endpoint::ChatCompletions).unwrap();
+        let snapshot = Catalog::from_targets([target(model)]).snapshot();
         let eligible = Eligible {
-            target: &target(model),
-            index: 0,
+            kind: &snapshot.kinds()[0].kind,
             named,
             serves: Some(true),
         };
-        rank(&eligible, standing, &envelope.needs, memory)
+        let wish = Wish {
+            needs: &envelope.needs,
+            headers: &HeaderMap::new(),
+            requested: None,
+            pinned: false,
+            prefer_requested: true,
+            image_layer: false,
+            provider: None,
+        };
+        let tried = memory.record_of(snapshot.targets()[0].id());
+        rank(
+            &eligible,
+            standing,
+            tried,
+            memory.avoids("p"),
+            &wish,
+            memory,
+        )
     }
 
     fn tier(model: ModelBuilder, standing: &Standing, named: bool) -> Tier {

@@ -10,10 +10,12 @@ use std::{
 };
 
 use crate::support::*;
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use tokio::time::Instant;
+use tower::ServiceExt;
 use tower_free_models::{
-    Attempt, Catalog, HealthMap, Target,
+    Attempt, Catalog, FreeModelRoute, HealthMap, Target,
     catalog::Capability,
     classify::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     health::{Cooling, HealthSnapshot, TargetState},
@@ -906,6 +908,87 @@ fn counts_add_up_whatever_many_threads_do() {
         ended.map(AtomicU64::into_inner)
     );
     assert_eq!(sum(|t| t.in_flight()), 0);
+}
+
+/// Routers read copies of the map without a lock: they must lose no attempt and no lease, whatever is done to the map and to
+/// the catalog meanwhile.
+#[test]
+fn no_attempt_and_no_lease_is_lost_while_others_reset_read_and_replace() {
+    let pool = targets(&["a", "b"], &["m", "n", "o"]);
+    let (catalog, health) = (Catalog::from_targets(pool.clone()), HealthMap::new());
+    let calls = Arc::new(AtomicU64::new(0));
+    let is_over = AtomicBool::new(false);
+    let called = Arc::clone(&calls);
+    let inner = tower::service_fn(move |request: http::Request<tower_free_models::Body>| {
+        // A third of the calls fails.
+        let n = called.fetch_add(1, Ordering::Relaxed);
+        let status = if n % 3 == 0 { 503 } else { 200 };
+        drop(request);
+        let response = http::Response::builder().status(status);
+        std::future::ready(Ok::<_, std::convert::Infallible>(
+            response.body(String::new()).expect("a response"),
+        ))
+    });
+    let route = FreeModelRoute::new(inner, catalog.clone(), health.clone());
+    let refused = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let pickers: Vec<_> = (0..THREADS / 2)
+            .map(|_| {
+                scope.spawn(|| {
+                    for _ in 0..3_000 {
+                        let sent = route.clone().oneshot(chat()).now_or_never();
+                        let Ok(response) = sent.expect("an answer at once");
+                        if !response.headers().contains_key("x-free-model") {
+                            refused.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            let mut n = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                n += 1;
+                match n % 5 {
+                    0 => health.reset_all(),
+                    1 => _ = health.reset(pool[n % pool.len()].id()),
+                    2 => _ = health.reset_provider("a"),
+                    3 => health.sweep(&catalog.snapshot()),
+                    _ => {
+                        let own = pool
+                            .iter()
+                            .filter(|target| target.provider() == pool[0].provider());
+                        let swap = catalog.replace(pool[0].provider(), own.cloned().collect());
+                        swap.expect("a swap");
+                    }
+                }
+                for target in health.snapshot().targets {
+                    let tally = target.tally;
+                    assert!(tally.in_flight() <= THREADS as u64, "{tally:?}");
+                }
+            }
+        });
+        for picker in pickers {
+            picker.join().expect("no panic");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let snapshot = health.snapshot();
+    assert_eq!(snapshot.targets.len(), pool.len());
+    let tallies = || snapshot.targets.iter().map(|target| target.tally);
+    assert!(tallies().all(|tally| tally.in_flight() == 0));
+    let calls = calls.load(Ordering::Relaxed);
+    assert_eq!(tallies().map(|tally| tally.started).sum::<u64>(), calls);
+    let failed = calls.div_ceil(3);
+    assert_eq!(tallies().map(|tally| tally.failed).sum::<u64>(), failed);
+    assert_eq!(
+        calls + refused.into_inner(),
+        (THREADS / 2 * 3_000) as u64,
+        "each request was sent once or refused"
+    );
+    let is_probed =
+        |target: &tower_free_models::health::TargetHealth| target.state == TargetState::Probing;
+    assert!(!snapshot.targets.iter().any(is_probed), "no lease is left");
 }
 
 #[test]

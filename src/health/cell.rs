@@ -1,0 +1,371 @@
+//! What is kept of one target and of one provider: an entry under a lock of its own, and beside it what picks read of it.
+//!
+//! A pick looks at all targets and must not meet other threads there, so each cell publishes a [`Glance`]: one atomic that
+//! says whether anything is held against the target. Only where it says [`Glance::Look`], the entry is read. What a pick
+//! has read may be out of date when it begins an attempt: beginning looks again, under the lock.
+//!
+//! Locks are taken in this order: that of the map, of a provider, of a target. Whatever is changed of a provider, and all
+//! that is not the plain life of an attempt at a healthy target, is changed under the lock of the map as well.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    catalog::TargetId,
+    health::{
+        cooldown::{Moment, Phase, Sequence},
+        entry::{ProviderEntry, TargetEntry},
+        standing::{Standing, worse},
+        tally::Speed,
+    },
+    outcome::OutcomeKind,
+};
+
+/// What a pick sees of a target or of a provider without its lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Glance {
+    /// Nothing is held against it.
+    Clear,
+    /// It must not be tried now.
+    Out,
+    /// Its entry has to be read.
+    Look,
+}
+
+/// What a [`Glance`] is made of: 0 for nothing, 1 for look, else the end of a stated cooldown, in nanoseconds after the
+/// epoch of the map. After that end the entry has to be read.
+#[derive(Debug, Default)]
+struct Held(AtomicU64);
+
+impl Held {
+    const NOTHING: u64 = 0;
+    const LOOK: u64 = 1;
+    const FOR_EVER: u64 = u64::MAX;
+
+    const fn until(end: u64) -> u64 {
+        if end > Self::LOOK { end } else { Self::LOOK }
+    }
+
+    fn glance(&self, now: u64) -> Glance {
+        match self.0.load(Ordering::SeqCst) {
+            Self::NOTHING => Glance::Clear,
+            end if end > now && end > Self::LOOK => Glance::Out,
+            _ => Glance::Look,
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == Self::NOTHING
+    }
+}
+
+/// Nanoseconds from the epoch of a map to an instant.
+pub(super) fn nanos(epoch: Instant, at: Instant) -> u64 {
+    let after = at.saturating_duration_since(epoch).as_nanos();
+    u64::try_from(after).unwrap_or(u64::MAX)
+}
+
+/// A provider, as the map knows it.
+#[derive(Debug)]
+pub(crate) struct ProviderCell {
+    pub(super) name: Arc<str>,
+    epoch: Instant,
+    /// Also says [`Glance::Look`] where an answer would change something.
+    held: Held,
+    newest: Newest,
+    entry: Mutex<ProviderEntry>,
+}
+
+/// The number of the newest attempt at a provider: written by each attempt, and so apart from what each pick reads.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Newest(AtomicU64);
+
+/// A target, as the map knows it.
+#[derive(Debug)]
+pub(crate) struct TargetCell {
+    pub(super) id: TargetId,
+    pub(super) provider: Arc<ProviderCell>,
+    epoch: Instant,
+    held: Held,
+    /// These are copies of what the entry holds, for a pick that sees no need to read it.
+    last_success: AtomicU64,
+    in_flight: AtomicU64,
+    success_rate: AtomicU64,
+    first_token: AtomicU64,
+    entry: Mutex<TargetEntry>,
+}
+
+/// Where there is no instant, no duration, or no rate (as the bits of a number it is none).
+const NONE: u64 = u64::MAX;
+
+/// What is known of the record of a target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) success_rate: Option<f64>,
+    pub(crate) first_token: Option<Duration>,
+    pub(crate) in_flight: u64,
+}
+
+impl ProviderCell {
+    pub(super) fn new(name: Arc<str>, epoch: Instant) -> Self {
+        Self {
+            name,
+            epoch,
+            held: Held::default(),
+            newest: Newest::default(),
+            entry: Mutex::default(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> Locked<'_, Self> {
+        Locked::of(self, &self.entry)
+    }
+
+    /// Whether the provider as a whole may be tried.
+    pub(crate) fn phase(&self, now: Instant) -> Phase {
+        if self.held.is_nothing() {
+            return Phase::Healthy;
+        }
+        let mut entry = self.lock();
+        entry.cooldown.drop_past(now);
+        entry.cooldown.phase(now)
+    }
+
+    /// The number of an attempt that begins.
+    fn next(&self) -> Sequence {
+        self.newest.0.fetch_add(1, Ordering::SeqCst) + 1
+    }
+}
+
+impl TargetCell {
+    pub(super) fn new(id: TargetId, provider: Arc<ProviderCell>, row: u64) -> Self {
+        let cell = Self {
+            id,
+            epoch: provider.epoch,
+            provider,
+            held: Held::default(),
+            last_success: AtomicU64::new(NONE),
+            in_flight: AtomicU64::new(0),
+            success_rate: AtomicU64::new(NONE),
+            first_token: AtomicU64::new(NONE),
+            entry: Mutex::default(),
+        };
+        cell.lock().row = row;
+        cell
+    }
+
+    /// What a pick needs to know where nothing is held against the target; `now` in nanoseconds after the map's epoch.
+    pub(crate) fn glance(&self, now: u64) -> Glance {
+        self.held.glance(now)
+    }
+
+    /// Whether it succeeded lately; `now` in nanoseconds after the map's epoch.
+    pub(crate) fn is_proven(&self, now: u64) -> bool {
+        let at = self.last_success.load(Ordering::Relaxed);
+        at != NONE && TargetEntry::proves(Duration::from_nanos(now.saturating_sub(at)))
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        let read = |of: &AtomicU64| Some(of.load(Ordering::Relaxed)).filter(|&bits| bits != NONE);
+        Record {
+            success_rate: read(&self.success_rate).map(f64::from_bits),
+            first_token: read(&self.first_token).map(Duration::from_nanos),
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+        }
+    }
+
+    /// How the target stands, at a provider that is in this phase.
+    pub(crate) fn standing(&self, provider: Phase, now: Instant) -> Standing {
+        let mut entry = self.lock();
+        // Where nothing is left to read, the next pick need not look here.
+        entry.drop_past(now);
+        Standing {
+            phase: worse(entry.cooldown.phase(now), provider),
+            quarantined: entry.quarantined,
+            proven: entry.is_proven(now),
+            lacks: entry.lacks(now),
+            window: entry.window(now),
+        }
+    }
+
+    pub(super) fn lock(&self) -> Locked<'_, Self> {
+        Locked::of(self, &self.entry)
+    }
+
+    /// The entries of both, to be changed.
+    pub(super) fn lock_both(&self) -> Both<'_> {
+        let provider = self.provider.lock();
+        // An attempt that begins meanwhile at another target of this provider draws its number and then reads this. So
+        // either it sees that it has to wait, or its number is drawn before `Both::moment` reads the newest.
+        self.provider.held.0.store(Held::LOOK, Ordering::SeqCst);
+        Both {
+            target: self.lock(),
+            provider,
+        }
+    }
+
+    /// Begins an attempt, if nothing is held against the target and its provider; `row` is that of its listing.
+    pub(super) fn begin_clear(&self, row: u64) -> Option<Sequence> {
+        let mut entry = self.lock();
+        if !entry.is_clear() || entry.row != row {
+            return None;
+        }
+        let sequence = self.provider.next();
+        if !self.provider.held.is_nothing() {
+            return None;
+        }
+        entry.tally.started += 1;
+        Some(sequence)
+    }
+
+    /// An attempt without a lease has begun to answer: notes that, if it changes nothing but that.
+    pub(super) fn answered_clear(&self) -> bool {
+        let mut entry = self.lock();
+        let is_clear = entry.cooldown.is_blank() && self.provider.held.is_nothing();
+        entry.answering += u64::from(is_clear);
+        is_clear
+    }
+
+    /// An attempt without a lease has ended, and not in a failure.
+    pub(super) fn ended_well(&self, kind: OutcomeKind, speed: Option<Speed>, now: Instant) {
+        self.lock().ended_well(kind, speed, now);
+    }
+}
+
+/// What has a [`Glance`] and other copies of its entry.
+pub(super) trait Publish {
+    type Entry;
+
+    fn publish(&self, entry: &Self::Entry);
+}
+
+impl Publish for ProviderCell {
+    type Entry = ProviderEntry;
+
+    fn publish(&self, entry: &ProviderEntry) {
+        let held = match entry.unreachable.is_empty() && entry.cooldown.is_blank() {
+            true => Held::NOTHING,
+            false => Held::LOOK,
+        };
+        refresh(&self.held.0, held);
+    }
+}
+
+impl Publish for TargetCell {
+    type Entry = TargetEntry;
+
+    fn publish(&self, entry: &TargetEntry) {
+        let first_token = entry.record.mean_first_token();
+        let first_token = first_token.and_then(|mean| u64::try_from(mean.as_nanos()).ok());
+        let success_rate = entry.record.success_rate().map(f64::to_bits);
+        let last_success = entry.last_success.map(|at| nanos(self.epoch, at));
+        for (copy, value) in [
+            (&self.first_token, first_token),
+            (&self.success_rate, success_rate),
+            (&self.last_success, last_success),
+        ] {
+            refresh(copy, value.unwrap_or(NONE));
+        }
+        refresh(&self.in_flight, entry.tally.in_flight());
+        let held = match entry.cooldown.stated_end() {
+            _ if entry.quarantined => Held::FOR_EVER,
+            Some(end) => Held::until(nanos(self.epoch, end)),
+            None if entry.is_clear() && entry.has_learned_nothing() => Held::NOTHING,
+            None => Held::LOOK,
+        };
+        refresh(&self.held.0, held);
+    }
+}
+
+/// Writes a copy if it has changed: other threads read what is next to it, and a write makes that slow.
+fn refresh(copy: &AtomicU64, value: u64) {
+    if copy.load(Ordering::Relaxed) != value {
+        copy.store(value, Ordering::Release);
+    }
+}
+
+/// An entry under its lock. What picks read of it is published when this is dropped.
+pub(super) struct Locked<'a, C: Publish> {
+    cell: &'a C,
+    entry: MutexGuard<'a, C::Entry>,
+}
+
+impl<'a, C: Publish> Locked<'a, C> {
+    fn of(cell: &'a C, entry: &'a Mutex<C::Entry>) -> Self {
+        // Every change under the lock leaves the entry consistent, so a poisoned lock can be used.
+        let entry = entry.lock().unwrap_or_else(PoisonError::into_inner);
+        Self { cell, entry }
+    }
+}
+
+impl<C: Publish> Deref for Locked<'_, C> {
+    type Target = C::Entry;
+
+    fn deref(&self) -> &C::Entry {
+        &self.entry
+    }
+}
+
+impl<C: Publish> DerefMut for Locked<'_, C> {
+    fn deref_mut(&mut self) -> &mut C::Entry {
+        &mut self.entry
+    }
+}
+
+impl<C: Publish> Drop for Locked<'_, C> {
+    fn drop(&mut self) {
+        self.cell.publish(&self.entry);
+    }
+}
+
+/// What is remembered of a target and of its provider, under both locks.
+pub(super) struct Both<'a> {
+    pub(super) target: Locked<'a, TargetCell>,
+    pub(super) provider: Locked<'a, ProviderCell>,
+}
+
+impl Both<'_> {
+    /// The id of the target.
+    pub(super) const fn id(&self) -> &TargetId {
+        &self.target.cell.id
+    }
+
+    /// What a change goes by that this attempt is the reason for.
+    pub(super) fn moment(&self, attempt: Sequence, now: Instant, chance: f64) -> Moment {
+        let last = self.provider.cell.newest.0.load(Ordering::SeqCst);
+        Moment {
+            attempt,
+            last,
+            now,
+            chance,
+        }
+    }
+
+    /// Begins an attempt, if it may be tried now. Says as well whether the attempt has taken a lease.
+    pub(super) fn begin(&mut self, beside_probes: bool, now: Instant) -> Option<(Sequence, bool)> {
+        self.target.drop_past(now);
+        self.provider.cooldown.drop_past(now);
+        let whole = self.provider.cooldown.phase(now);
+        match worse(self.target.cooldown.phase(now), whole) {
+            _ if self.target.quarantined => return None,
+            Phase::Stated(..) => return None,
+            Phase::Probing(_) if !beside_probes => return None,
+            _ => {}
+        }
+        let sequence = self.provider.cell.next();
+        self.target.tally.started += 1;
+        let has_lease = [&mut self.target.cooldown, &mut self.provider.cooldown]
+            .map(|cooldown| cooldown.take_lease(sequence, now))
+            .contains(&true);
+        Some((sequence, has_lease))
+    }
+}

@@ -65,16 +65,18 @@ impl Site {
 
     /// Answers with what this client gets from the providers.
     pub(crate) fn front(self: &Arc<Self>, client: HttpClient) -> Front {
-        Front {
+        Front(Arc::new(Parts {
             site: Arc::clone(self),
             models: self.stack.layer(client),
-        }
+        }))
     }
 }
 
-/// Answers any request.
+/// Answers any request. A clone is cheap: each request takes two.
 #[derive(Clone)]
-pub(crate) struct Front {
+pub(crate) struct Front(Arc<Parts>);
+
+struct Parts {
     site: Arc<Site>,
     models: <Stack as Layer<HttpClient>>::Service,
 }
@@ -94,11 +96,11 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         // First, so that no other page learns anything.
-        if let Some(refusal) = self.site.guard.refuse(&request) {
+        if let Some(refusal) = self.0.site.guard.refuse(&request) {
             return Box::pin(ready(Ok(refusal)));
         }
         let front = self.clone();
-        match &self.site.cors {
+        match &self.0.site.cors {
             None => Box::pin(async move { Ok(front.answer(request).await) }),
             // Preflights are answered here: they cannot carry a key.
             Some(cors) => Box::pin(
@@ -119,17 +121,14 @@ impl Front {
             + Send
             + 'static,
     {
-        if let Some(refusal) = self
-            .site
-            .keys
-            .as_ref()
-            .and_then(|keys| keys.refuse(&request))
-        {
+        let Parts { site, models } = &*self.0;
+        let keys = site.keys.as_ref();
+        if let Some(refusal) = keys.and_then(|keys| keys.refuse(&request)) {
             return refusal;
         }
         if !is_for_models(request.uri().path()) {
             let request = request.map(Body::new);
-            let Ok(response) = self.site.pages.clone().oneshot(request).await;
+            let Ok(response) = site.pages.clone().oneshot(request).await;
             return response;
         }
         if request.method() != Method::POST {
@@ -139,7 +138,7 @@ impl Front {
         if let Some(refusal) = refuse_untyped(request.headers()) {
             return refusal;
         }
-        match self.models.oneshot(request).await {
+        match models.clone().oneshot(request).await {
             Ok(response) => response.map(answered),
             Err(error) => unreachable(&error),
         }

@@ -22,9 +22,10 @@ const MOST: usize = 16 * 1024;
 /// A chunk counts as at least this much, so that the number of chunks is bounded too.
 const SMALLEST: usize = 64;
 
-/// So often in a row the task yields without another chunk before data is passed on. Once is enough for the connection to
-/// run: taking a chunk has woken it, so it is before this task in the runtime's queue.
-const YIELDS: u8 = 1;
+/// So often in a row the body is pending without another chunk before data is passed on. Taking a chunk has woken the
+/// client's connection, so that is before this task in the runtime's queue and has run at the next turn of this task. It is
+/// two because hyper's server polls a pending body twice in one turn.
+const YIELDS: u8 = 2;
 
 /// Data is not held for longer than this where other tasks make each yield long.
 const LONGEST: Duration = Duration::from_millis(5);

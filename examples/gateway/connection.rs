@@ -3,6 +3,7 @@
 use std::{convert::Infallible, pin::pin, time::Duration};
 
 use axum::response::Response;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -87,11 +88,7 @@ where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let activity = Activity::new();
-    let Terms {
-        idle_timeout,
-        full,
-        mut stopped,
-    } = terms;
+    let idle_timeout = terms.idle_timeout;
     let service = service_fn(|request: Request<Incoming>| {
         let under_way = activity.begin();
         let (routes, version) = (routes.clone(), request.version());
@@ -105,20 +102,40 @@ where
     let builder = auto::Builder::new(TokioExecutor::new());
     let io = TokioIo::new(Noted::new(io, activity.clone()));
     let mut serving = pin!(builder.serve_connection(io, service));
-    let mut blocked = pin!(activity.blocked_for(idle_timeout));
+    // Polled when it was woken, and not at each turn of the connection, of which there are many.
+    let mut ends = FuturesUnordered::from_iter([end(&activity, terms)]);
     tokio::select! {
         // A client that breaks off or sends nonsense is its own business.
         _ = serving.as_mut() => return,
-        () = blocked.as_mut() => return given_up(),
-        () = unused(&activity, full) => {}
-        _ = stopped.wait_for(|stopped| *stopped) => {}
+        Some(end) = ends.next() => match end {
+            End::Blocked => return given_up(),
+            End::Unused | End::Stopped => {}
+        }
     }
     serving.as_mut().graceful_shutdown();
     activity.touch();
     tokio::select! {
         _ = serving => {}
-        () = blocked => given_up(),
+        () = activity.blocked_for(idle_timeout) => given_up(),
         () = activity.unused_for(LINGER) => {}
+    }
+}
+
+/// Why a connection ends that its client does not end.
+enum End {
+    /// The client takes nothing.
+    Blocked,
+    /// There is no request.
+    Unused,
+    /// The gateway stops.
+    Stopped,
+}
+
+async fn end(activity: &Activity, mut terms: Terms) -> End {
+    tokio::select! {
+        () = activity.blocked_for(terms.idle_timeout) => End::Blocked,
+        () = unused(activity, terms.full) => End::Unused,
+        _ = terms.stopped.wait_for(|stopped| *stopped) => End::Stopped,
     }
 }
 

@@ -157,7 +157,8 @@ impl Taken {
 
     /// Whether the data should wait no longer.
     fn is_due(&self) -> bool {
-        self.yields >= YIELDS || self.since.is_some_and(|since| since.elapsed() >= LONGEST)
+        let is_late = || self.since.is_some_and(|since| since.elapsed() >= LONGEST);
+        self.yields >= YIELDS || self.yields == 0 && is_late()
     }
 
     fn frame(&mut self) -> Frame<Bytes> {

@@ -71,7 +71,7 @@ impl http_body::Body for Answer {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Direct { body, .. } => body.size_hint(),
-            Self::HandedOver(handed) => handed.rest.clone(),
+            Self::HandedOver(handed) => handed.rest,
         }
     }
 }

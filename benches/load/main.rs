@@ -28,13 +28,19 @@ mod workload;
 
 use std::{
     error::Error,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
 };
 
 use clap::{Parser, Subcommand};
 use http::uri::Authority;
+use tokio::runtime;
 
 use crate::{
     client::Load,
@@ -114,6 +120,34 @@ fn main() -> ExitCode {
     }
 }
 
+/// Becomes true when the bench is told to end: it has to end its children first, because the gateway does not end with it.
+fn interrupted() -> Arc<AtomicBool> {
+    let is_interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_interrupted);
+    thread::spawn(move || {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        if runtime.is_ok_and(|runtime| runtime.block_on(told_to_end()).is_ok()) {
+            flag.store(true, Ordering::Relaxed);
+        }
+    });
+    is_interrupted
+}
+
+#[cfg(unix)]
+async fn told_to_end() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        ended = tokio::signal::ctrl_c() => ended,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn told_to_end() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
 fn measure(options: &Options) -> Result<(), BoxError> {
     let is_smoke = options.quick || options.test || !options.bench;
     let is_wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|n| n == name);
@@ -133,7 +167,14 @@ fn measure(options: &Options) -> Result<(), BoxError> {
         directory: Path::new(env!("CARGO_TARGET_TMPDIR")).join("load"),
     };
     let machine = machine::described();
-    let results = Bench::start(plan.clone())?.run(&|step| eprintln!("{step}"))?;
+    let is_interrupted = interrupted();
+    let results = Bench::start(plan.clone())?.run(&|step| {
+        eprintln!("{step}");
+        match is_interrupted.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => Ok(()),
+        }
+    })?;
     let page = report::page(&results, &plan, &machine);
     println!("{page}");
     let is_whole = !is_smoke && options.only.is_empty() && options.connections.is_empty();

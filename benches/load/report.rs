@@ -51,8 +51,7 @@ runtime of one thread where they have one core:
 In each round every system runs once for each workload and number of connections, one after another, for one or two
 seconds. A figure is the median of all rounds; a ratio is the median of the ratios within each round. Processes live through the
 whole run, after a round that warms them up and is not counted. CPU per request is the time that all threads of the proxy spent on
-a core (`schedstat`), divided by the number of answers; it is disturbed less by other processes than the rate. In the row without
-a proxy it is the upstream's. *At work* is the part of the time that the proxy was on a core, *queued* the part that it waited for
+a core (`schedstat`), divided by the number of answers; it is disturbed less by other processes than the rate. *At work* is the part of the time that the proxy was on a core, *queued* the part that it waited for
 one because other processes were there.
 
 - The *first text* of a stream is there when the client has read the first event with text. The event before it, with
@@ -151,8 +150,6 @@ fn rates(text: &mut String, results: &Results) {
 fn ratios_to_bare(group: &Group, system: System) -> (Option<f64>, Option<f64>) {
     let pair = group.series_of(system).zip(group.series_of(System::Bare));
     let rate = pair.and_then(|(own, bare)| own.ratio(bare, rate));
-    // Without a proxy, the CPU time is the upstream's.
-    let pair = pair.filter(|_| system != System::Direct);
     let cpu = pair.and_then(|(own, bare)| bare.ratio(own, |sample| sample.cpu));
     (rate, cpu)
 }

@@ -57,7 +57,7 @@ pub(crate) struct Sample {
     pub(crate) first: Option<f64>,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
-    /// Of the proxy, for one request; of the upstream, where there is no proxy.
+    /// Of the proxy, for one request.
     pub(crate) cpu: Option<f64>,
     /// The part of the time that the proxy was at work; above 1 on several cores.
     pub(crate) at_work: Option<f64>,
@@ -190,8 +190,8 @@ impl Bench {
         .map(Some)
     }
 
-    /// Measures everything. `told` hears of each step.
-    pub(crate) fn run(mut self, told: &dyn Fn(&str)) -> io::Result<Results> {
+    /// Measures everything. `told` hears of each step, and can end the run there.
+    pub(crate) fn run(mut self, told: &dyn Fn(&str) -> io::Result<()>) -> io::Result<Results> {
         let mut groups = Vec::new();
         for &workload in &self.plan.workloads {
             fs::write(self.body_of(workload), (workload.body)())?;
@@ -210,7 +210,7 @@ impl Bench {
                 told(&format!(
                     "round {round} of {}: {} ({}) at {}",
                     self.plan.rounds, group.workload.title, group.workload.name, group.connections
-                ));
+                ))?;
                 for series in &mut group.series {
                     let at = (group.workload, group.connections);
                     let sample = self.sample(at, series.system, series.mode, round == 0)?;
@@ -227,7 +227,7 @@ impl Bench {
                 told(&format!(
                     "fresh processes: {} ({})",
                     workload.title, workload.name
-                ));
+                ))?;
                 self.set_mode(workload.mode)?;
                 fresh.push((workload, fresh::measure(&self, workload)?));
             }
@@ -289,12 +289,11 @@ impl Bench {
             },
             cores: &self.plan.cores.others,
         };
-        let watched = server.unwrap_or(&self.upstream);
-        let before = watched.spent();
+        let before = server.and_then(Server::spent);
         let timing = generator.run(&run, &self.plan.directory).map_err(|error| {
             io::Error::other(format!("{}, {}: {error}", workload.title, system.title()))
         })?;
-        let after = watched.spent();
+        let after = server.and_then(Server::spent);
         // No number comes twice: a request that was broken off has left its own behind.
         self.number += NUMBERS;
         std::thread::sleep(SETTLED);
@@ -320,7 +319,9 @@ impl Bench {
             first: timing.first_p50.filter(|_| is_stream),
             p50: timing.p50,
             p99: timing.p99,
-            cpu: on_core.map(|on_core| on_core / requests),
+            cpu: on_core
+                .filter(|_| timing.requests > 0)
+                .map(|on_core| on_core / requests),
             at_work: on_core.map(|on_core| on_core / timing.micros),
             queued: in_queue.map(|in_queue| in_queue / timing.micros),
         })

@@ -396,6 +396,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_lease_that_expires_now_is_not_the_first_to_expire() {
+        let (now, mut c) = (Instant::now(), Cooldown::default());
+        c.guess(KIND, at(1, 1, now, 0.0));
+        let over = now + secs(1);
+        c.success(at(2, 2, over, 0.0));
+        c.take_lease(3, over);
+        c.take_lease(4, over + secs(2));
+        // Only one probe at a time is allowed again.
+        c.guess(KIND, at(5, 5, over + secs(2), 0.0));
+        assert_eq!(c.phase(over + secs(2)), Phase::Probing(over + LEASE));
+        let later = Phase::Probing(over + secs(2) + LEASE);
+        assert_eq!(c.phase(over + LEASE), later);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_doubling_rule_doubles_once_per_burst_and_starts_anew_after_a_success() {
         let (now, mut c) = (Instant::now(), Cooldown::default());
         let length = |c: &Cooldown| match c.phase(now) {

@@ -270,6 +270,8 @@ impl Failure<'_> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::{
         capability::CapabilitySet,
@@ -350,5 +352,16 @@ mod tests {
         assert!(standing(&health, &target).proven);
         tokio::time::advance(HOUR / 6).await;
         assert!(!standing(&health, &target).proven);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_a_healthy_target_wakes_no_request() {
+        let (health, target) = (HealthMap::seeded(1), target(Provider::new("p")));
+        let freed = health.lock().0.line.freed;
+        let mut place = None;
+        assert!(health.wait_for([target.id()], &mut place, freed));
+        health.begin(&target).unwrap().succeed();
+        let call = place.unwrap().called().now_or_never();
+        assert!(call.is_none());
     }
 }

@@ -201,6 +201,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_just_not_too_long_is_read() {
+        let server = r#"{"pricing":{"input":0,"output":0}}"#;
+        for (len, expected) in [
+            (LONGEST_FIELD, Prices::Zero),
+            (LONGEST_FIELD + 1, Prices::NotZero),
+        ] {
+            let servers = format!("[{server:>width$}]", width = len - 2);
+            let row = format!(r#"{{"providers":{servers}}}"#);
+            let prices = Prices::of(&Object::read(&row).expect("test JSON"));
+            assert_eq!(prices, expected, "{len}");
+        }
+    }
+
+    #[test]
     fn of_names_for_one_thing_the_dearer_counts() {
         for flags in [
             r#""isFree":true,"is_free":false"#,

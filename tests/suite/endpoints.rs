@@ -635,17 +635,22 @@ async fn a_response_that_the_one_model_that_will_do_cannot_go_on_with_is_refused
     ]);
     let begin = respond(json!({ "model": "a/m", "input": "hi" }));
     send(&stack, &healthy(), begin).await;
-    for (model, pin) in [("b/n", "true"), ("mine", "false")] {
+    for (model, pin, status, param) in [
+        ("b/n", "true", 400, "previous_response_id"),
+        ("mine", "false", 400, "previous_response_id"),
+        // That no provider has it is said first.
+        ("unknown", "true", 404, "model"),
+    ] {
         let mut asked = respond(
             json!({ "model": model, "input": "and then?", "previous_response_id": "resp_1" }),
         );
         asked
             .headers_mut()
             .insert("x-free-pin", HeaderValue::from_static(pin));
-        let (status, error) = refusal(&stack, asked).await;
+        let (answered, error) = refusal(&stack, asked).await;
         assert_eq!(
-            (status, &error["param"]),
-            (400, &json!("previous_response_id")),
+            (answered, &error["param"]),
+            (status, &json!(param)),
             "{model}"
         );
         assert!(

@@ -158,3 +158,32 @@ async fn after_a_wait_for_its_reset_a_target_may_be_tried_once_more_and_not_twic
     .await;
     assert_eq!((response.status(), calls, waited.as_secs()), (200, 2, 3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_router_answers_by_itself_goes_back_unless_an_upstream_has_refused_the_request() {
+    for (reply, status, trail) in [
+        (Reply::error(503), 418, "a/m=unavailable"),
+        (Reply::error(400), 400, "a/m=refused"),
+    ] {
+        let health = HealthMap::seeded(1);
+        let target = targets(&["a"], &["m"]).remove(0);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&calls);
+        let router = service_fn(move |request: Request<Body>| {
+            let slot = request.extensions().get::<AttemptSlot>().expect("a slot");
+            let replies = match count.fetch_add(1, Ordering::Relaxed) {
+                0 => {
+                    slot.fill(health.begin(&target).expect("it is healthy"));
+                    [reply.clone()]
+                }
+                _ => [Reply::error(418)],
+            };
+            Upstream::script(replies).oneshot(request)
+        });
+        let service = FallbackLayer::new().layer(router);
+        let response = read(service.oneshot(chat()).await.expect("a response")).await;
+        assert_eq!(response.status(), status);
+        assert_eq!(response.header("x-free-trail"), Some(trail));
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
+    }
+}

@@ -782,6 +782,70 @@ async fn a_commit_frees_the_lease_also_where_the_guess_is_newer() {
     assert!(health.begin(&target).is_some(), "no probe is under way");
 }
 
+/// The share of successes is good in each case: what differs is whether an answer has come since the guess.
+#[tokio::test(start_paused = true)]
+async fn after_a_guess_one_failure_is_enough_until_an_answer_has_come() {
+    for (answered, state) in [
+        (false, TargetState::Cooling),
+        (true, TargetState::Probation),
+    ] {
+        let target = targets(&["a"], &["m"]).remove(0);
+        let health = HealthMap::seeded(1);
+        let begin = || health.begin(&target).expect("it may be tried");
+        (0..5).for_each(|_| begin().succeed());
+        // In flight, so that the target is doing well; begun before the guess, so that it does not end that.
+        let mut earlier = begin();
+        begin().fail(&Outcome::of(OutcomeKind::RateLimited));
+        earlier.commit();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        if answered {
+            begin().commit();
+        }
+        begin().fail(&unavailable());
+        assert_eq!(health.snapshot().targets[0].state, state);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_an_attempt_begun_before_a_refusal_does_not_make_the_next_refusal_shorter() {
+    let target = targets(&["a"], &["m"]).remove(0);
+    let health = HealthMap::seeded(1);
+    let refused = Outcome::of(OutcomeKind::Unauthorised).provider();
+    for hours in [1, 2, 4] {
+        let [first, second] = [(); 2].map(|()| health.begin(&target).expect("no cooldown"));
+        first.fail(&refused);
+        let cooling = health.snapshot().targets[0].cooling.expect("it cools");
+        assert_eq!(cooling.remaining, HOUR * hours);
+        tokio::time::advance(cooling.remaining).await;
+        second.succeed();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_has_recovered_with_the_first_answer_to_an_attempt_begun_after_its_cooldown() {
+    for outcome in [
+        unavailable(),
+        Outcome::of(OutcomeKind::RateLimited).until(Recovery::After(HOUR)),
+    ] {
+        let target = targets(&["a"], &["m"]).remove(0);
+        let health = HealthMap::seeded(1);
+        let told = Arc::new(AtomicUsize::new(0));
+        let hook = Arc::clone(&told);
+        health
+            .on_outcome(move |ended| _ = hook.fetch_add(ended.recovered.into(), Ordering::Relaxed));
+        let recovered = || told.load(Ordering::Relaxed);
+        let [first, second] = [(); 2].map(|()| health.begin(&target).expect("healthy"));
+        first.fail(&outcome);
+        second.succeed();
+        assert_eq!(recovered(), 0, "the second began before the cooldown");
+        tokio::time::advance(HOUR).await;
+        for _ in 0..2 {
+            health.begin(&target).expect("it may be tried").succeed();
+            assert_eq!(recovered(), 1);
+        }
+    }
+}
+
 // ---- Threads.
 
 const THREADS: usize = 8;

@@ -499,8 +499,11 @@ async fn an_empty_pool_names_the_providers_that_it_waits_for_and_fills_as_they_c
     let running = tokio::spawn(refresh(&catalog, &providers).run(upstream.clone()));
     sleep(secs(1)).await;
     let stack = stack(catalog.clone(), HealthMap::seeded(7));
-    for model in ["free", "m"] {
-        let refused = send(&stack, &upstream, chat_for(model)).await;
+    for (model, pin) in [("free", "false"), ("m", "false"), ("m", "true")] {
+        let mut request = chat_for(model);
+        let pin = http::HeaderValue::from_static(pin);
+        request.headers_mut().insert("x-free-pin", pin);
+        let refused = send(&stack, &upstream, request).await;
         let error = &refused.json()["error"];
         assert_eq!(
             (refused.status(), &error["code"]),

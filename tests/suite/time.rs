@@ -734,10 +734,15 @@ async fn a_hung_answer_leaves_half_of_the_time_to_an_untried_target() {
         assert_eq!(send(&stack, &upstream, request).await.status(), 200);
         assert_after(began, secs(if streamed { 30 } else { 150 }));
     }
-    // Where there is no other, it has all of it.
-    let (stack, _) = one();
-    let upstream = Upstream::script([Reply::answer("hello").after(secs(299))]);
-    assert_eq!(send(&stack, &upstream, chat()).await.status(), 200);
+    // Where there is no other, or the other was tried, it has all of it.
+    let slow = Reply::answer("hello").after(secs(299));
+    for ((stack, _), replies) in [
+        (one(), vec![slow.clone()]),
+        (two(), vec![Reply::error(503), slow]),
+    ] {
+        let upstream = Upstream::script(replies);
+        assert_eq!(send(&stack, &upstream, chat()).await.status(), 200);
+    }
 }
 
 /// A fallback, and a layer inside it that sends each request on to the router after so long.

@@ -1184,7 +1184,9 @@ fn debug_shows_nothing_of_the_body() {
     let error = UpstreamError::read(StatusCode::UNAUTHORIZED, &headers, "sk-secret");
     let target = target();
     let evidence = Evidence::new(&target, Endpoint::Responses, &headers, &error, now());
-    assert!(!format!("{evidence:?}").contains("sk-secret"));
+    let shown = format!("{evidence:?}");
+    assert!(!shown.contains("sk-secret"));
+    assert!(shown.contains("status: 401"), "{shown}");
 }
 
 /// How far an expected recovery is known: the recorded bodies hold instants.
@@ -1623,5 +1625,38 @@ proptest! {
                 prop_assert!(is_a_guess_at_most(&outcome), "{} {}: {:?}", status, body, outcome);
             }
         }
+    }
+}
+
+#[test]
+fn a_model_that_is_not_there_is_gone_as_long_as_stated_if_that_is_a_minute_or_more() {
+    for (wait, recovery) in [
+        ("59", Recovery::Unstated),
+        ("60", Recovery::After(Duration::from_secs(60))),
+        ("3600", Recovery::After(Duration::from_secs(3600))),
+    ] {
+        let headers = headers(&[("retry-after", wait)]);
+        for (body, kind) in [
+            (r#"{"error":"model 'm' not found"}"#, Gone),
+            (
+                r#"{"error":{"availability":{"code":"privacy_restricted"}}}"#,
+                Gated,
+            ),
+        ] {
+            let outcome = classify_with(404, &headers, body.as_bytes());
+            assert_eq!(outcome, Outcome::of(kind).until(recovery), "{wait}");
+        }
+    }
+}
+
+#[test]
+fn a_quota_of_zero_means_gone_and_another_quota_a_limit() {
+    for (limit, expected) in [("0", Outcome::of(Gone)), ("20", limited())] {
+        let metric = "generativelanguage.googleapis.com/free_tier_requests";
+        let message = format!("* Quota exceeded for metric: {metric}, limit: {limit}, model: m");
+        let error =
+            serde_json::json!({ "code": 429, "message": message, "status": "RESOURCE_EXHAUSTED" });
+        let body = serde_json::json!({ "error": error }).to_string();
+        assert_eq!(classify(429, &body), expected, "{limit}");
     }
 }

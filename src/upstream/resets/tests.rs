@@ -55,6 +55,9 @@ fn a_reset_is_told_apart_by_its_shape() {
         ("1788516060000", secs(60.0)),
         ("1788516060500", secs(60.5)),
         ("1788515999", secs(0.0)),
+        // The last that counts as seconds, and the first that counts as milliseconds.
+        ("99999999999", secs(MAX.as_secs_f64())),
+        ("100000000000", secs(0.0)),
         ("6s", secs(6.0)),
         ("370ms", secs(0.37)),
         ("2m59.56s", secs(179.56)),

@@ -3,9 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use axum::{
-    extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
-    middleware::Next,
+    http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
@@ -53,6 +51,12 @@ impl AccessKeys {
         Ok(Self(keys))
     }
 
+    /// The refusal of a request that carries none of the keys. The stack hands no credential of a caller to a provider.
+    pub(crate) fn refuse<B>(&self, request: &Request<B>) -> Option<Response> {
+        let passes = request.uri().path() == HEALTHZ || self.open(request.headers());
+        (!passes).then(refused)
+    }
+
     /// Whether a caller gave one of the keys. How long that takes depends on the lengths alone.
     fn open(&self, headers: &HeaderMap) -> bool {
         let bearer = headers
@@ -82,18 +86,6 @@ fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     scheme
         .eq_ignore_ascii_case(b"Bearer ")
         .then(|| credential.trim_ascii())
-}
-
-/// Lets through what carries one of the keys. The stack behind it hands no credential of a caller to a provider.
-pub(crate) async fn ask_key(
-    State(keys): State<AccessKeys>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match request.uri().path() == HEALTHZ || keys.open(request.headers()) {
-        true => next.run(request).await,
-        false => refused(),
-    }
 }
 
 fn refused() -> Response {

@@ -1,10 +1,10 @@
-//! Whether a connection is in use, and since when it is not.
+//! Whether a connection is in use, since when it is not, and since when its client takes nothing.
 
 use std::{
     io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -23,6 +23,8 @@ struct Shared {
     state: Mutex<State>,
     /// The last request under way has ended.
     idle: Notify,
+    /// Something could not be written.
+    blocked: Notify,
 }
 
 #[derive(Debug)]
@@ -31,6 +33,8 @@ struct State {
     under_way: usize,
     /// When the last of them ended, or when something was last written.
     since: Instant,
+    /// Since when nothing could be written that should be.
+    blocked: Option<Instant>,
 }
 
 /// A request under way; dropping it ends it.
@@ -44,8 +48,10 @@ impl Activity {
             state: Mutex::new(State {
                 under_way: 0,
                 since: Instant::now(),
+                blocked: None,
             }),
             idle: Notify::new(),
+            blocked: Notify::new(),
         }))
     }
 
@@ -78,15 +84,34 @@ impl Activity {
         }
     }
 
+    /// Resolves when something has been waiting to be written for so long, and not a byte of it was.
+    pub(crate) async fn blocked_for(&self, limit: Duration) {
+        loop {
+            let end = self.lock().blocked.map(|since| since + limit);
+            match end {
+                None => self.0.blocked.notified().await,
+                Some(end) if Instant::now() >= end => return,
+                Some(end) => sleep_until(end).await,
+            }
+        }
+    }
+
+    fn written(&self) {
+        let mut state = self.lock();
+        state.since = Instant::now();
+        state.blocked = None;
+    }
+
+    fn not_written(&self) {
+        let mut state = self.lock();
+        if state.blocked.is_none() {
+            state.blocked = Some(Instant::now());
+            self.0.blocked.notify_one();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl UnderWay {
-    /// When the connection last took something of an answer, or an earlier answer ended.
-    pub(crate) fn last_written(&self) -> Instant {
-        self.0.lock().since
     }
 }
 
@@ -113,11 +138,13 @@ impl<I> Noted<I> {
         Self { io, activity }
     }
 
-    fn note(&self, written: io::Result<usize>) -> Poll<io::Result<usize>> {
-        if written.as_ref().is_ok_and(|&bytes| bytes > 0) {
-            self.activity.touch();
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &written {
+            Poll::Ready(Ok(1..)) => self.activity.written(),
+            Poll::Pending => self.activity.not_written(),
+            Poll::Ready(_) => {}
         }
-        Poll::Ready(written)
+        written
     }
 }
 
@@ -137,7 +164,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Noted<I> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.note(written)
     }
 
@@ -146,7 +173,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Noted<I> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bytes));
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
         self.note(written)
     }
 

@@ -17,15 +17,16 @@ pub(crate) fn listen(health: &HealthMap) {
 
 /// Of several attempts that were refused at the same time, only the first cools the provider.
 fn refused_key(ended: &EndedAttempt) -> Option<String> {
+    if ended.outcome.kind != OutcomeKind::Unauthorised {
+        return None;
+    }
     let cooled = ended.cooled.as_ref()?;
     let retry = jiff::Timestamp::try_from(cooled.until)
         .map_or_else(|_| "later".to_owned(), |until| format!("at {until:.0}"));
     let name = ended.target.id().provider();
-    (ended.outcome.kind == OutcomeKind::Unauthorised).then(|| {
-        format!(
-            "provider {name} refuses its key: check it and restart; it will be tried again {retry}"
-        )
-    })
+    Some(format!(
+        "provider {name} refuses its key: check it and restart; it will be tried again {retry}"
+    ))
 }
 
 fn billed(target: &TargetId) -> String {

@@ -1,6 +1,6 @@
 //! The command line: where the settings come from, and the few worth changing for one run.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf, thread};
 
 use clap::Parser;
 
@@ -52,9 +52,19 @@ pub(crate) struct Cli {
     /// Make the choice of models reproducible, for requests sent one after another
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+
+    /// Serve connections in so many threads [default: one for each core that the process may use]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
 }
 
 impl Cli {
+    /// How many threads serve connections: as many as were asked for, or as there are cores to use.
+    pub(crate) fn threads(&self) -> NonZeroUsize {
+        let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.threads.unwrap_or_else(cores)
+    }
+
     /// What was said here goes before what a file says, and lists are added to the file's.
     pub(crate) fn override_in(&self, config: &mut Config) {
         if let Some(listen) = &self.listen {

@@ -9,9 +9,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header},
-    middleware::Next,
+    http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header},
     response::Response,
 };
 use serde_json::json;
@@ -43,34 +41,31 @@ enum Refused {
 /// An origin is repeated to the caller and the operator up to here.
 const SHOWN: usize = 200;
 
-/// Lets through what may come in.
-pub(crate) async fn keep_pages_out(
-    State(guard): State<Guard>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match guard.check(&request) {
-        Ok(()) => next.run(request).await,
-        Err(refused) => {
-            let (status, code, message) = refused.words();
-            tracing::warn!("refused: {message}");
-            openai_error(status, code, &message, json!({}))
-        }
+/// The refusal of a request that does not say what its body is.
+pub(crate) fn refuse_untyped(headers: &HeaderMap) -> Option<Response> {
+    if headers.contains_key(header::CONTENT_TYPE) {
+        return None;
     }
-}
-
-/// Refuses a POST that does not say what its body is.
-pub(crate) async fn ask_content_type(request: Request, next: Next) -> Response {
-    if request.method() == Method::POST && !request.headers().contains_key(header::CONTENT_TYPE) {
-        let message = "The request has no Content-Type. Send \"application/json\", or \"multipart/form-data\" where a \
-                       form is taken.";
-        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        return openai_error(status, "unsupported_media_type", message, json!({}));
-    }
-    next.run(request).await
+    let message = "The request has no Content-Type. Send \"application/json\", or \"multipart/form-data\" where a form \
+                   is taken.";
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    Some(openai_error(
+        status,
+        "unsupported_media_type",
+        message,
+        json!({}),
+    ))
 }
 
 impl Guard {
+    /// The refusal of a request that may not come in.
+    pub(crate) fn refuse<B>(&self, request: &Request<B>) -> Option<Response> {
+        let refused = self.check(request).err()?;
+        let (status, code, message) = refused.words();
+        tracing::warn!("refused: {message}");
+        Some(openai_error(status, code, &message, json!({})))
+    }
+
     fn check<B>(&self, request: &Request<B>) -> Result<(), Refused> {
         let host = self.host(request)?;
         self.origin(request.headers(), host.as_ref())
@@ -167,8 +162,6 @@ impl Refused {
 
 #[cfg(test)]
 mod tests {
-    use axum::http;
-
     use super::*;
 
     fn guard() -> Guard {
@@ -180,7 +173,7 @@ mod tests {
 
     /// The status that a request with these headers is refused with, or 200.
     fn request(target: &str, version: Version, headers: &[(&str, &str)]) -> u16 {
-        let mut request = http::Request::post(target).version(version);
+        let mut request = Request::post(target).version(version);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -1,4 +1,4 @@
-//! Passes an answer to its client, and drops it when the client reads nothing for too long.
+//! Passes an answer to its client. A stream of HTTP/2 whose client takes nothing for too long is ended.
 
 use std::{
     pin::{Pin, pin},
@@ -10,66 +10,104 @@ use axum::{
     body::{Body, Bytes},
     http::Version,
 };
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::{
     sync::mpsc::{Receiver, Sender, channel},
-    time::{Instant, timeout_at},
+    time::timeout,
 };
 
 use crate::activity::UnderWay;
 
+/// An answer, which is under way until its body has ended or was dropped.
+pub(crate) enum Answer {
+    /// Of HTTP/1. Where the client takes nothing, the whole connection is ended.
+    Direct { body: Body, _under_way: UnderWay },
+    /// Of HTTP/2, where the other streams of the connection go on.
+    HandedOver(HandedOver),
+}
+
+impl Answer {
+    /// With HTTP/2 the body is dropped, and its upstream with it, when the client takes nothing of it for `patience`.
+    pub(crate) fn new(
+        body: Body,
+        version: Version,
+        patience: Duration,
+        under_way: UnderWay,
+    ) -> Self {
+        match version {
+            Version::HTTP_2 if !http_body::Body::is_end_stream(&body) => {
+                Self::HandedOver(hand_over(body, patience, under_way))
+            }
+            _ => Self::Direct {
+                body,
+                _under_way: under_way,
+            },
+        }
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match self.get_mut() {
+            Self::Direct { body, .. } => Pin::new(body).poll_frame(cx),
+            Self::HandedOver(handed) => handed.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Direct { body, .. } => body.is_end_stream(),
+            Self::HandedOver(handed) => handed.ended,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Direct { body, .. } => body.size_hint(),
+            Self::HandedOver(handed) => handed.rest,
+        }
+    }
+}
+
 /// A piece of the answer, or `None` for its end.
 type Piece = Option<Result<Frame<Bytes>, axum::Error>>;
 
-/// The same body, which is dropped, and its upstream with it, when its reader takes nothing for so long. The answer is
-/// under way until the body has ended or was dropped.
-///
-/// With HTTP/2 the reader opens the stream's window for the next piece. With HTTP/1 the server asks for the next piece when
-/// all that it has buffered is written, which may take a slow reader long; so there the bytes of the connection count.
-pub(crate) fn hand_over(
-    body: Body,
-    version: Version,
-    patience: Duration,
-    under_way: UnderWay,
-) -> Body {
-    if http_body::Body::is_end_stream(&body) {
-        return body;
-    }
-    let (pieces, taken) = channel(1);
-    tokio::spawn(async move {
-        let written = || match version {
-            Version::HTTP_2 => None,
-            _ => Some(under_way.last_written()),
-        };
-        if give(body, &pieces, patience, &written).await.is_none() {
-            tracing::debug!("an answer was given up, because its reader took nothing or went away");
-        }
-    });
-    Body::new(Handed {
-        pieces: taken,
-        ended: false,
-    })
+/// The client's end of a body that is polled by a task of its own: hyper polls the body of a stream only while the client
+/// has a window for it, so something else has to look at the time.
+pub(crate) struct HandedOver {
+    pieces: Receiver<Piece>,
+    rest: SizeHint,
+    ended: bool,
 }
 
-/// Gives all pieces; none if the reader took nothing or went away.
-async fn give(
-    body: Body,
-    pieces: &Sender<Piece>,
-    patience: Duration,
-    written: &(dyn Fn() -> Option<Instant> + Sync),
-) -> Option<()> {
+fn hand_over(body: Body, patience: Duration, under_way: UnderWay) -> HandedOver {
+    let rest = http_body::Body::size_hint(&body);
+    let (pieces, taken) = channel(1);
+    tokio::spawn(async move {
+        if give(body, &pieces, patience).await.is_none() {
+            tracing::debug!("an answer was given up, because its client took nothing or went away");
+        }
+        drop(under_way);
+    });
+    HandedOver {
+        pieces: taken,
+        rest,
+        ended: false,
+    }
+}
+
+/// Gives all pieces; none if the client took nothing or went away.
+async fn give(body: Body, pieces: &Sender<Piece>, patience: Duration) -> Option<()> {
     let mut body = pin!(body);
     loop {
-        let mut end = Instant::now() + patience;
-        let place = loop {
-            if let Ok(place) = timeout_at(end, pieces.reserve()).await {
-                break place.ok()?;
-            }
-            end = written()
-                .map(|at| at + patience)
-                .filter(|&later| later > end)?;
-        };
+        let place = timeout(patience, pieces.reserve()).await.ok()?.ok()?;
         let piece = tokio::select! {
             piece = body.frame() => piece,
             () = pieces.closed() => return None,
@@ -82,20 +120,8 @@ async fn give(
     }
 }
 
-/// The reader's end. The length of the answer, where it is known, stands in its `Content-Length` already.
-struct Handed {
-    pieces: Receiver<Piece>,
-    ended: bool,
-}
-
-impl http_body::Body for Handed {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+impl HandedOver {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -104,6 +130,15 @@ impl http_body::Body for Handed {
             None => Some(Err(axum::Error::new("the answer was not taken in time"))),
         };
         self.ended = !matches!(piece, Some(Ok(_)));
+        // A length that was stated stays true: what has been passed on is no longer to come.
+        let passed = match &piece {
+            Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len) as u64,
+            _ => 0,
+        };
+        self.rest = match self.rest.exact() {
+            Some(rest) => SizeHint::with_exact(rest.saturating_sub(passed)),
+            None => SizeHint::default(),
+        };
         Poll::Ready(piece)
     }
 }

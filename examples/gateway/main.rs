@@ -6,14 +6,17 @@
 // They panic where the other end of stdout or stderr has gone away: see `say`.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod accept;
 mod access;
 mod activity;
 mod alarm;
 mod cli;
 mod client;
 mod config;
-mod connections;
+mod connection;
 mod environment;
+mod front;
+mod gather;
 mod guard;
 mod handover;
 mod host;
@@ -28,6 +31,7 @@ mod server;
 mod signals;
 mod simulated;
 mod status;
+mod workers;
 
 use std::{error::Error, io::Write as _, net::SocketAddr, process::ExitCode, time::Duration};
 
@@ -41,13 +45,14 @@ use tower_free_models::{
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    access::AccessKeys, cli::Cli, config::Config, connections::Limits, environment::Unbilled,
-    pool::Source, say::say, server::Gateway, signals::Signals,
+    accept::Limits, access::AccessKeys, cli::Cli, config::Config, environment::Unbilled,
+    front::Site, pool::Source, say::say, server::Gateway, signals::Signals, workers::Workers,
 };
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-#[tokio::main]
+/// What is not on the way of a request happens in this thread: accepting connections, reading listings, signals.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(
@@ -101,7 +106,8 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
         }
     }
 
-    let (client, catalog) = (client::client(), Catalog::new());
+    let (connector, catalog) = (client::connector(), Catalog::new());
+    let client = client::client(connector.clone());
     let health = config.seed.map_or_else(HealthMap::new, HealthMap::seeded);
     alarm::listen(&health);
     let refresh = pool::fill(sources, &config, client.clone(), &catalog, &health).await?;
@@ -120,15 +126,17 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
         health,
         reports: refresh.reports(),
     };
-    tokio::spawn(refresh.run(client.clone()));
-    let router = server::router(gateway, &config, keys, client);
+    tokio::spawn(refresh.run(client));
+    let site = Site::new(gateway, &config, keys);
+    let routes = || site.front(client::client(connector.clone()));
+    let workers = Workers::start(cli.threads(), routes)?;
     let limits = Limits {
-        connections: connections::MOST,
+        connections: accept::MOST,
         idle_timeout: config.idle_timeout,
         grace: config.shutdown_grace,
     };
     let stop = stop(Signals::listen()?, limits.grace);
-    connections::serve(listener, router, limits, stop).await;
+    accept::serve(listener, &workers, limits, stop).await;
     Ok(())
 }
 

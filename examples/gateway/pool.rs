@@ -315,7 +315,7 @@ mod tests {
         drop(listener);
         let provider = Provider::new("down").base_url(&format!("http://{address}/v1"));
         let source = Source::listed(provider.build().expect("a provider"));
-        let client = crate::client::client();
+        let client = crate::client::client(crate::client::connector());
         let config = Config::default();
         let refresh = fill(vec![source], &config, client, &catalog, &health).await;
         assert!(refresh.is_ok());

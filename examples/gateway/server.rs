@@ -1,29 +1,16 @@
-//! The gateway's routes.
-
-use std::convert::Infallible;
+//! What stands behind the front: the stack that routes requests to models, and the routes that are not for models.
 
 use axum::{
     Json, Router,
     extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
-    middleware::{from_fn, from_fn_with_state},
     response::{Html, IntoResponse, Response},
-    routing::{get, post_service},
+    routing::get,
 };
 use serde_json::{Value, json};
-use tower::{Layer, ServiceExt};
-use tower_free_models::{Catalog, HealthMap, Stack, provider::Endpoint, refresh::Reports};
+use tower_free_models::{Catalog, HealthMap, Stack, refresh::Reports};
 
-use crate::{
-    access::{AccessKeys, HEALTHZ, ask_key},
-    client::HttpClient,
-    config::Config,
-    guard::{Guard, ask_content_type, keep_pages_out},
-    models, origin, page,
-    pool::describe,
-    refusal::openai_error,
-    status,
-};
+use crate::{access::HEALTHZ, config::Config, models, page, refusal::openai_error, status};
 
 /// What the routes read.
 #[derive(Clone, Debug)]
@@ -34,8 +21,8 @@ pub(crate) struct Gateway {
     pub(crate) reports: Reports,
 }
 
-/// The routes, listed in the 404 for any other path.
-const ROUTES: [&str; 13] = [
+/// All routes, listed in the 404 for any other path.
+pub(crate) const ROUTES: [&str; 13] = [
     "POST /v1/chat/completions",
     "POST /v1/completions",
     "POST /v1/responses",
@@ -51,35 +38,9 @@ const ROUTES: [&str; 13] = [
     "GET /",
 ];
 
-/// With `keys`, callers need one of them.
-pub(crate) fn router(
-    gateway: Gateway,
-    config: &Config,
-    keys: Option<AccessKeys>,
-    client: HttpClient,
-) -> Router {
-    let stack = stack(&gateway, config);
-    // An answer in any case: axum's services do not fail.
-    let models = stack.layer(client);
-    let models = tower::service_fn(move |request| {
-        let models = models.clone();
-        async move {
-            Ok::<_, Infallible>(match models.oneshot(request).await {
-                Ok(response) => response.into_response(),
-                Err(error) => unreachable(&error),
-            })
-        }
-    });
-    let routed = Endpoint::ALL
-        .iter()
-        .fold(Router::new(), |router, endpoint| {
-            router.route(
-                &format!("/v1{}", endpoint.path()),
-                post_service(models.clone()),
-            )
-        });
-    let routes = routed
-        .route_layer(from_fn(ask_content_type))
+/// The routes that models do not answer.
+pub(crate) fn pages(gateway: Gateway) -> Router {
+    Router::new()
         .route("/v1/models", get(list_models))
         .route("/v1/models/{*id}", get(show_model))
         .route("/status", get(show_status))
@@ -87,31 +48,10 @@ pub(crate) fn router(
         .route("/", get(show_page))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_route)
-        .with_state(gateway);
-    guarded(routes, config, keys)
+        .with_state(gateway)
 }
 
-/// Pages are kept out first; then preflights are answered, which cannot carry a key; then a key is asked for.
-fn guarded(mut routes: Router, config: &Config, keys: Option<AccessKeys>) -> Router {
-    if let Some(keys) = keys {
-        routes = routes.layer(from_fn_with_state(keys, ask_key));
-    }
-    let guard = Guard {
-        hosts: config
-            .hosts
-            .iter()
-            .chain(config.listen.name())
-            .cloned()
-            .collect(),
-        origins: config.cors_origins.clone().into(),
-    };
-    if !guard.origins.is_empty() {
-        routes = routes.layer(origin::cors(guard.origins.clone()));
-    }
-    routes.layer(from_fn_with_state(guard, keep_pages_out))
-}
-
-fn stack(gateway: &Gateway, config: &Config) -> Stack {
+pub(crate) fn stack(gateway: &Gateway, config: &Config) -> Stack {
     tower_free_models::stack(gateway.catalog.clone(), gateway.health.clone())
         .fallback(|layer| {
             layer
@@ -136,14 +76,6 @@ fn stack(gateway: &Gateway, config: &Config) -> Stack {
                 None => layer,
             }
         })
-}
-
-/// No provider answered at all: the client's own error, which has no words for a caller.
-fn unreachable(error: &hyper_util::client::legacy::Error) -> Response {
-    tracing::warn!(error = describe(error), "no provider answered");
-    let message = "No provider answered: none could be reached, or the connection broke. Are they up, and is this \
-                   machine's network?";
-    openai_error(StatusCode::BAD_GATEWAY, "unreachable", message, json!({}))
 }
 
 async fn list_models(State(gateway): State<Gateway>) -> Json<Value> {
@@ -180,7 +112,7 @@ async fn show_page(State(gateway): State<Gateway>) -> Html<String> {
     Html(page::page(&gateway))
 }
 
-async fn no_such_route() -> Response {
+pub(crate) async fn no_such_route() -> Response {
     let message = format!("There is no such route. Routes: {}.", ROUTES.join(", "));
     openai_error(
         StatusCode::NOT_FOUND,
@@ -189,6 +121,3 @@ async fn no_such_route() -> Response {
         json!({ "routes": ROUTES }),
     )
 }
-
-#[cfg(test)]
-mod tests;

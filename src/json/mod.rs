@@ -2,14 +2,18 @@
 
 mod reader;
 mod splice;
+mod string;
 mod text;
+mod tokens;
+mod utf8;
 mod walk;
 mod whole;
 
 pub(crate) use self::{
-    reader::{Event, JsonError, Kind, MAX_DEPTH, Reader, Token},
+    reader::{Event, JsonError, Kind, MAX_DEPTH, Number, Reader, Value},
     splice::{Segments, Splice},
-    text::{Piece, Text, unescape_percent},
+    text::{Text, unescape, unescape_letter, unescape_percent},
+    tokens::Tokens,
     walk::Member,
     whole::{is_json, without_lone_surrogates},
 };

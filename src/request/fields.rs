@@ -60,7 +60,7 @@ pub(crate) enum Name {
 impl Name {
     pub(crate) fn of(name: Text<'_>) -> Self {
         if name.folds_to("model") {
-            let exact = name.name() == "model";
+            let exact = *name.name_bytes() == *b"model";
             return Self::Model { exact };
         }
         if name.folds_to("tools") {
@@ -90,8 +90,10 @@ impl Name {
 
     /// Of a name without escapes, as it stands in a dialect or in a form.
     pub(crate) fn of_plain(raw: &str) -> Self {
-        let escaped = false;
-        Self::of(Text { raw, escaped })
+        Self::of(Text {
+            raw: raw.as_bytes(),
+            escaped: false,
+        })
     }
 
     /// Whether the field may only be what this crate makes of it, whatever a dialect says.
@@ -173,6 +175,7 @@ mod tests {
 
     fn named(raw: &str) -> Option<&'static str> {
         let escaped = raw.contains('\\');
+        let raw = raw.as_bytes();
         match Name::of(Text { raw, escaped }) {
             Name::Guarded(name) => Some(name),
             _ => None,

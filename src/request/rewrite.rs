@@ -170,8 +170,8 @@ fn quoted(text: &str) -> String {
 
 /// The name that a key stands for, which is given with its quotes.
 fn key<'a>(body: &'a Bytes, key: &Range<usize>) -> Cow<'a, str> {
-    let raw = text(body, &(key.start + 1..key.end - 1));
-    let escaped = raw.contains('\\');
+    let raw = body.get(key.start + 1..key.end - 1).unwrap_or_default();
+    let escaped = raw.contains(&b'\\');
     Text { raw, escaped }.name()
 }
 

@@ -265,15 +265,13 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     fn string(&mut self) -> Result<Text<'a>, JsonError> {
         self.at += 1;
-        let rest = self.rest();
-        match string::length(rest) {
-            Ok(string::Length { bytes, escaped }) => {
-                self.at += bytes + 1;
-                let raw = rest.get(..bytes).unwrap_or_default();
-                Ok(Text { raw, escaped })
+        match string::read(self.rest()) {
+            Ok(text) => {
+                self.at += text.raw.len() + 1;
+                Ok(text)
             }
-            Err(bytes) => {
-                self.at += bytes;
+            Err(valid) => {
+                self.at += valid;
                 self.fail(string::fault(self.peek()))
             }
         }

@@ -115,7 +115,10 @@ impl Splice {
             }
             edits.push(edit);
         }
-        let mut segments = Segments::default();
+        let mut segments = Segments {
+            list: VecDeque::with_capacity(2 * edits.len() + 1),
+            len: 0,
+        };
         let mut at = 0;
         for Edit { span, with, .. } in edits {
             segments.push(body.slice(at..span.start));

@@ -3,53 +3,40 @@
 //! Most bytes of a body stand in strings, and mean nothing there: a run of these is passed by 32 bytes at a time, and what
 //! interrupts it (an escape, characters that are not ASCII) where it stands, so that it goes on at full speed behind it.
 
-use super::utf8;
+use super::{text::Text, utf8};
 
 /// The bytes that are compared at a time where a run may end: those of a register, which also tell where.
 const WORD: usize = 8;
 /// The same in a long run: two vector registers of any x86-64 or AArch64.
 const BLOCK: usize = 4 * WORD;
 
-/// A string up to its closing quote.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Length {
-    pub(super) bytes: usize,
-    /// Whether there are escapes in it. Surrogates need not be paired: they are valid JSON, if not valid text.
-    pub(super) escaped: bool,
-}
-
-/// How long the string is that `text` begins with, behind its first quote. `Err`: where something stands that is not valid.
+/// The string that `text` begins with, behind its first quote. `Err`: where something stands that is not valid.
 #[inline(always)]
-pub(super) fn length(text: &[u8]) -> Result<Length, usize> {
+pub(super) fn read(text: &[u8]) -> Result<Text<'_>, usize> {
     // Most keys and words are so short that they are read where they are asked for, without a call.
-    if let Some(bytes) = text.first_chunk().and_then(first_mark) {
-        if text.get(bytes) == Some(&b'"') {
-            return Ok(Length {
-                bytes,
-                escaped: false,
-            });
+    if let Some(len) = text.first_chunk().and_then(first_mark) {
+        if let Some((raw, [b'"', ..])) = text.split_at_checked(len) {
+            let escaped = false;
+            return Ok(Text { raw, escaped });
         }
     }
-    let length = long(text);
-    match text.get(length.bytes) {
-        Some(b'"') => Ok(length),
-        _ => Err(length.bytes),
+    let (len, escaped) = length(text);
+    match text.split_at_checked(len) {
+        Some((raw, [b'"', ..])) => Ok(Text { raw, escaped }),
+        _ => Err(len),
     }
 }
 
-/// The length up to the first byte that is not valid in a string, which the closing quote is too.
+/// The length up to the first byte that is not valid in a string, which the closing quote is too; and whether there are
+/// escapes before it. Surrogates need not be paired: they are valid JSON, if not valid text.
 #[inline(never)]
-fn long(text: &[u8]) -> Length {
+fn length(text: &[u8]) -> (usize, bool) {
     let mut rest = text;
     let mut escaped = false;
     loop {
         rest = behind_plain(rest);
         rest = match rest {
-            [
-                b'\\',
-                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
-                behind @ ..,
-            ] => {
+            [b'\\', letter, behind @ ..] if IS_ESCAPE[usize::from(*letter)] => {
                 escaped = true;
                 behind
             }
@@ -69,11 +56,21 @@ fn long(text: &[u8]) -> Length {
             _ => break,
         };
     }
-    Length {
-        bytes: text.len() - rest.len(),
-        escaped,
-    }
+    (text.len() - rest.len(), escaped)
 }
+
+/// The letters that are an escape with a backslash before them. A table, because which of them comes next is not to be
+/// predicted.
+const IS_ESCAPE: [bool; 256] = {
+    let mut is_escape = [false; 256];
+    let letters = b"\"\\/bfnrt";
+    let mut at = 0;
+    while at < letters.len() {
+        is_escape[letters[at] as usize] = true;
+        at += 1;
+    }
+    is_escape
+};
 
 /// What is wrong with the string that ends here without a quote.
 #[cold]
@@ -201,7 +198,7 @@ mod tests {
         ) {
             let inner = parts.concat();
             let text = [inner.as_bytes(), wrong, b", \"behind it\""].concat();
-            let found = length(&text).ok().map(|found| (found.bytes, found.escaped));
+            let found = read(&text).ok().map(|found| (found.raw.len(), found.escaped));
             let quoted = [&b"\""[..], &text].concat();
             let mut reference = serde_json::Deserializer::from_slice(&quoted)
                 .into_iter::<&serde_json::value::RawValue>();

@@ -1,6 +1,6 @@
 //! Whether characters of more than one byte are UTF-8.
 
-/// What follows the characters that are not ASCII at the front of a text. `Err`: what begins with the first of them that is
+/// What follows the characters that are not ASCII at the front of a text, and single spaces between them. `Err`: what begins with the first of them that is
 /// not UTF-8.
 ///
 /// It accepts what [`str::from_utf8`] does. That one has to be told where the run ends, so each byte would be read twice,
@@ -17,6 +17,8 @@ pub(super) fn behind_characters(mut text: &[u8]) -> Result<&[u8], &[u8]> {
             }
         };
         text = match length(word) {
+            // A space between two words, so that these are one run.
+            0 if word & 0x80ff == 0x8020 => text.get(1..).unwrap_or_default(),
             0 if word & 0x80 == 0 => return Ok(text),
             0 => return Err(text),
             length => text.get(length..).unwrap_or_default(),

@@ -54,6 +54,7 @@ impl MessageEdits {
         Ok(())
     }
 
+    #[inline(always)]
     fn member<'a>(
         &mut self,
         reader: &mut Reader<'a>,

@@ -238,6 +238,7 @@ impl NeedsReader {
     }
 
     /// Reads to the end of a value that the model does not read as text.
+    #[inline]
     pub(crate) fn left_out(
         &mut self,
         reader: &mut Reader<'_>,

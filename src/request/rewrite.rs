@@ -68,8 +68,7 @@ fn fields(
         })
         .collect();
     let rules = Rules::new(needs, to, &given);
-    let model = Bytes::from(quoted(to.model));
-    let mut sent: Vec<&str> = Vec::new();
+    let mut sent: Vec<&str> = Vec::with_capacity(given.len());
     let mut any_left = false;
     for given in &given {
         let field = given.field;
@@ -84,7 +83,7 @@ fn fields(
             }
             Fate::Model => {
                 sent.push(&given.name);
-                splice.replace(field.value.clone(), model.clone());
+                splice.replace(field.value.clone(), quoted(to.model));
             }
             Fate::Stays { name, value } => {
                 sent.push(name.unwrap_or(&given.name));
@@ -165,7 +164,19 @@ fn schemas(
 
 /// A string as JSON.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) & (*byte != b'"') & (*byte != b'\\');
+    if !text
+        .as_bytes()
+        .iter()
+        .fold(true, |all, byte| all & is_plain(byte))
+    {
+        return serde_json::Value::from(text).to_string();
+    }
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    quoted.push_str(text);
+    quoted.push('"');
+    quoted
 }
 
 /// The name that a key stands for, which is given with its quotes.

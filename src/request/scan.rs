@@ -63,6 +63,9 @@ pub(crate) struct Field {
     pub(crate) value: Range<usize>,
 }
 
+/// Most bodies have no more top-level fields.
+const USUAL_FIELDS: usize = 8;
+
 /// Reads `body` once and makes sure that it is a JSON object that can be sent without the tools that must not pass.
 pub(crate) fn scan(body: &Bytes, endpoint: Endpoint) -> Result<Envelope, ScanError> {
     read(body, endpoint).map_err(|error| match std::str::from_utf8(body) {
@@ -88,6 +91,7 @@ fn read(body: &Bytes, endpoint: Endpoint) -> Result<Envelope, ScanError> {
         folded: None,
         edits: JsonEdits {
             open: reader.at(),
+            fields: Vec::with_capacity(USUAL_FIELDS),
             ..JsonEdits::default()
         },
     };

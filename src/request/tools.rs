@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{
     error::ScanError,
-    fields::{MAX_GUARDED, is_like_any},
+    fields::{MAX_GUARDED, Plain},
 };
 use crate::json::{Event, JsonError, Kind, Reader, Text, Value};
 
@@ -16,17 +16,17 @@ const MAX_NAMES: usize = 4096;
 
 /// Members by which a provider knows a tool of its own whatever its `type`, in lower case and without underscores: Z.ai's `web_search` and `retrieval` (docs.z.ai, chat completion, 2026-11-21), and those of Gemini, which
 /// has no types of tools (ai.google.dev/api/caching#Tool, 2026-11-21).
-const OF_THE_PROVIDER: [&str; 10] = [
-    "websearch",
-    "retrieval",
-    "googlesearch",
-    "googlesearchretrieval",
-    "enterprisewebsearch",
-    "googlemaps",
-    "urlcontext",
-    "codeexecution",
-    "computeruse",
-    "filesearch",
+const OF_THE_PROVIDER: [Plain; 10] = [
+    Plain::of("websearch"),
+    Plain::of("retrieval"),
+    Plain::of("googlesearch"),
+    Plain::of("googlesearchretrieval"),
+    Plain::of("enterprisewebsearch"),
+    Plain::of("googlemaps"),
+    Plain::of("urlcontext"),
+    Plain::of("codeexecution"),
+    Plain::of("computeruse"),
+    Plain::of("filesearch"),
 ];
 
 /// What a `tool_choice` may say of how a tool is chosen. Any other type is a tool that the provider would run.
@@ -165,7 +165,7 @@ impl<'a> ToolGuard<'a> {
         let (mut is_typed, mut is_function, mut is_foreign) = (false, false, false);
         let mut name = None;
         reader.members(entry.first, |reader, member| {
-            is_foreign |= is_like_any(member.name, &OF_THE_PROVIDER);
+            is_foreign |= OF_THE_PROVIDER.contains(&Plain::of_text(member.name));
             match (Field::of(member.name), member.value.first) {
                 (Field::Type, Event::Null) => {}
                 (Field::Type, Event::Text(kind)) => match &*kind.name_bytes() {

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use http::{
     Uri,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
-        HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+        ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+        EXPECT, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
     uri::PathAndQuery,
 };
@@ -168,8 +168,8 @@ impl ProviderBuilder {
         self
     }
 
-    /// The endpoints that it serves; requests to others do not go to it. The default is what is known for the host or
-    /// the name, else that it may serve all.
+    /// The endpoints that it serves, at least one; requests to others do not go to it. The default is what is known for
+    /// the host or the name, else that it may serve all.
     pub fn endpoints(mut self, endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         self.endpoints = Some(endpoints.into_iter().collect());
         self
@@ -196,7 +196,9 @@ impl ProviderBuilder {
     ///   the host demands;
     /// - a key comes with [`FreeRule::Keyless`], or the client's key would, because there is no base URL;
     /// - a header is one that the layers set;
-    /// - a rule of the dialect puts in text that is not one JSON value.
+    /// - the list of endpoints is empty;
+    /// - a rule of the dialect puts in text that is not one JSON value, or rules for `/chat/completions` stand in
+    ///   [`elsewhere`](Dialect::elsewhere).
     pub fn build(self) -> Result<Provider, ProviderError> {
         let name = self.name.clone();
         self.checked()
@@ -227,6 +229,9 @@ impl ProviderBuilder {
         if let Some(name) = names.find(|name| is_reserved(name)) {
             return Err(Fault::Header(name.clone()));
         }
+        if self.endpoints.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Fault::NoEndpoints);
+        }
         let credential = Credential::new(self.key.as_deref(), &auth, self.headers)?;
         let free = match (self.free, known) {
             (Some(rule), _) => rule,
@@ -254,6 +259,10 @@ impl ProviderBuilder {
         let listing_is_known = self.listing.is_none();
         if let Some(field) = dialect.not_json() {
             return Err(Fault::NotJson(field.to_owned()));
+        }
+        let is_about_chats = |(endpoint, _): &(Endpoint, _)| *endpoint == Endpoint::ChatCompletions;
+        if dialect.elsewhere.iter().any(is_about_chats) {
+            return Err(Fault::ChatElsewhere);
         }
         let (listing, listing_format) = match self.listing {
             Some((place, format)) if is_place(&place) => (place.into(), format),
@@ -359,6 +368,7 @@ fn is_account(id: &str) -> bool {
 /// The headers that only the layers and the key may set.
 fn is_reserved(name: &HeaderName) -> bool {
     [
+        ACCEPT_ENCODING,
         AUTHORIZATION,
         CONNECTION,
         CONTENT_ENCODING,

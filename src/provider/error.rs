@@ -28,6 +28,9 @@ pub(super) enum Fault {
     NotJson(String),
     Rule(FreeRule),
     PlanUnsaid,
+    NoEndpoints,
+    /// A list of rules for other endpoints names the one that [`Dialect::fields`](super::dialect::Dialect) is about.
+    ChatElsewhere,
 }
 
 impl ProviderError {
@@ -70,6 +73,12 @@ impl fmt::Display for ProviderError {
             Fault::PlanUnsaid => f.write_str(
                 "its free tier is a plan, and an account that has a payment method is billed: say \
                  `FreeRule::Plan` if this account cannot be billed",
+            ),
+            Fault::NoEndpoints => f.write_str(
+                "its list of endpoints is empty, so no request would go to it: name one, or leave the list out",
+            ),
+            Fault::ChatElsewhere => f.write_str(
+                "the rules of its dialect for `chat/completions` stand in `fields`, not in `elsewhere`",
             ),
         }
     }

@@ -332,3 +332,25 @@ fn another_scheme_of_the_same_header_takes_the_place_of_bearer() {
     let acme = acme.auth(auth).build().expect("a provider");
     assert_eq!(sent_to(&acme)[AUTHORIZATION], "Token sk-secret");
 }
+
+#[test]
+fn what_would_do_nothing_is_refused() {
+    let local = || Provider::new("local").base_url("http://127.0.0.1:9001/v1");
+    assert_eq!(fault(local().endpoints([])), Fault::NoEndpoints);
+    let elsewhere = |endpoint| {
+        let rules = vec![("n".to_owned(), Rule::Drop)];
+        local().dialect(Dialect {
+            elsewhere: vec![(endpoint, rules)],
+            ..Dialect::OPENAI
+        })
+    };
+    let chat = elsewhere(Endpoint::ChatCompletions);
+    assert_eq!(fault(chat), Fault::ChatElsewhere);
+    assert!(elsewhere(Endpoint::Embeddings).build().is_ok());
+    let accept = Auth::Header {
+        name: HeaderName::from_static("accept-encoding"),
+        prefix: String::new(),
+    };
+    let refused = fault(local().key("k").auth(accept));
+    assert!(matches!(refused, Fault::Header(_)), "{refused:?}");
+}

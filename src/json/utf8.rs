@@ -96,14 +96,23 @@ mod tests {
         ) {
             let mut bytes = [text.as_bytes(), &rest].concat();
             bytes.truncate(bytes.len().saturating_sub(cut));
-            let valid = match std::str::from_utf8(&bytes) {
-                Ok(text) => text,
-                Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap(),
+            let char_at = |at: usize| {
+                let is_char = |len: &usize| {
+                    let char = bytes.get(at..at + len).map(std::str::from_utf8);
+                    matches!(char, Some(Ok(char)) if char.chars().count() == 1)
+                };
+                (2..=4).find(is_char)
             };
-            let run = valid.find(|char: char| char.is_ascii()).unwrap_or(valid.len());
-            let expected = match run < valid.len() || valid.len() == bytes.len() {
-                true => Ok(run),
-                false => Err(run),
+            let mut at = 0;
+            let expected = loop {
+                at += match bytes[at..] {
+                    [b' ', 0x80..=0xff, ..] => 1,
+                    [] | [0..=0x7f, ..] => break Ok(at),
+                    _ => match char_at(at) {
+                        Some(len) => len,
+                        None => break Err(at),
+                    },
+                };
             };
             let place = |rest: &[u8]| bytes.len() - rest.len();
             prop_assert_eq!(behind_characters(&bytes).map(place).map_err(place), expected);

@@ -75,32 +75,37 @@ fn of_escapes(text: &[u8]) -> i64 {
     let mut all = 0;
     // Where the next escape can begin: of two backslashes the second begins none.
     let mut next = 0;
-    let mut words = text;
-    while let Some((word, behind)) = words.split_first_chunk() {
-        // The highest bit of each byte that is zero, and of no other (Hacker's Delight, 6-1).
-        let other = u64::from_le_bytes(*word) ^ (EACH * 0x5c);
-        let mut backslashes = !(((other & LOW) + LOW) | other | LOW);
-        while backslashes != 0 {
-            let at = text.len() - words.len() + backslashes.trailing_zeros() as usize / 8;
-            if at >= next {
-                let (len, difference) = of_escape(text, at);
-                all += difference;
-                next = at + len;
-            }
-            backslashes &= backslashes - 1;
+    let mut rest = text;
+    while let Some((block, behind)) = rest.split_first_chunk::<64>() {
+        let start = text.len() - rest.len();
+        rest = behind;
+        if !block.iter().fold(false, |any, byte| any | (*byte == b'\\')) {
+            continue;
         }
-        words = behind;
+        for (n, word) in block.chunks_exact(8).enumerate() {
+            let word = word.first_chunk().copied().unwrap_or_default();
+            // The highest bit of each byte that is zero, and of no other (Hacker's Delight, 6-1).
+            let other = u64::from_le_bytes(word) ^ (EACH * 0x5c);
+            let mut backslashes = !(((other & LOW) + LOW) | other | LOW);
+            while backslashes != 0 {
+                let at = start + 8 * n + backslashes.trailing_zeros() as usize / 8;
+                if at >= next {
+                    let (len, difference) = of_escape(text, at);
+                    all += difference;
+                    next = at + len;
+                }
+                backslashes &= backslashes - 1;
+            }
+        }
     }
-    while next < text.len() {
-        next = next.max(text.len() - words.len());
-        match text.get(next) {
-            Some(b'\\') => {
-                let (len, difference) = of_escape(text, next);
-                all += difference;
-                next += len;
-            }
-            _ => next += 1,
-        }
+    next = next.max(text.len() - rest.len());
+    while let Some(byte) = text.get(next) {
+        let (len, difference) = match byte {
+            b'\\' => of_escape(text, next),
+            _ => (1, 0),
+        };
+        all += difference;
+        next += len;
     }
     all
 }

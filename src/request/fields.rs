@@ -75,11 +75,11 @@ impl Name {
         match Plain::of_text(name) {
             MODEL if name.folds_to("model") => {
                 let exact = *name.name_bytes() == *b"model";
-                return Self::Model { exact };
+                Self::Model { exact }
             }
-            TOOLS if name.folds_to("tools") => return Self::Tools,
-            TOOL_CHOICE => return Self::ToolChoice,
-            PARALLEL_TOOL_CALLS => return Self::ParallelToolCalls,
+            TOOLS if name.folds_to("tools") => Self::Tools,
+            TOOL_CHOICE => Self::ToolChoice,
+            PARALLEL_TOOL_CALLS => Self::ParallelToolCalls,
             plain => {
                 let guarded = GUARDED.into_iter().zip(&GUARDED_PLAIN);
                 let mut alike = guarded.filter(|(_, guarded)| **guarded == plain);
@@ -118,7 +118,7 @@ pub(crate) fn told(found: &[&'static str]) -> Vec<Cow<'static, str>> {
 /// A name without its case, underscores and hyphens: equal for two names if a parser that ignores case, or reads `aB` and
 /// `a_b` as one field (as readers of protobuf's JSON do), could take one for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Plain([u8; Plain::LONGEST]);
+pub(crate) struct Plain([u8; Self::LONGEST]);
 
 impl Plain {
     /// All names that another is compared with are shorter. A longer one is cut here.

@@ -79,8 +79,8 @@ pub(crate) fn scan(body: &Bytes, endpoint: Endpoint) -> Result<Envelope, ScanErr
 
 fn read(body: &Bytes, endpoint: Endpoint) -> Result<Envelope, ScanError> {
     let mut reader = Reader::new(body);
-    let body_value = reader.value()?;
-    if body_value.first != Event::Begin(Kind::Object) {
+    let object = reader.value()?;
+    if object.first != Event::Begin(Kind::Object) {
         return Err(ScanError::NotAnObject);
     }
     let mut scan = Scan {
@@ -95,9 +95,7 @@ fn read(body: &Bytes, endpoint: Endpoint) -> Result<Envelope, ScanError> {
             ..JsonEdits::default()
         },
     };
-    reader.members(body_value.first, |reader, member| {
-        scan.field(reader, member)
-    })?;
+    reader.members(object.first, |reader, member| scan.field(reader, member))?;
     reader.end()?;
     scan.finish(body.len())
 }

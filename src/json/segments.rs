@@ -14,6 +14,14 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
+    /// None, with room for this many.
+    pub(super) fn with_capacity(most: usize) -> Self {
+        Self {
+            list: VecDeque::with_capacity(most),
+            len: 0,
+        }
+    }
+
     /// Appends `segment`, unless it is empty: an empty frame says nothing on the wire.
     pub(super) fn push(&mut self, segment: Bytes) {
         if !segment.is_empty() {

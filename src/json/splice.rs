@@ -61,7 +61,7 @@ impl Splice {
             }
             edits.push(edit);
         }
-        let mut segments = Segments::default();
+        let mut segments = Segments::with_capacity(2 * edits.len() + 1);
         let mut at = 0;
         for Edit { span, with, .. } in edits {
             body.append(at..span.start, &mut segments);

@@ -5,13 +5,14 @@ use std::{borrow::Cow, str};
 /// What stands between the quotes of a JSON string that the [`Reader`](super::reader::Reader) found valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Text<'a> {
-    pub(crate) raw: &'a str,
+    /// UTF-8. Not a `str`, because only the reader knows that, and most strings are never looked at.
+    pub(crate) raw: &'a [u8],
     pub(crate) escaped: bool,
 }
 
 /// A part of a [`Text`]: a run without escapes, or one escaped character.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Piece<'a> {
+enum Piece<'a> {
     Run(&'a str),
     Char(char),
 }
@@ -20,14 +21,9 @@ impl<'a> Text<'a> {
     /// The longest name that anything is compared with, all of it escaped as surrogate pairs.
     const LONGEST_NAME: usize = 32 * 12;
 
-    /// The parts, in order. A lone surrogate, which JSON allows, becomes U+FFFD.
-    pub(crate) fn pieces(self) -> Pieces<'a> {
-        Pieces(self)
-    }
-
-    /// The characters that the string stands for.
+    /// The characters that the string stands for. A lone surrogate, which JSON allows, becomes U+FFFD.
     pub(crate) fn chars(self) -> impl Iterator<Item = char> {
-        self.pieces().flat_map(|piece| {
+        Pieces(self).flat_map(|piece| {
             let (run, one) = match piece {
                 Piece::Run(run) => (run, None),
                 Piece::Char(char) => ("", Some(char)),
@@ -39,13 +35,26 @@ impl<'a> Text<'a> {
     /// The string, to be compared with the names of fields and types, which are all short. A string that has escapes
     /// and is too long to be one of them becomes empty, so that it costs nothing.
     pub(crate) fn name(self) -> Cow<'a, str> {
-        match self {
-            Self {
-                raw,
-                escaped: false,
-            } => Cow::Borrowed(raw),
-            Self { raw, .. } if raw.len() > Self::LONGEST_NAME => Cow::Borrowed(""),
-            _ => Cow::Owned(self.chars().collect()),
+        match self.escaped {
+            false => Cow::Borrowed(as_str(self.raw)),
+            true => Cow::Owned(self.unescaped_name()),
+        }
+    }
+
+    /// The same as bytes, which need no second look at whether they are UTF-8.
+    #[inline]
+    pub(crate) fn name_bytes(self) -> Cow<'a, [u8]> {
+        match self.escaped {
+            false => Cow::Borrowed(self.raw),
+            true => Cow::Owned(self.unescaped_name().into_bytes()),
+        }
+    }
+
+    #[cold]
+    fn unescaped_name(self) -> String {
+        match self.raw.len() > Self::LONGEST_NAME {
+            true => String::new(),
+            false => self.chars().collect(),
         }
     }
 
@@ -53,7 +62,7 @@ impl<'a> Text<'a> {
     pub(crate) fn folds_to(self, name: &str) -> bool {
         match self.escaped || !self.raw.is_ascii() {
             true => self.folded().eq(name.chars()),
-            false => self.raw.eq_ignore_ascii_case(name),
+            false => self.raw.eq_ignore_ascii_case(name.as_bytes()),
         }
     }
 
@@ -61,6 +70,11 @@ impl<'a> Text<'a> {
     pub(crate) fn folded(self) -> impl Iterator<Item = char> {
         self.chars().map(fold)
     }
+}
+
+/// What the reader found to be UTF-8.
+fn as_str(raw: &[u8]) -> &str {
+    str::from_utf8(raw).unwrap_or_default()
 }
 
 /// The ASCII letter that a character is without its case.
@@ -77,45 +91,20 @@ const fn fold(char: char) -> char {
     }
 }
 
-/// Iterator over the [pieces](Text::pieces) of a [`Text`].
+/// The parts of a [`Text`], in order.
 #[derive(Clone, Debug)]
-pub(crate) struct Pieces<'a>(Text<'a>);
+struct Pieces<'a>(Text<'a>);
 
 impl<'a> Pieces<'a> {
     /// Takes the first `len` bytes off. None is missing, because the reader has found the string valid.
-    fn take(&mut self, len: usize) -> &'a str {
-        let (taken, rest) = self.0.raw.split_at_checked(len).unwrap_or((self.0.raw, ""));
+    fn take(&mut self, len: usize) -> &'a [u8] {
+        let (taken, rest) = self
+            .0
+            .raw
+            .split_at_checked(len)
+            .unwrap_or((self.0.raw, &[]));
         self.0.raw = rest;
         taken
-    }
-
-    /// The code unit that `\uXXXX` at the front stands for, if there is one.
-    fn unit(&self) -> Option<u16> {
-        let hex = self.0.raw.strip_prefix("\\u")?.get(..4)?;
-        u16::from_str_radix(hex, 16).ok()
-    }
-
-    /// Takes one escape off the front.
-    fn escape(&mut self) -> char {
-        let Some(unit) = self.unit() else {
-            return match self.take(2) {
-                "\\b" => '\u{8}',
-                "\\f" => '\u{c}',
-                "\\n" => '\n',
-                "\\r" => '\r',
-                "\\t" => '\t',
-                itself => itself.chars().next_back().unwrap_or_default(),
-            };
-        };
-        self.take(6);
-        if let 0xd800..=0xdbff = unit {
-            if let Some(low @ 0xdc00..=0xdfff) = self.unit() {
-                self.take(6);
-                let code = 0x1_0000 + ((u32::from(unit) - 0xd800) << 10) + u32::from(low) - 0xdc00;
-                return char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-            }
-        }
-        char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER)
     }
 }
 
@@ -128,14 +117,60 @@ impl<'a> Iterator for Pieces<'a> {
             return None;
         }
         let run = match escaped {
-            true => memchr::memchr(b'\\', raw.as_bytes()).unwrap_or(raw.len()),
+            true => memchr::memchr(b'\\', raw).unwrap_or(raw.len()),
             false => raw.len(),
         };
         Some(match run {
-            0 => Piece::Char(self.escape()),
-            _ => Piece::Run(self.take(run)),
+            0 => {
+                let (char, len) = unescape(raw);
+                self.take(len);
+                Piece::Char(char)
+            }
+            _ => Piece::Run(as_str(self.take(run))),
         })
     }
+}
+
+/// The character that the escape at the front stands for, and the length of the escape. A lone surrogate becomes U+FFFD.
+pub(crate) fn unescape(raw: &[u8]) -> (char, usize) {
+    let Some(unit) = unit(raw) else {
+        let letter = raw.get(1).copied().unwrap_or_default();
+        return (char::from(unescape_letter(letter)), 2);
+    };
+    if let 0xd800..=0xdbff = unit {
+        if let Some(low @ 0xdc00..=0xdfff) = raw.get(6..).and_then(self::unit) {
+            let code = 0x1_0000 + ((u32::from(unit) - 0xd800) << 10) + u32::from(low) - 0xdc00;
+            return (
+                char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
+                12,
+            );
+        }
+    }
+    let char = char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
+    (char, 6)
+}
+
+/// What a backslash and this letter stand for.
+pub(crate) const fn unescape_letter(letter: u8) -> u8 {
+    match letter {
+        b'b' => 8,
+        b'f' => 12,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        itself => itself,
+    }
+}
+
+/// The code unit that `\uXXXX` at the front stands for, if there is one.
+fn unit(raw: &[u8]) -> Option<u16> {
+    let [b'\\', b'u', hex @ ..] = raw else {
+        return None;
+    };
+    hex.get(..4)?.iter().try_fold(0, |unit, digit| {
+        let digit = char::from(*digit).to_digit(16)?;
+        Some(unit << 4 | digit as u16)
+    })
 }
 
 /// Browsers write a quote in a name as `%22`, and some upstreams read any such escape.
@@ -157,6 +192,7 @@ mod tests {
     use super::*;
 
     fn text(raw: &str) -> Text<'_> {
+        let raw = raw.as_bytes();
         Text { raw, escaped: true }
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::values::{integer, parts, quoted, reason};
 use crate::{
-    json::{Event, Kind, Reader},
+    json::{Event, Kind, Tokens},
     upstream::{
         Irregular,
         strict::{Field, Part, Seen},
@@ -70,7 +70,7 @@ impl<'a> Value<'a> {
     }
 
     fn first(self) -> Option<Event<'a>> {
-        Some(Reader::new(self.raw).next().ok()??.event)
+        Some(Tokens::new(self.raw.as_bytes()).next().ok()??.event)
     }
 
     fn is_object(self) -> bool {
@@ -80,7 +80,7 @@ impl<'a> Value<'a> {
     /// Calls `f` with the key and value of each member of an object, or with each element of an array and an empty key.
     /// `None` if `f` says so, or if the value is no valid JSON.
     fn each(self, f: &mut dyn FnMut(&str, Self) -> Option<()>) -> Option<()> {
-        let mut reader = Reader::new(self.raw);
+        let mut reader = Tokens::new(self.raw.as_bytes());
         let (mut key, mut start) = (Cow::Borrowed(""), 0);
         while let Some(token) = reader.next().ok()? {
             match token.event {
@@ -116,7 +116,7 @@ impl<'a> Value<'a> {
 
     fn integer(self) -> Option<i64> {
         match self.first()? {
-            Event::Number(number) => integer(number),
+            Event::Number(number) => integer(number.as_str()),
             Event::Text(text) => integer(&text.name()),
             _ => None,
         }

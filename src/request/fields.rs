@@ -59,39 +59,48 @@ pub(crate) enum Name {
 
 impl Name {
     pub(crate) fn of(name: Text<'_>) -> Self {
-        if name.folds_to("model") {
-            let exact = name.name() == "model";
-            return Self::Model { exact };
-        }
-        if name.folds_to("tools") {
-            return Self::Tools;
-        }
-        let plain = plain(name);
-        match &*plain {
-            "toolchoice" => return Self::ToolChoice,
-            "paralleltoolcalls" => return Self::ParallelToolCalls,
-            _ => {}
-        }
-        let is_like = |guarded: &&str| {
-            let guarded = guarded.bytes().filter(|byte| *byte != b'_');
-            guarded
-                .map(|byte| byte.to_ascii_lowercase())
-                .eq(plain.bytes())
+        const MODEL: Plain = Plain::of("model");
+        const TOOLS: Plain = Plain::of("tools");
+        const TOOL_CHOICE: Plain = Plain::of("toolchoice");
+        const PARALLEL_TOOL_CALLS: Plain = Plain::of("paralleltoolcalls");
+        const GUARDED_PLAIN: [Plain; GUARDED.len()] = {
+            let mut plain = [MODEL; GUARDED.len()];
+            let mut at = 0;
+            while at < plain.len() {
+                plain[at] = Plain::of(GUARDED[at]);
+                at += 1;
+            }
+            plain
         };
-        let mut alike = GUARDED.into_iter().filter(is_like);
-        let Some(first) = alike.next() else {
-            return Self::Other;
-        };
-        // Of two spellings of one field, the one that the client used is told.
-        let has_underscore = name.chars().any(|char| char == '_');
-        let as_written = |told: &&str| told.contains('_') == has_underscore;
-        Self::Guarded(alike.find(as_written).unwrap_or(first))
+        match Plain::of_text(name) {
+            MODEL if name.folds_to("model") => {
+                let exact = *name.name_bytes() == *b"model";
+                Self::Model { exact }
+            }
+            TOOLS if name.folds_to("tools") => Self::Tools,
+            TOOL_CHOICE => Self::ToolChoice,
+            PARALLEL_TOOL_CALLS => Self::ParallelToolCalls,
+            plain => {
+                let guarded = GUARDED.into_iter().zip(&GUARDED_PLAIN);
+                let mut alike = guarded.filter(|(_, guarded)| **guarded == plain);
+                let Some((first, _)) = alike.next() else {
+                    return Self::Other;
+                };
+                // Of two spellings of one field, the one that the client used is told.
+                let has_underscore = name.chars().any(|char| char == '_');
+                let as_written = |(told, _): &(&str, _)| told.contains('_') == has_underscore;
+                let told = alike.find(as_written).map_or(first, |(told, _)| told);
+                Self::Guarded(told)
+            }
+        }
     }
 
     /// Of a name without escapes, as it stands in a dialect or in a form.
     pub(crate) fn of_plain(raw: &str) -> Self {
-        let escaped = false;
-        Self::of(Text { raw, escaped })
+        Self::of(Text {
+            raw: raw.as_bytes(),
+            escaped: false,
+        })
     }
 
     /// Whether the field may only be what this crate makes of it, whatever a dialect says.
@@ -106,20 +115,52 @@ pub(crate) fn told(found: &[&'static str]) -> Vec<Cow<'static, str>> {
     found.map(Cow::Borrowed).collect()
 }
 
-/// Whether a parser that ignores case, or reads `aB` and `a_b` as one field (as readers of protobuf's JSON do), could
-/// take a name for one of these, which are in lower case and without underscores.
-pub(crate) fn is_like_any(name: Text<'_>, names: &[&str]) -> bool {
-    names.contains(&&*plain(name))
-}
+/// A name without its case, underscores and hyphens: equal for two names if a parser that ignores case, or reads `aB` and
+/// `a_b` as one field (as readers of protobuf's JSON do), could take one for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plain([u8; Self::LONGEST]);
 
-/// A name in lower case, without underscores and hyphens. Of a name that is too long to be one of ours, the beginning.
-fn plain(name: Text<'_>) -> String {
-    /// More characters than any name has that another is compared with.
-    const TOO_LONG: usize = 25;
-    let mut plain = String::with_capacity(TOO_LONG);
-    let chars = name.folded().filter(|char| !matches!(char, '_' | '-'));
-    plain.extend(chars.take(TOO_LONG));
-    plain
+impl Plain {
+    /// All names that another is compared with are shorter. A longer one is cut here.
+    const LONGEST: usize = 32;
+
+    /// Of a name in ASCII without escapes.
+    pub(crate) const fn of(name: &str) -> Self {
+        Self::of_ascii(name.as_bytes())
+    }
+
+    const fn of_ascii(name: &[u8]) -> Self {
+        let mut plain = [0; Self::LONGEST];
+        let (mut at, mut len) = (0, 0);
+        while at < name.len() && len < plain.len() {
+            let byte = name[at];
+            if byte != b'_' && byte != b'-' {
+                plain[len] = match byte {
+                    // No name has it, and it is not what is left empty.
+                    0 => u8::MAX,
+                    byte => byte.to_ascii_lowercase(),
+                };
+                len += 1;
+            }
+            at += 1;
+        }
+        Self(plain)
+    }
+
+    pub(crate) fn of_text(name: Text<'_>) -> Self {
+        if !name.escaped && name.raw.is_ascii() {
+            return Self::of_ascii(name.raw);
+        }
+        let folded = name
+            .folded()
+            .map(|char| u8::try_from(char).unwrap_or(u8::MAX));
+        // As many underscores and hyphens as it may have.
+        let folded: Vec<u8> = folded
+            .filter(|byte| !b"_-".contains(byte))
+            .take(Self::LONGEST)
+            .collect();
+        Self::of_ascii(&folded)
+    }
 }
 
 /// Whether OpenAI's API has a field of this name at this endpoint, but for those that are guarded.
@@ -173,6 +214,7 @@ mod tests {
 
     fn named(raw: &str) -> Option<&'static str> {
         let escaped = raw.contains('\\');
+        let raw = raw.as_bytes();
         match Name::of(Text { raw, escaped }) {
             Name::Guarded(name) => Some(name),
             _ => None,

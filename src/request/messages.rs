@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::needs_reader::NeedsReader;
-use crate::json::{Event, JsonError, Member, Reader, Token};
+use crate::json::{Event, JsonError, Member, Reader, Value};
 
 /// Members of a message that a dialect may leave out: one service adds them to a message, and another refuses them when
 /// they are sent back, or does not know them. The conversation is the same without them.
@@ -38,46 +38,47 @@ pub(crate) enum MessageEdit {
 pub(crate) struct MessageEdits(pub(crate) Vec<(MessageEdit, Range<usize>)>);
 
 impl MessageEdits {
-    /// Reads `messages`, whose value begins with `first`, to its end.
+    /// Reads the value of `messages` to its end.
     pub(crate) fn read<'a>(
         &mut self,
         reader: &mut Reader<'a>,
-        first: &Token<'a>,
+        messages: Value<'a>,
         needs: &mut NeedsReader,
     ) -> Result<(), JsonError> {
-        reader.elements(first, |reader, message| {
-            reader.members(message, |reader, member| self.member(reader, member, needs))
+        reader.elements(messages.first, |reader, message| {
+            reader.members(message.first, |reader, member| {
+                self.member(reader, member, needs)
+            })
         })?;
-        needs.needs.prompt.read(first.start..reader.at());
+        needs.needs.prompt.read(messages.start..reader.at());
         Ok(())
     }
 
+    #[inline(always)]
     fn member<'a>(
         &mut self,
         reader: &mut Reader<'a>,
-        member: &Member<'a>,
+        Member { name, key, value }: Member<'a>,
         needs: &mut NeedsReader,
     ) -> Result<(), JsonError> {
-        let Member { name, key, value } = member;
-        match (&*name.name(), value.event) {
-            ("role", Event::Text(role)) => {
-                if role.name() == "developer" {
-                    self.push(MessageEdit::DeveloperRole, value.start..value.end);
-                }
+        let name = name.name_bytes();
+        let is = |known: &str| *name == *known.as_bytes();
+        if is("role") {
+            if matches!(value.first, Event::Text(role) if *role.name_bytes() == *b"developer") {
+                self.push(MessageEdit::DeveloperRole, value.start..reader.at());
             }
-            ("content", Event::Null) => {
-                self.push(MessageEdit::NullContent, value.start..value.end);
+        } else if is("content") {
+            match value.first {
+                Event::Null => self.push(MessageEdit::NullContent, value.start..reader.at()),
+                first => needs.content(reader, first)?,
             }
-            ("content", _) => needs.content(reader, value)?,
-            ("tool_calls" | "function_call", _) => {}
-            (name, _) => {
-                match name {
-                    "name" | "refusal" => reader.skip(value)?,
-                    _ => needs.left_out(reader, value)?,
-                }
-                if let Some(field) = MESSAGE_FIELDS.into_iter().find(|known| *known == name) {
-                    self.push(MessageEdit::Field(field), key.start..reader.at());
-                }
+        } else if !is("tool_calls") && !is("function_call") {
+            match is("name") || is("refusal") {
+                true => reader.skip(value.first)?,
+                false => needs.left_out(reader, value)?,
+            }
+            if let Some(field) = MESSAGE_FIELDS.into_iter().find(|known| is(known)) {
+                self.push(MessageEdit::Field(field), key.start..reader.at());
             }
         }
         Ok(())

@@ -1,6 +1,10 @@
 //! What one request requires of a model.
 
-use std::{fmt, ops::Range, sync::OnceLock};
+use std::{
+    fmt,
+    ops::{Range, RangeInclusive},
+    sync::OnceLock,
+};
 
 use super::tokens;
 use crate::{capability::CapabilitySet, endpoint::Endpoint, json::Collected};
@@ -94,6 +98,11 @@ impl Needs {
         })
     }
 
+    /// The most that [`prompt_tokens`](Self::prompt_tokens) can be, which costs nothing.
+    pub(crate) fn most_prompt_tokens(&self) -> u64 {
+        *self.prompt.bounds().end()
+    }
+
     /// The context window that holds prompt and answer, in tokens: an estimate, like
     /// [`prompt_tokens`](Self::prompt_tokens).
     #[must_use]
@@ -104,11 +113,15 @@ impl Needs {
 
     /// Whether a context window of this many tokens holds prompt and answer, as far as can be estimated.
     ///
-    /// The estimate is not computed where the bytes of the prompt, which are never fewer than its tokens, fit.
+    /// The estimate is not computed where the number of bytes decides: where it is at most twice the room, or more than 32
+    /// times as much.
     #[must_use]
     pub fn fits(&self, window: u64) -> bool {
         let room = window.checked_sub(self.output_tokens.unwrap_or(0));
-        room.is_some_and(|room| self.prompt.most() <= room || self.prompt_tokens() <= room)
+        room.is_some_and(|room| {
+            let bounds = self.prompt.bounds();
+            bounds.end() <= &room || bounds.start() <= &room && self.prompt_tokens() <= room
+        })
     }
 }
 
@@ -191,11 +204,12 @@ impl Prompt {
         })
     }
 
-    /// The most that the prompt can be, in tokens: no token is shorter than a byte.
-    fn most(&self) -> u64 {
+    /// What the estimate can be at least and at most.
+    fn bounds(&self) -> RangeInclusive<u64> {
         let count = || self.text().map(|text| text.len() as u64).sum();
-        let bytes: u64 = *self.bytes.get_or_init(count);
-        bytes.saturating_add(self.tokens)
+        let text = tokens::bounds(*self.bytes.get_or_init(count));
+        let with_others = |text: &u64| text.saturating_add(self.tokens);
+        with_others(text.start())..=with_others(text.end())
     }
 }
 
@@ -234,20 +248,27 @@ mod tests {
             let needs = needs(BODY, spans, left_out);
             let read: Vec<_> = needs.prompt.text().flatten().copied().collect();
             assert_eq!(String::from_utf8(read).unwrap(), text);
-            assert_eq!(needs.prompt.most(), text.len() as u64);
+            assert_eq!(needs.prompt.bounds(), tokens::bounds(text.len() as u64));
         }
     }
 
     #[test]
-    fn nothing_is_estimated_where_the_bytes_fit() {
+    fn nothing_is_estimated_where_the_bytes_decide() {
         let mut needs = needs("aaaa bbbb cccc dddd eeee", &[[0, 24]], &[]);
         needs.output_tokens = Some(100);
-        assert!(needs.fits(124) && !needs.fits(99));
+        assert!(needs.fits(112) && !needs.fits(99));
         assert_eq!(needs.prompt.estimate.get(), None);
-        assert!(needs.fits(123));
+        assert!(needs.fits(111));
         assert_eq!(needs.prompt.estimate.get(), Some(&needs.prompt_tokens()));
         let window = needs.window();
         assert!(needs.fits(window) && !needs.fits(window - 1));
+        let long = self::needs(
+            concat!("aaaa bbbb cccc dddd ", "eeee ffff gggg"),
+            &[[0, 34]],
+            &[],
+        );
+        assert!(!long.fits(0));
+        assert_eq!(long.prompt.estimate.get(), None);
     }
 
     #[test]

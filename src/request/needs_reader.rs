@@ -15,7 +15,7 @@ use super::{
 use crate::{
     capability::{Capability, CapabilitySet},
     endpoint::Endpoint,
-    json::{Collected, Event, JsonError, Kind, Member, Reader, Token},
+    json::{Collected, Event, JsonError, Kind, Member, Reader, Value},
 };
 
 /// Reads what a request needs, one top-level field after the other.
@@ -40,9 +40,9 @@ impl NeedsReader {
     }
 
     /// There is a list of tools, with entries or without any.
-    pub(crate) fn tools(&mut self, name: &str, span: Range<usize>, any: bool) {
+    pub(crate) fn tools(&mut self, name: &[u8], span: Range<usize>, any: bool) {
         let endpoints = [Endpoint::ChatCompletions, Endpoint::Responses];
-        if name == "tools" && endpoints.contains(&self.needs.endpoint) {
+        if name == b"tools" && endpoints.contains(&self.needs.endpoint) {
             self.tools |= any;
             self.needs.prompt.read(span);
         }
@@ -61,118 +61,121 @@ impl NeedsReader {
         self.needs
     }
 
-    /// Reads the value of a top-level field but for `messages` and `tools`, which begins with `first`, to its end.
+    /// Reads the value of a top-level field but for `messages` and `tools`, to its end.
     pub(crate) fn field<'a>(
         &mut self,
         reader: &mut Reader<'a>,
-        name: &str,
-        first: &Token<'a>,
+        name: &[u8],
+        value: Value<'a>,
     ) -> Result<(), JsonError> {
         use Endpoint::{
             ChatCompletions, Completions, Embeddings, ImageEdits, ImageGenerations, Responses,
         };
         let needs = &mut self.needs;
         let mut is_read = false;
-        match (needs.endpoint, name, first.event) {
-            (_, "stream", Event::Bool(true)) => needs.stream = true,
+        match (needs.endpoint, name, value.first) {
+            (_, b"stream", Event::Bool(true)) => needs.stream = true,
             (
                 _,
-                "max_tokens" | "max_completion_tokens" | "max_output_tokens",
+                b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens",
                 Event::Number(limit),
-            ) => needs.output_tokens = needs.output_tokens.max(whole(limit)),
-            (ChatCompletions, "functions", Event::Begin(Kind::Array)) => {
+            ) => needs.output_tokens = needs.output_tokens.max(whole(limit.as_str())),
+            (ChatCompletions, b"functions", Event::Begin(Kind::Array)) => {
                 is_read = true;
-                reader.visit(first, |_| self.functions = true)?;
+                reader.visit(value.first, |_| self.functions = true)?;
             }
-            (ChatCompletions, "response_format", _) => {
+            (ChatCompletions, b"response_format", _) => {
                 is_read = true;
-                self.format(reader, first)?;
+                self.format(reader, value.first)?;
             }
-            (ChatCompletions, "logprobs", Event::Bool(true))
-            | (ChatCompletions | Responses, "top_logprobs", Event::Number(_))
+            (ChatCompletions, b"logprobs", Event::Bool(true))
+            | (ChatCompletions | Responses, b"top_logprobs", Event::Number(_))
             // Here it is a number: of how many tokens.
-            | (Completions, "logprobs", Event::Number(_)) => {
+            | (Completions, b"logprobs", Event::Number(_)) => {
                 needs.hard.insert(Capability::Logprobs);
             }
-            (ChatCompletions, "include_reasoning", Event::Bool(true))
-            | (ChatCompletions | Responses, "reasoning", Event::Begin(Kind::Object)) => {
+            (ChatCompletions, b"include_reasoning", Event::Bool(true))
+            | (ChatCompletions | Responses, b"reasoning", Event::Begin(Kind::Object)) => {
                 needs.soft.insert(Capability::Reasoning);
             }
-            (ChatCompletions, "reasoning_effort", Event::Text(effort))
-                if effort.name() != "none" =>
+            (ChatCompletions, b"reasoning_effort", Event::Text(effort))
+                if *effort.name_bytes() != *b"none" =>
             {
                 needs.soft.insert(Capability::Reasoning);
             }
-            (ChatCompletions | Responses, "modalities", Event::Begin(Kind::Array)) => {
-                reader.elements(first, |_, modality| {
-                    self.modality(modality.event);
+            (ChatCompletions | Responses, b"modalities", Event::Begin(Kind::Array)) => {
+                reader.elements(value.first, |_, modality| {
+                    self.modality(modality.first);
                     Ok::<_, JsonError>(())
                 })?;
             }
-            (Completions, "prompt", Event::Begin(Kind::Array))
-            | (Embeddings, "input", Event::Begin(Kind::Array)) => self.inputs(reader, first)?,
-            (Completions, "prompt" | "suffix", _)
-            | (Embeddings, "input", _)
-            | (Responses, "instructions", _)
-            | (ImageGenerations | ImageEdits, "prompt", _) => is_read = true,
-            (Responses, "input", _) => {
+            (Completions, b"prompt", Event::Begin(Kind::Array))
+            | (Embeddings, b"input", Event::Begin(Kind::Array)) => self.inputs(reader, value.first)?,
+            (Completions, b"prompt" | b"suffix", _)
+            | (Embeddings, b"input", _)
+            | (Responses, b"instructions", _)
+            | (ImageGenerations | ImageEdits, b"prompt", _) => is_read = true,
+            (Responses, b"input", _) => {
                 is_read = true;
-                reader.elements(first, |reader, item| self.item(reader, item))?;
+                reader.elements(value.first, |reader, item| self.item(reader, item.first))?;
             }
-            (Responses, "text", _) => {
+            (Responses, b"text", _) => {
                 is_read = true;
-                reader.members(first, |reader, member| match &*member.name.name() {
-                    "format" => self.format(reader, &member.value),
+                reader.members(value.first, |reader, member| match &*member.name.name_bytes() {
+                    b"format" => self.format(reader, member.value.first),
                     _ => Ok(()),
                 })?;
             }
-            (Responses, "previous_response_id", Event::Text(id))
+            (Responses, b"previous_response_id", Event::Text(id))
                 if !matches!(needs.state, State::Foreign(_)) =>
             {
                 let id = id.chars().take(LONGEST_ID + 1).collect();
                 needs.state = State::Response(id);
             }
-            (Responses, "conversation", Event::Text(_) | Event::Begin(_)) => {
+            (Responses, b"conversation", Event::Text(_) | Event::Begin(_)) => {
                 needs.state = State::Foreign("conversation");
             }
-            (Responses, "background", Event::Bool(true)) => {
+            (Responses, b"background", Event::Bool(true)) => {
                 needs.state = State::Foreign("background");
             }
             // A prompt that is stored at the provider.
-            (Responses, "prompt", Event::Begin(_)) => needs.state = State::Foreign("prompt"),
-            (ImageEdits, "image" | "images", Event::Text(_) | Event::Begin(_)) => {
+            (Responses, b"prompt", Event::Begin(_)) => needs.state = State::Foreign("prompt"),
+            (ImageEdits, b"image" | b"images", Event::Text(_) | Event::Begin(_)) => {
                 needs.hard.insert(Capability::ImageInput);
             }
             _ => {}
         }
-        reader.skip_unread(first)?;
+        reader.skip_unread(&value)?;
         if is_read {
-            self.needs.prompt.read(first.start..reader.at());
+            self.needs.prompt.read(value.start..reader.at());
         }
         Ok(())
     }
 
     /// A list of inputs that are served one by one, so that the window has to hold the longest of them only. An input is a
     /// string, a list of tokens, or an object that holds parts like a message; a list of numbers is one input in tokens.
-    fn inputs<'a>(&mut self, reader: &mut Reader<'a>, first: &Token<'a>) -> Result<(), JsonError> {
+    fn inputs<'a>(&mut self, reader: &mut Reader<'a>, first: Event<'a>) -> Result<(), JsonError> {
         /// About how many bytes of text are a token, so that inputs of several kinds can be compared.
         const BYTES: u64 = 4;
         let of_others = self.needs.prompt.tokens;
+        let begin = reader.at();
         let mut numbers = 0;
-        let (mut longest, mut text, mut tokens) = (0, first.end..first.end, 0);
+        let (mut longest, mut text, mut tokens) = (0, begin..begin, 0);
         reader.elements(first, |reader, input| {
             let prompt = &mut self.needs.prompt;
             prompt.tokens = 0;
             let (mark, mut end) = (prompt.mark(), input.start);
-            match input.event {
+            match input.first {
                 Event::Number(_) => numbers += 1,
-                Event::Begin(Kind::Array) => reader.visit(input, |event| {
+                Event::Begin(Kind::Array) => reader.visit(input.first, |event| {
                     prompt.tokens += u64::from(matches!(event, Event::Number(_)));
                 })?,
                 _ => {
-                    reader.members(input, |reader, member| match &*member.name.name() {
-                        "content" => self.content(reader, &member.value),
-                        _ => Ok(()),
+                    reader.members(input.first, |reader, member| {
+                        match &*member.name.name_bytes() {
+                            b"content" => self.content(reader, member.value.first),
+                            _ => Ok(()),
+                        }
                     })?;
                     end = reader.at();
                 }
@@ -187,7 +190,7 @@ impl NeedsReader {
         })?;
         let prompt = &mut self.needs.prompt;
         if numbers > longest {
-            (text, tokens) = (first.end..first.end, numbers);
+            (text, tokens) = (begin..begin, numbers);
         }
         prompt.read(text);
         prompt.tokens = of_others + tokens;
@@ -195,23 +198,31 @@ impl NeedsReader {
     }
 
     /// The content of a message or of an item: a string, or a list of parts.
+    #[inline]
     pub(crate) fn content<'a>(
         &mut self,
         reader: &mut Reader<'a>,
-        first: &Token<'a>,
+        first: Event<'a>,
     ) -> Result<(), JsonError> {
-        reader.elements(first, |reader, part| {
+        match first {
+            Event::Begin(kind) => self.parts(reader, kind),
+            _ => Ok(()),
+        }
+    }
+
+    fn parts<'a>(&mut self, reader: &mut Reader<'a>, kind: Kind) -> Result<(), JsonError> {
+        reader.elements(Event::Begin(kind), |reader, part| {
             let mut media = None;
-            reader.members(part, |reader, member| {
-                match (&*member.name.name(), member.value.event) {
-                    ("type", Event::Text(kind)) => {
-                        if let Some((kind, capability)) = media_of(&kind.name()) {
+            reader.members(part.first, |reader, member| {
+                match (&*member.name.name_bytes(), member.value.first) {
+                    (b"type", Event::Text(kind)) => {
+                        if let Some((kind, capability)) = media_of(&kind.name_bytes()) {
                             self.needs.hard.insert(capability);
                             media = media.max(Some(kind));
                         }
                     }
-                    ("text" | "refusal", _) => {}
-                    _ => self.left_out(reader, &member.value)?,
+                    (b"text" | b"refusal", _) => {}
+                    _ => self.left_out(reader, member.value)?,
                 }
                 Ok::<_, JsonError>(())
             })?;
@@ -226,29 +237,32 @@ impl NeedsReader {
     }
 
     /// Reads to the end of a value that the model does not read as text.
+    #[inline]
     pub(crate) fn left_out(
         &mut self,
         reader: &mut Reader<'_>,
-        first: &Token<'_>,
+        value: Value<'_>,
     ) -> Result<(), JsonError> {
-        reader.skip(first)?;
-        self.needs.prompt.leave_out(first.start..reader.at());
+        reader.skip(value.first)?;
+        self.needs.prompt.leave_out(value.start..reader.at());
         Ok(())
     }
 
     /// An item of the `input` of the Responses API.
-    fn item<'a>(&mut self, reader: &mut Reader<'a>, item: &Token<'a>) -> Result<(), JsonError> {
+    fn item<'a>(&mut self, reader: &mut Reader<'a>, item: Event<'a>) -> Result<(), JsonError> {
         let (mut id, mut reference, mut more_than_an_id) = (false, false, false);
         reader.members(item, |reader, Member { name, value, .. }| {
-            match (&*name.name(), value.event) {
-                ("id", event) => {
+            match (&*name.name_bytes(), value.first) {
+                (b"id", event) => {
                     id |= matches!(event, Event::Text(_));
                     return Ok(());
                 }
-                ("type", Event::Text(kind)) => reference |= kind.name() == "item_reference",
-                ("type", _) => return Ok(()),
-                ("content" | "output" | "summary", _) => self.content(reader, value)?,
-                ("name" | "arguments" | "input", _) => {}
+                (b"type", Event::Text(kind)) => {
+                    reference |= *kind.name_bytes() == *b"item_reference"
+                }
+                (b"type", _) => return Ok(()),
+                (b"content" | b"output" | b"summary", _) => self.content(reader, value.first)?,
+                (b"name" | b"arguments" | b"input", _) => {}
                 _ => self.left_out(reader, value)?,
             }
             more_than_an_id = true;
@@ -262,12 +276,12 @@ impl NeedsReader {
     }
 
     /// A format of the answer.
-    fn format<'a>(&mut self, reader: &mut Reader<'a>, first: &Token<'a>) -> Result<(), JsonError> {
+    fn format<'a>(&mut self, reader: &mut Reader<'a>, first: Event<'a>) -> Result<(), JsonError> {
         reader.members(first, |_, member| {
-            if let ("type", Event::Text(kind)) = (&*member.name.name(), member.value.event) {
-                match &*kind.name() {
-                    "json_object" => self.needs.hard.insert(Capability::JsonObject),
-                    "json_schema" => self.needs.hard.insert(Capability::JsonSchema),
+            if let (b"type", Event::Text(kind)) = (&*member.name.name_bytes(), member.value.first) {
+                match &*kind.name_bytes() {
+                    b"json_object" => self.needs.hard.insert(Capability::JsonObject),
+                    b"json_schema" => self.needs.hard.insert(Capability::JsonSchema),
                     _ => {}
                 }
             }
@@ -277,10 +291,10 @@ impl NeedsReader {
 
     fn modality(&mut self, modality: Event<'_>) {
         if let Event::Text(name) = modality {
-            match &*name.name() {
-                "image" => self.needs.hard.insert(Capability::ImageOutput),
-                "audio" => self.needs.hard.insert(Capability::AudioOutput),
-                "text" => self.needs.hard.insert(Capability::TextOutput),
+            match &*name.name_bytes() {
+                b"image" => self.needs.hard.insert(Capability::ImageOutput),
+                b"audio" => self.needs.hard.insert(Capability::AudioOutput),
+                b"text" => self.needs.hard.insert(Capability::TextOutput),
                 _ => {}
             }
         }
@@ -288,12 +302,12 @@ impl NeedsReader {
 }
 
 /// What a part of a message's content is, and what it takes to read it.
-fn media_of(kind: &str) -> Option<(Media, Capability)> {
+fn media_of(kind: &[u8]) -> Option<(Media, Capability)> {
     match kind {
-        "image_url" | "input_image" | "image" => Some((Media::Image, Capability::ImageInput)),
-        "input_audio" | "audio" | "audio_url" => Some((Media::Audio, Capability::AudioInput)),
-        "file" | "input_file" => Some((Media::File, Capability::FileInput)),
-        "video_url" | "input_video" | "video" => Some((Media::Video, Capability::VideoInput)),
+        b"image_url" | b"input_image" | b"image" => Some((Media::Image, Capability::ImageInput)),
+        b"input_audio" | b"audio" | b"audio_url" => Some((Media::Audio, Capability::AudioInput)),
+        b"file" | b"input_file" => Some((Media::File, Capability::FileInput)),
+        b"video_url" | b"input_video" | b"video" => Some((Media::Video, Capability::VideoInput)),
         _ => None,
     }
 }

@@ -69,8 +69,7 @@ fn fields(
         })
         .collect();
     let rules = Rules::new(needs, to, &given);
-    let model = Bytes::from(quoted(to.model));
-    let mut sent: Vec<&str> = Vec::new();
+    let mut sent: Vec<&str> = Vec::with_capacity(given.len());
     let mut any_left = false;
     for given in &given {
         let field = given.field;
@@ -85,7 +84,7 @@ fn fields(
             }
             Fate::Model => {
                 sent.push(&given.name);
-                splice.replace(field.value.clone(), model.clone());
+                splice.replace(field.value.clone(), quoted(to.model));
             }
             Fate::Stays { name, value } => {
                 sent.push(name.unwrap_or(&given.name));
@@ -166,13 +165,25 @@ fn schemas(
 
 /// A string as JSON.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) & (*byte != b'"') & (*byte != b'\\');
+    if !text
+        .as_bytes()
+        .iter()
+        .fold(true, |all, byte| all & is_plain(byte))
+    {
+        return serde_json::Value::from(text).to_string();
+    }
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    quoted.push_str(text);
+    quoted.push('"');
+    quoted
 }
 
 /// The name that a key stands for, which is given with its quotes.
 fn key<'a>(body: &'a Bytes, key: &Range<usize>) -> Cow<'a, str> {
-    let raw = text(body, &(key.start + 1..key.end - 1));
-    let escaped = raw.contains('\\');
+    let raw = body.get(key.start + 1..key.end - 1).unwrap_or_default();
+    let escaped = raw.contains(&b'\\');
     Text { raw, escaped }.name()
 }
 

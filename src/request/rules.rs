@@ -210,10 +210,14 @@ impl<'a> Rules<'a> {
             (true, None) => with_thoughts,
             (true, Some(window)) => {
                 // The estimate of the prompt can be a quarter too low, and a template adds to it.
-                let prompt = self.needs.prompt_tokens();
-                let prompt = prompt.saturating_add(prompt / 4);
-                let room = (window - window / 8).saturating_sub(prompt);
-                with_thoughts.min(room.max(answer))
+                let room = |prompt: u64| {
+                    let prompt = prompt.saturating_add(prompt / 4);
+                    (window - window / 8).saturating_sub(prompt)
+                };
+                match with_thoughts <= room(self.needs.most_prompt_tokens()) {
+                    true => with_thoughts,
+                    false => with_thoughts.min(room(self.needs.prompt_tokens()).max(answer)),
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     capability::Capability,
     endpoint::Endpoint,
-    json::{Collected, Event, Kind, Member, Reader, Text, Token},
+    json::{Collected, Event, Kind, Member, Reader, Text},
 };
 
 /// What to change in a body, and what it needs of a model.
@@ -61,15 +61,26 @@ pub(crate) struct Field {
     pub(crate) value: Range<usize>,
 }
 
+/// Most bodies have no more top-level fields.
+const USUAL_FIELDS: usize = 8;
+
 /// Reads `body` once and makes sure that it is a JSON object that can be sent without the tools that must not pass.
 pub(crate) fn scan(body: &Collected, endpoint: Endpoint) -> Result<Envelope, ScanError> {
-    let text = std::str::from_utf8(body.text()).map_err(|error| ScanError::NotUtf8 {
-        offset: error.valid_up_to(),
-    })?;
-    let mut reader = Reader::new(text);
-    let is_object = |first: &Token<'_>| first.event == Event::Begin(Kind::Object);
-    let first = reader.next()?.filter(is_object);
-    let first = first.ok_or(ScanError::NotAnObject)?;
+    read(body, endpoint).map_err(|error| match std::str::from_utf8(body.text()) {
+        // That is said first, whatever else is wrong: most of what follows from it looks odd.
+        Err(error) => ScanError::NotUtf8 {
+            offset: error.valid_up_to(),
+        },
+        Ok(_) => error,
+    })
+}
+
+fn read(body: &Collected, endpoint: Endpoint) -> Result<Envelope, ScanError> {
+    let mut reader = Reader::new(body.text());
+    let object = reader.value()?;
+    if object.first != Event::Begin(Kind::Object) {
+        return Err(ScanError::NotAnObject);
+    }
     let mut scan = Scan {
         needs: NeedsReader::new(body, endpoint),
         tools: ToolGuard::default(),
@@ -78,12 +89,12 @@ pub(crate) fn scan(body: &Collected, endpoint: Endpoint) -> Result<Envelope, Sca
         folded: None,
         edits: JsonEdits {
             open: reader.at(),
+            fields: Vec::with_capacity(USUAL_FIELDS),
             ..JsonEdits::default()
         },
     };
-    reader.members(&first, |reader, member| scan.field(reader, member))?;
-    // Nothing may follow the object.
-    reader.next()?;
+    reader.members(object.first, |reader, member| scan.field(reader, member))?;
+    reader.end()?;
     scan.finish(body.len())
 }
 
@@ -119,9 +130,9 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn field(&mut self, reader: &mut Reader<'a>, member: &Member<'a>) -> Result<(), ScanError> {
+    fn field(&mut self, reader: &mut Reader<'a>, member: Member<'a>) -> Result<(), ScanError> {
         let Member { name, key, value } = member;
-        let field = Name::of(*name);
+        let field = Name::of(name);
         let must_change = |field: &&Field| field.name.is_ours();
         let ours = self.edits.fields.iter().filter(must_change).count();
         if field.is_ours() && ours == MAX_GUARDED {
@@ -133,7 +144,7 @@ impl<'a> Scan<'a> {
         let mut goes = false;
         match field {
             Name::Model { exact } => {
-                let model = match value.event {
+                let model = match value.first {
                     Event::Text(text) => Some(text),
                     _ => None,
                 };
@@ -154,23 +165,23 @@ impl<'a> Scan<'a> {
                 // Upstreams refuse an empty list, so a field of which nothing is left goes as a whole.
                 goes = entries > 0 && left == 0;
                 let span = value.start..reader.at();
-                self.needs.tools(&name.name(), span, entries > 0);
+                self.needs.tools(&name.name_bytes(), span, entries > 0);
             }
             Name::ToolChoice => self.tools.choice(reader, value)?,
             Name::ParallelToolCalls | Name::Other => {
-                match (self.needs.needs.endpoint, &*name.name()) {
-                    (Endpoint::ChatCompletions, "messages") => {
+                match (self.needs.needs.endpoint, &*name.name_bytes()) {
+                    (Endpoint::ChatCompletions, b"messages") => {
                         self.edits.messages.read(reader, value, &mut self.needs)?;
                     }
                     (_, name) => self.needs.field(reader, name, value)?,
                 }
             }
         }
-        reader.skip_unread(value)?;
+        reader.skip_unread(&value)?;
         self.edits.fields.push(Field {
             name: field,
             goes,
-            key: key.clone(),
+            key,
             value: value.start..reader.at(),
         });
         Ok(())

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::json::{Event, JsonError, Kind, Reader};
+use crate::json::{Event, JsonError, Kind, Tokens};
 
 /// What an array or object is that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +21,16 @@ enum Place {
 
 impl Place {
     /// The place of the value of a member of an object that stands here.
-    fn member(self, key: &str) -> Self {
+    fn member(self, key: &[u8]) -> Self {
         match (self, key) {
-            (Self::Tool, "function" | "custom") => Self::Tool,
-            (Self::Tool, "parameters" | "input_schema") | (Self::Named, _) => Self::Schema,
+            (Self::Tool, b"function" | b"custom") => Self::Tool,
+            (Self::Tool, b"parameters" | b"input_schema") | (Self::Named, _) => Self::Schema,
             (
                 Self::Schema,
-                "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas",
+                b"properties" | b"patternProperties" | b"$defs" | b"definitions"
+                | b"dependentSchemas",
             ) => Self::Named,
-            (Self::Schema, "enum" | "const" | "default" | "example" | "examples")
+            (Self::Schema, b"enum" | b"const" | b"default" | b"example" | b"examples")
             | (Self::Tool | Self::Data, _) => Self::Data,
             (Self::Schema, _) => Self::Schema,
         }
@@ -42,15 +43,15 @@ pub(crate) fn members<'k>(
     keywords: &'k [String],
 ) -> Result<Vec<(&'k str, Range<usize>)>, JsonError> {
     let mut found = Vec::new();
-    let mut reader = Reader::new(tools);
+    let mut reader = Tokens::new(tools.as_bytes());
     let mut open: Vec<(Kind, Place)> = Vec::new();
     let mut member = Place::Data;
     while let Some(token) = reader.next()? {
         match token.event {
             Event::Key(key) => {
-                let key = key.name();
+                let key = key.name_bytes();
                 let place = open.last().map_or(Place::Data, |open| open.1);
-                let keyword = keywords.iter().find(|keyword| **keyword == key);
+                let keyword = keywords.iter().find(|keyword| keyword.as_bytes() == &*key);
                 if let (Place::Schema, Some(keyword)) = (place, keyword) {
                     if let Some(value) = reader.next()? {
                         reader.skip(&value)?;

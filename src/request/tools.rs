@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::{
     error::ScanError,
-    fields::{MAX_GUARDED, is_like_any},
+    fields::{MAX_GUARDED, Plain},
 };
-use crate::json::{Event, JsonError, Kind, Reader, Text, Token};
+use crate::json::{Event, JsonError, Kind, Reader, Text, Value};
 
 /// The most of a tool's type or name that a refusal quotes.
 const LONGEST_QUOTED: usize = 64;
@@ -16,17 +16,17 @@ const MAX_NAMES: usize = 4096;
 
 /// Members by which a provider knows a tool of its own whatever its `type`, in lower case and without underscores: Z.ai's `web_search` and `retrieval` (docs.z.ai, chat completion, 2026-11-21), and those of Gemini, which
 /// has no types of tools (ai.google.dev/api/caching#Tool, 2026-11-21).
-const OF_THE_PROVIDER: [&str; 10] = [
-    "websearch",
-    "retrieval",
-    "googlesearch",
-    "googlesearchretrieval",
-    "enterprisewebsearch",
-    "googlemaps",
-    "urlcontext",
-    "codeexecution",
-    "computeruse",
-    "filesearch",
+const OF_THE_PROVIDER: [Plain; 10] = [
+    Plain::of("websearch"),
+    Plain::of("retrieval"),
+    Plain::of("googlesearch"),
+    Plain::of("googlesearchretrieval"),
+    Plain::of("enterprisewebsearch"),
+    Plain::of("googlemaps"),
+    Plain::of("urlcontext"),
+    Plain::of("codeexecution"),
+    Plain::of("computeruse"),
+    Plain::of("filesearch"),
 ];
 
 /// What a `tool_choice` may say of how a tool is chosen. Any other type is a tool that the provider would run.
@@ -87,9 +87,9 @@ impl Field {
         } else if key.folds_to("function") {
             Self::Function
         } else {
-            match &*key.name() {
-                "custom" => Self::Custom,
-                "name" => Self::Name,
+            match &*key.name_bytes() {
+                b"custom" => Self::Custom,
+                b"name" => Self::Name,
                 _ => Self::Other,
             }
         }
@@ -126,18 +126,18 @@ impl<'a> ToolGuard<'a> {
         self.fault.get_or_insert(fault);
     }
 
-    /// Reads the list of tools that begins with `first`: how many entries it has, and how many of them pass.
+    /// Reads the list of tools of a request: how many entries it has, and how many of them pass.
     pub(crate) fn list(
         &mut self,
         reader: &mut Reader<'a>,
-        first: &Token<'a>,
+        value: Value<'a>,
     ) -> Result<(usize, usize), JsonError> {
         // What a parser would make of an object or a string is not known.
-        if !matches!(first.event, Event::Null | Event::Begin(Kind::Array)) {
+        if !matches!(value.first, Event::Null | Event::Begin(Kind::Array)) {
             self.fail(ScanError::ToolsNotAList);
         }
         let (mut entries, mut left) = (0, 0);
-        reader.elements(first, |reader, entry| {
+        reader.elements(value.first, |reader, entry| {
             let (passes, name) = Self::entry(reader, entry)?;
             if passes {
                 left += 1;
@@ -160,16 +160,16 @@ impl<'a> ToolGuard<'a> {
     /// Reads an entry: whether it passes, and its name.
     fn entry(
         reader: &mut Reader<'a>,
-        entry: &Token<'a>,
+        entry: Value<'a>,
     ) -> Result<(bool, Option<Text<'a>>), JsonError> {
         let (mut is_typed, mut is_function, mut is_foreign) = (false, false, false);
         let mut name = None;
-        reader.members(entry, |reader, member| {
-            is_foreign |= is_like_any(member.name, &OF_THE_PROVIDER);
-            match (Field::of(member.name), member.value.event) {
+        reader.members(entry.first, |reader, member| {
+            is_foreign |= OF_THE_PROVIDER.contains(&Plain::of_text(member.name));
+            match (Field::of(member.name), member.value.first) {
                 (Field::Type, Event::Null) => {}
-                (Field::Type, Event::Text(kind)) => match &*kind.name() {
-                    "function" | "custom" => is_typed = true,
+                (Field::Type, Event::Text(kind)) => match &*kind.name_bytes() {
+                    b"function" | b"custom" => is_typed = true,
                     _ => is_foreign = true,
                 },
                 (Field::Type, _) => is_foreign = true,
@@ -177,9 +177,9 @@ impl<'a> ToolGuard<'a> {
                 // In chats it holds the name.
                 (field @ (Field::Function | Field::Custom), event) => {
                     is_function |= field == Field::Function && event == Event::Begin(Kind::Object);
-                    reader.members(&member.value, |_, inner| {
-                        if let ("name", Event::Text(text)) =
-                            (&*inner.name.name(), inner.value.event)
+                    reader.members(member.value.first, |_, inner| {
+                        if let (b"name", Event::Text(text)) =
+                            (&*inner.name.name_bytes(), inner.value.first)
                         {
                             name = Some(text);
                         }
@@ -193,25 +193,25 @@ impl<'a> ToolGuard<'a> {
         Ok((!is_foreign && (is_typed || is_function), name))
     }
 
-    /// Reads a `tool_choice` that begins with `first`: a word, or an object that can hold a list of such objects.
+    /// Reads a `tool_choice`: a word, or an object that can hold a list of such objects.
     pub(crate) fn choice(
         &mut self,
         reader: &mut Reader<'a>,
-        first: &Token<'a>,
+        value: Value<'a>,
     ) -> Result<(), JsonError> {
-        if let Event::Text(word) = first.event {
-            match &*word.name() {
-                "auto" | "none" => {}
-                "required" | "any" => self.demands_any = true,
+        if let Event::Text(word) = value.first {
+            match &*word.name_bytes() {
+                b"auto" | b"none" => {}
+                b"required" | b"any" => self.demands_any = true,
                 _ => self.demand(word),
             }
         }
         let mut field = Field::Other;
-        reader.visit(first, |event| match (field, event) {
+        reader.visit(value.first, |event| match (field, event) {
             (_, Event::Key(key)) => field = Field::of(key),
-            (Field::Type, Event::Text(kind)) => match &*kind.name() {
-                "required" | "any" => self.demands_any = true,
-                word if CHOICES.contains(&word) => {}
+            (Field::Type, Event::Text(kind)) => match &*kind.name_bytes() {
+                b"required" | b"any" => self.demands_any = true,
+                word if CHOICES.iter().any(|choice| choice.as_bytes() == word) => {}
                 _ => self.foreign = Some(quoted(kind)),
             },
             (Field::Name, Event::Text(name)) => self.demand(name),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    json::{Event, Reader},
+    json::{Event, Tokens},
     request::LONGEST_ID,
 };
 use bytes::Bytes;
@@ -132,7 +132,7 @@ fn id_of(beginning: &[u8]) -> Option<String> {
 
 /// The first string under these keys, from the outermost object on. The JSON may be cut off after it.
 fn text_at(json: &str, path: &[&str]) -> Option<String> {
-    let mut reader = Reader::new(json);
+    let mut reader = Tokens::new(json.as_bytes());
     // How many of the keys lead to what is being read.
     let mut matched = 0;
     while let Ok(Some(token)) = reader.next() {

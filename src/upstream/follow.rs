@@ -4,7 +4,7 @@
 //! before that was cut, whatever the connection says. What it cost stands anywhere in it.
 
 use crate::{
-    json::{Event, Kind, Text},
+    json::{Event, Kind, Number, Text},
     upstream::shape::Shape,
 };
 
@@ -137,7 +137,7 @@ impl Follow {
             self.take(&match &*word {
                 b"null" => Event::Null,
                 b"true" | b"false" => Event::Bool(&*word == b"true"),
-                _ => Event::Number(as_text(&word)),
+                _ => Event::Number(Number(&word)),
             });
             self.reuse(word);
         }
@@ -167,7 +167,7 @@ impl Follow {
     fn end_text(&mut self, is_key: bool) {
         let word = std::mem::take(&mut self.word);
         let text = Text {
-            raw: as_text(&word),
+            raw: as_text(&word).as_bytes(),
             escaped: false,
         };
         self.take(&match is_key {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::{event_kind::EventKind, place::Place, strict::Check};
 use crate::{
     endpoint::Endpoint,
-    json::{Event, Kind, Reader, Text},
+    json::{Event, Kind, Text, Tokens},
 };
 
 /// The keys of objects that stand deeper are not looked at: a cost stands at most seven objects and arrays deep
@@ -133,7 +133,7 @@ impl Shape {
     /// Calls `each` with the bounds of every string and number in whose place another one would say the same: any other
     /// where it is not read, and any other that is not blank where it is content.
     pub(super) fn read(&mut self, json: &str, mut each: impl FnMut(Range<usize>)) -> bool {
-        let mut reader = Reader::new(json);
+        let mut reader = Tokens::new(json.as_bytes());
         loop {
             match reader.next() {
                 Ok(Some(token)) => {
@@ -286,7 +286,7 @@ impl Shape {
             (Place::Index, Event::Number(index)) => {
                 if let Some((open, _)) = &mut self.choice {
                     // A float that is too large, negative or NaN becomes the nearest number, or 0.
-                    *open = index.parse::<f64>().unwrap_or(0.0) as u32;
+                    *open = index.as_str().parse::<f64>().unwrap_or(0.0) as u32;
                 }
             }
             // Cloudflare, and OpenRouter's validation.
@@ -368,16 +368,16 @@ fn is_any_of(word: &str, words: &[&str]) -> bool {
 }
 
 fn is_blank(text: Text<'_>) -> bool {
-    match text.escaped {
-        true => text.chars().all(char::is_whitespace),
-        false => text.raw.trim().is_empty(),
+    match text.raw.first() {
+        Some(b'!'..=b'[' | b']'..=b'~') => false,
+        _ => text.chars().all(char::is_whitespace),
     }
 }
 
 fn is_present(value: &Event<'_>) -> bool {
     match *value {
         Event::Text(text) => !is_blank(text),
-        Event::Number(number) => number.parse() != Ok(0.0),
+        Event::Number(number) => number.as_str().parse() != Ok(0.0),
         Event::Bool(truth) => truth,
         _ => false,
     }
@@ -387,7 +387,7 @@ fn is_present(value: &Event<'_>) -> bool {
 fn is_above_zero(amount: &Event<'_>) -> bool {
     let above_zero = |amount: &str| amount.trim().parse().is_ok_and(|amount: f64| amount > 0.0);
     match amount {
-        Event::Number(number) => above_zero(number),
+        Event::Number(number) => above_zero(number.as_str()),
         Event::Text(text) => above_zero(&text.name()),
         _ => false,
     }

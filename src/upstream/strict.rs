@@ -159,7 +159,7 @@ impl Form {
             (Self::Optional(form), value) => form.accepts(value),
             (Self::Filled, Event::Text(text)) => !text.raw.is_empty(),
             (Self::Word(words), Event::Text(text)) => words.contains(&&*text.name()),
-            (Self::Integer, Event::Number(number)) => !number.contains(['.', 'e', 'E']),
+            (Self::Integer, Event::Number(number)) => !number.as_str().contains(['.', 'e', 'E']),
             _ => false,
         }
     }

@@ -52,6 +52,15 @@ pub(crate) fn build() -> io::Result<PathBuf> {
         .args(["build", "--quiet", "--example", "gateway"])
         .arg("--message-format=json-render-diagnostics")
         .stderr(std::process::Stdio::inherit());
+    // `cargo bench` sets these for the bench. A build script that watches them would make all that follows be built anew
+    // at each run.
+    for (name, _) in std::env::vars_os() {
+        let is_of_the_bench =
+            |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        if name.to_str().is_some_and(is_of_the_bench) {
+            command.env_remove(name);
+        }
+    }
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }

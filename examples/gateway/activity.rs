@@ -11,7 +11,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::Notify,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 /// What is known of one connection. Clones share it.
@@ -21,7 +21,7 @@ pub(crate) struct Activity(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// The last request under way has ended.
+    /// The last request under way has ended, or the rest of its answer was written after a wait.
     idle: Notify,
     /// Something could not be written.
     blocked: Notify,
@@ -66,13 +66,14 @@ impl Activity {
         self.lock().since = Instant::now();
     }
 
-    /// Resolves when the connection has been out of use for so long: no request is under way, and nothing was written.
-    /// What arrives does not count, because a head may arrive a byte at a time.
+    /// Resolves when the connection has been out of use for so long: no request is under way, nothing waits to be written, and
+    /// nothing was written. What arrives does not count, because a head may arrive a byte at a time.
     pub(crate) async fn unused_for(&self, limit: Duration) {
         loop {
             let (in_use, end) = {
                 let state = self.lock();
-                (state.under_way > 0, state.since + limit)
+                let in_use = state.under_way > 0 || state.blocked.is_some();
+                (in_use, state.since + limit)
             };
             if in_use {
                 self.0.idle.notified().await;
@@ -87,11 +88,12 @@ impl Activity {
     /// Resolves when something has been waiting to be written for so long, and not a byte of it was.
     pub(crate) async fn blocked_for(&self, limit: Duration) {
         loop {
-            let end = self.lock().blocked.map(|since| since + limit);
-            match end {
+            // An operator may have set a limit that no clock reaches, so no instant is made of it.
+            let since = self.lock().blocked;
+            match since.map(|since| limit.saturating_sub(since.elapsed())) {
                 None => self.0.blocked.notified().await,
-                Some(end) if Instant::now() >= end => return,
-                Some(end) => sleep_until(end).await,
+                Some(Duration::ZERO) => return,
+                Some(left) => sleep(left).await,
             }
         }
     }
@@ -99,7 +101,9 @@ impl Activity {
     fn written(&self) {
         let mut state = self.lock();
         state.since = Instant::now();
-        state.blocked = None;
+        if state.blocked.take().is_some() && state.under_way == 0 {
+            self.0.idle.notify_one();
+        }
     }
 
     fn not_written(&self) {

@@ -28,7 +28,7 @@ pub(crate) const UNUSED: Duration = Duration::from_secs(30);
 /// each may be half a head that is sent again and again.
 pub(crate) const UNUSED_WHEN_FULL: Duration = Duration::from_secs(1);
 
-/// As above, for a connection that is being closed: so long it may take until its last bytes are written.
+/// As above, for a connection that is being closed.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// A connection that was accepted, on its way to the thread that serves it.

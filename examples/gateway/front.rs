@@ -18,6 +18,7 @@ use axum::{
     http::{HeaderValue, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures_util::TryFutureExt;
 use serde_json::json;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_free_models::{Stack, provider::Endpoint};
@@ -72,6 +73,8 @@ impl Site {
     }
 }
 
+type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
 /// Answers any request. A clone is cheap: each request takes two.
 #[derive(Clone)]
 pub(crate) struct Front(Arc<Parts>);
@@ -87,7 +90,7 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Answering;
 
     /// Always ready: what answers is asked when it is known which that is.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
@@ -95,6 +98,23 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let is_head = request.method() == Method::HEAD;
+        let answering = self.guarded(request);
+        match is_head {
+            true => Box::pin(answering.map_ok(without_body)),
+            false => answering,
+        }
+    }
+}
+
+impl Front {
+    /// Lets in what may come in, and answers it.
+    fn guarded<B>(&self, request: Request<B>) -> Answering
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
+            + Send
+            + 'static,
+    {
         // First, so that no other page learns anything.
         if let Some(refusal) = self.0.site.guard.refuse(&request) {
             return Box::pin(ready(Ok(refusal)));
@@ -112,9 +132,7 @@ where
             ),
         }
     }
-}
 
-impl Front {
     async fn answer<B>(self, request: Request<B>) -> Response
     where
         B: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
@@ -143,6 +161,18 @@ impl Front {
             Err(error) => unreachable(&error),
         }
     }
+}
+
+/// The answer to a HEAD request: it states the length of the body that it leaves out. Over HTTP/2 hyper would send the body,
+/// which clients take for an error of the protocol.
+fn without_body(response: Response) -> Response {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = http_body::Body::size_hint(&body).exact() {
+        // A route of axum has left its body out already, and stated its length.
+        let length = HeaderValue::from(length);
+        head.headers.entry(header::CONTENT_LENGTH).or_insert(length);
+    }
+    Response::from_parts(head, Body::empty())
 }
 
 fn is_for_models(path: &str) -> bool {

@@ -5,6 +5,7 @@
 //! have arrived. So this body, once it has data, lets the client's connection run before it passes the data on.
 
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -39,6 +40,9 @@ pin_project! {
         taken: Taken,
         // What came after the taken data and is not joined with it: a large chunk, trailers, an error, the end.
         next: Option<Next<B>>,
+        // The body was pending once before it failed: hyper's server writes what it has when a body is pending, and drops it
+        // when a body fails.
+        paused: bool,
     }
 }
 
@@ -63,6 +67,7 @@ impl<B: Body> Gathered<B> {
             begun: false,
             taken: Taken::default(),
             next: None,
+            paused: false,
         }
     }
 }
@@ -74,11 +79,21 @@ impl<B: Body<Data = Bytes>> Body for Gathered<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next<B>> {
         let mut this = self.project();
         let taken = this.taken;
-        if let Some(next) = this.next.take() {
-            return Poll::Ready(next);
-        }
         loop {
-            let next = match this.body.as_mut().poll_frame(cx) {
+            if let Some(next) = this.next.take() {
+                let is_error = matches!(next, Some(Err(_)));
+                if !taken.is_empty() {
+                    *this.next = Some(next);
+                    return Poll::Ready(Some(Ok(taken.frame())));
+                }
+                if is_error && !mem::replace(this.paused, true) {
+                    *this.next = Some(next);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                return Poll::Ready(next);
+            }
+            match this.body.as_mut().poll_frame(cx) {
                 Poll::Pending if taken.is_empty() => return Poll::Pending,
                 Poll::Pending if taken.is_due() => return Poll::Ready(Some(Ok(taken.frame()))),
                 Poll::Pending => {
@@ -87,21 +102,13 @@ impl<B: Body<Data = Bytes>> Body for Gathered<B> {
                     return Poll::Pending;
                 }
                 Poll::Ready(Some(Ok(frame))) if *this.begun => match frame.into_data() {
-                    Ok(data) if taken.has_room_for(&data) => {
-                        taken.push(data);
-                        continue;
-                    }
-                    Ok(data) => Some(Ok(Frame::data(data))),
-                    Err(frame) => Some(Ok(frame)),
+                    Ok(data) if taken.has_room_for(&data) => taken.push(data),
+                    Ok(data) => *this.next = Some(Some(Ok(Frame::data(data)))),
+                    Err(frame) => *this.next = Some(Some(Ok(frame))),
                 },
-                Poll::Ready(next) => next,
-            };
-            *this.begun = true;
-            if taken.is_empty() {
-                return Poll::Ready(next);
+                Poll::Ready(next) => *this.next = Some(next),
             }
-            *this.next = Some(next);
-            return Poll::Ready(Some(Ok(taken.frame())));
+            *this.begun = true;
         }
     }
 
@@ -150,7 +157,7 @@ impl Taken {
             self.only = data;
             return;
         }
-        let only = std::mem::take(&mut self.only);
+        let only = mem::take(&mut self.only);
         self.joined.extend_from_slice(&only);
         self.joined.extend_from_slice(&data);
     }
@@ -163,7 +170,7 @@ impl Taken {
 
     fn frame(&mut self) -> Frame<Bytes> {
         (self.size, self.since, self.yields) = (0, None, 0);
-        let only = std::mem::take(&mut self.only);
+        let only = mem::take(&mut self.only);
         Frame::data(match self.joined.is_empty() {
             true => only,
             false => self.joined.split().freeze(),

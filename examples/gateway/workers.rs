@@ -68,10 +68,11 @@ impl Workers {
         let least = self
             .0
             .iter()
+            // A thread that has panicked has no connections, and would be given all that come.
+            .filter(|worker| !worker.inbox.is_closed())
             .min_by_key(|worker| Arc::strong_count(&worker.load));
         if let Some(worker) = least {
             let load = Arc::clone(&worker.load);
-            // A worker takes connections as long as there are `Workers`.
             let _ = worker.inbox.send(Assigned { connection, load });
         }
     }
@@ -152,6 +153,17 @@ mod tests {
         serve(4).await;
         let counts = [0, 1, 2].map(|n| taken(&mut inboxes, n).len());
         assert_eq!(counts, [0, 3, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_has_ended_is_given_no_connections() {
+        let (workers, mut inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| Worker::new()).unzip();
+        let workers = Workers(workers);
+        drop(inboxes.remove(0));
+        for _ in 0..2 {
+            workers.serve(connection().await.0);
+            assert!(inboxes[0].try_recv().is_ok());
+        }
     }
 
     #[tokio::test]

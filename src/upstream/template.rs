@@ -324,12 +324,72 @@ mod tests {
         (first, second)
     }
 
+    /// Events as providers send them.
+    const SENT: &[&str] = &[
+        r#"{"id":"gen-1","provider":"P","model":"m","object":"chat.completion.chunk","created":1,"choices":[{"index":0,"delta":{"role":"assistant","content":"a","reasoning":null},"finish_reason":null,"native_finish_reason":null,"logprobs":null}],"usage":{"prompt_tokens":1,"cost":0,"is_byok":false,"cost_details":{"upstream_inference_cost":0}}}"#,
+        r#"{"id":"c","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"t","type":"function","function":{"name":"f","arguments":"{\"a\":"}}]},"finish_reason":null}],"x_groq":{"id":"r"}}"#,
+        r#"{"type":"response.output_text.delta","sequence_number":4,"item_id":"i","output_index":0,"content_index":0,"delta":"a","logprobs":[],"obfuscation":"abc"}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#,
+        r#"{"candidates":[{"content":{"parts":[{"text":"a"}],"role":"model"},"index":0}],"usageMetadata":{"totalTokenCount":2},"modelVersion":"g"}"#,
+        r#"{"token":{"id":1,"text":"a","logprob":0,"special":false},"generated_text":null}"#,
+    ];
+
+    /// One of these events, and the same with some of its bytes replaced.
+    fn changed() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
+        let piece = prop::sample::select(vec![
+            "",
+            "\"",
+            "\\",
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            " ",
+            "\n",
+            "0",
+            "1",
+            "-",
+            ".",
+            "e",
+            "null",
+            "true",
+            "stop",
+            "error",
+            "\"error\":\"x\",",
+            "\"cost\":1,",
+            "\\u0020",
+            "\\\"",
+            "\u{a0}",
+            "\u{e9}",
+        ]);
+        let change = (any::<prop::sample::Index>(), 0..4_usize, piece);
+        let changes = prop::collection::vec(change, 1..4);
+        (prop::sample::select(SENT), changes).prop_map(|(sent, changes)| {
+            let mut bytes = sent.as_bytes().to_vec();
+            for (at, length, piece) in changes {
+                let at = at.index(bytes.len() + 1);
+                let end = bytes.len().min(at + length);
+                bytes.splice(at..end, piece.bytes());
+            }
+            (sent, bytes)
+        })
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         #[test]
         fn an_event_means_what_it_means_whatever_came_before((first, second) in events()) {
             let mut template = of("", &first);
             prop_assert_eq!(template.read(b"", second.as_bytes()), read(&second), "{} {}", first, second);
+        }
+
+        #[test]
+        fn an_event_with_other_bytes_means_what_it_means((sent, other) in changed()) {
+            let mut template = of("", sent);
+            let alone = Meaning::of(b"", other.trim_ascii(), &mut Vec::new());
+            prop_assert_eq!(template.read(b"", &other), alone, "{}", String::from_utf8_lossy(&other));
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::gather::Gathered;
 
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -174,6 +175,21 @@ async fn a_reader_that_takes_a_little_at_a_time_keeps_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_that_pauses_before_the_end_of_its_answer_gets_all_of_it() {
+    // All of it is taken by the server at once, so that nothing is under way while the reader pauses.
+    let whole = || async { Body::from(vec![b'x'; 65536]) };
+    let (mut caller, _stop) = connect(Router::new().route("/", get(whole)), 4096);
+    ask(&mut caller, "/").await;
+    let mut some = [0; 1024];
+    for _ in 0..3 {
+        caller.read_exact(&mut some).await.unwrap();
+        sleep(IDLE - Duration::from_secs(1)).await;
+    }
+    let rest = rest(&mut caller).await;
+    assert!(3 * some.len() + rest.len() > 65536, "{}", rest.len());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_caller_that_hangs_up_ends_its_answer_though_nothing_comes() {
     let (router, dropped) = answering(futures_util::stream::pending());
     let begin = Instant::now();
@@ -236,6 +252,73 @@ async fn a_short_answer_comes_with_its_head() {
     let mut some = [0; 4096];
     let read = caller.read(&mut some).await.unwrap();
     assert!(some[..read].ends_with(b"\r\n\r\nok"));
+}
+
+/// `/` answers with so many bytes, each by itself, and breaks off.
+fn breaking(bytes: usize) -> Router {
+    let answer = move || {
+        let pieces = (0..bytes).map(|_| Ok(http_body::Frame::data(Bytes::from_static(b"x"))));
+        let pieces: Vec<_> = pieces.chain([Err("broken")]).collect();
+        let body = StreamBody::new(futures_util::stream::iter(pieces));
+        async move { Body::new(Gathered::new(body)) }
+    };
+    Router::new().route("/", get(answer))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_of_an_answer_before_it_broke_off_is_written() {
+    for bytes in [0, 1, 2, 5] {
+        let (mut caller, _stop) = connect(breaking(bytes), 4096);
+        ask(&mut caller, "/").await;
+        let answer = rest(&mut caller).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body.matches('x').count(), bytes, "{answer}");
+        // The client can tell that it broke off.
+        assert!(!body.ends_with("0\r\n\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_of_an_answer_of_http2_before_it_broke_off_is_written() {
+    for bytes in [0, 1, 2, 5] {
+        let (caller, _stop) = connect(breaking(bytes), 4096);
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(caller))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request = Request::get("http://localhost/").body(String::new());
+        let answer = sender.send_request(request.unwrap()).await.unwrap();
+        let (mut body, mut came) = (answer.into_body(), 0);
+        let end = loop {
+            match body.frame().await {
+                Some(Ok(frame)) => came += frame.into_data().unwrap().len(),
+                end => break end,
+            }
+        };
+        assert!(matches!(end, Some(Err(_))));
+        assert_eq!(came, bytes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_timeout_that_no_clock_reaches_is_one() {
+    let (router, mut dropped) = endless();
+    let (mut caller, server) = duplex(4096);
+    let (_stop, stopped) = watch::channel(false);
+    let terms = Terms {
+        idle_timeout: Duration::MAX,
+        full: stopped.clone(),
+        stopped,
+    };
+    tokio::spawn(serve(server, router, terms));
+    ask(&mut caller, "/").await;
+    sleep(Duration::from_secs(1_000_000)).await;
+    assert!(
+        dropped
+            .try_recv()
+            .is_err_and(|error| error == oneshot::error::TryRecvError::Empty)
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -133,6 +133,40 @@ async fn another_method_is_told_that_models_are_asked_by_post() {
 }
 
 #[tokio::test]
+async fn an_answer_to_head_has_no_body_and_states_the_length_of_one() {
+    let (open, _) = front(&Config::default(), None).await;
+    let (locked, _) = front(&allowing(APP), Some("key")).await;
+    let foreign = ("host", "evil.example");
+    for (front, path, headers, status) in [
+        (&open, "/v1/models", &[][..], 200),
+        (&open, "/nowhere", &[], 404),
+        (&open, "/v1/chat/completions", &[], 404),
+        (&open, "/v1/models", &[foreign], 403),
+        (&locked, "/v1/models", &[], 401),
+        (&locked, "/v1/models", &[foreign], 403),
+    ] {
+        let answer = async |method: &str| {
+            let headers = match headers {
+                [] => &[("host", "localhost")],
+                headers => headers,
+            };
+            let mut request = Request::builder().method(method).uri(path);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let request = request.body(Body::empty()).unwrap();
+            let (head, body) = front.clone().oneshot(request).await.unwrap().into_parts();
+            assert_eq!(head.status, status, "{method} {path}");
+            (head, body.collect().await.unwrap().to_bytes().len())
+        };
+        let (_, length) = answer("GET").await;
+        let (head, left) = answer("HEAD").await;
+        assert_eq!(left, 0, "{path}");
+        assert_eq!(head.headers["content-length"], length.to_string(), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn every_endpoint_goes_to_the_models() {
     let (front, _) = front(&Config::default(), None).await;
     for endpoint in Endpoint::ALL {

@@ -7,8 +7,13 @@ use tokio::time::Instant;
 use crate::{
     catalog::Target,
     health::{
-        cell::TargetCell, cooldown::Sequence, effect::Ended, hooks::EndedAttempt, map::HealthMap,
-        snapshot::Cooling, tally::Speed,
+        cell::{Against, TargetCell},
+        cooldown::Sequence,
+        effect::Ended,
+        hooks::EndedAttempt,
+        map::HealthMap,
+        snapshot::Cooling,
+        tally::Speed,
     },
     outcome::{Outcome, OutcomeKind},
 };
@@ -48,16 +53,19 @@ impl HealthMap {
         let (mut state, now) = self.lock();
         let cell = state.register(target);
         drop(state);
-        self.begin_beside(&cell, target, false, now)
+        let against = Against {
+            guess: true,
+            probes: false,
+        };
+        self.begin_against(&cell, target, against, now)
     }
 
-    /// The same for a target whose cell is known. With `probes` also beside as many probes as are allowed, and then
-    /// without a lease.
-    pub(crate) fn begin_beside(
+    /// The same for a target whose cell is known, and against no more than this.
+    pub(crate) fn begin_against(
         &self,
         cell: &Arc<TargetCell>,
         target: &Target,
-        probes: bool,
+        against: Against,
         now: Instant,
     ) -> Option<Attempt> {
         let (cell, sequence, has_lease) = match cell.begin_clear(target.row()) {
@@ -66,7 +74,7 @@ impl HealthMap {
                 let (mut state, now) = self.lock();
                 // The map may have forgotten the target since its cell was read.
                 let cell = state.register(target);
-                let (sequence, has_lease) = cell.lock_both().begin(probes, now)?;
+                let (sequence, has_lease) = cell.lock_both().begin(against, now)?;
                 (cell, sequence, has_lease)
             }
         };

@@ -102,6 +102,7 @@ mod tests {
     use super::*;
     use crate::{
         catalog::{Model, Target},
+        health::Against,
         outcome::{Outcome, OutcomeKind},
         provider::{FreeRule, Provider},
     };
@@ -134,7 +135,11 @@ mod tests {
         let bound = Binding::new(catalog, health.clone()).present();
         health.sweep(&Catalog::new().snapshot());
         let (cell, target) = (&bound.cells[0], &bound.snapshot.targets()[0]);
-        let begin = || health.begin_beside(cell, target, false, Instant::now());
+        let against = Against {
+            guess: false,
+            probes: false,
+        };
+        let begin = || health.begin_against(cell, target, against, Instant::now());
         begin().unwrap().succeed();
         let failed = begin().unwrap();
         failed.fail(&Outcome::of(OutcomeKind::OutOfQuota));

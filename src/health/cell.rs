@@ -327,6 +327,15 @@ impl<C: Publish> Drop for Locked<'_, C> {
     }
 }
 
+/// What an attempt may begin against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Against {
+    /// A guess that has not ended.
+    pub(crate) guess: bool,
+    /// As many probes under way as are allowed: the attempt begins without a lease then.
+    pub(crate) probes: bool,
+}
+
 /// What is remembered of a target and of its provider, under both locks.
 pub(super) struct Both<'a> {
     pub(super) target: Locked<'a, TargetCell>,
@@ -351,14 +360,15 @@ impl Both<'_> {
     }
 
     /// Begins an attempt, if it may be tried now. Says as well whether the attempt has taken a lease.
-    pub(super) fn begin(&mut self, beside_probes: bool, now: Instant) -> Option<(Sequence, bool)> {
+    pub(super) fn begin(&mut self, against: Against, now: Instant) -> Option<(Sequence, bool)> {
         self.target.drop_past(now);
         self.provider.cooldown.drop_past(now);
         let whole = self.provider.cooldown.phase(now);
         match worse(self.target.cooldown.phase(now), whole) {
             _ if self.target.quarantined => return None,
             Phase::Stated(..) => return None,
-            Phase::Probing(_) if !beside_probes => return None,
+            Phase::Probing(_) if !against.probes => return None,
+            Phase::Guessed(..) if !against.guess => return None,
             _ => {}
         }
         let sequence = self.provider.cell.next();

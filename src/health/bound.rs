@@ -81,6 +81,11 @@ impl Binding {
         }
     }
 
+    /// How many events have freed something so far, a new catalog among them.
+    pub(crate) fn freed(&self) -> u64 {
+        self.map.freed()
+    }
+
     /// All targets of this moment.
     pub(crate) fn present(&self) -> Arc<Bound> {
         let own = OWN.try_with(|own| *own).unwrap_or(0);

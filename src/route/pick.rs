@@ -37,14 +37,14 @@ impl Pool<'_> {
         let mut place = memory.place.take();
         let mut has_joined = false;
         loop {
+            // Read before the catalog and the targets are: what is freed after that makes this request look again.
+            let freed = self.binding.freed();
             let bound = self.binding.present();
             let health = &bound.map;
             let now = health.now();
             place.take_if(|place| !place.is_of(health));
             let eligible = eligible(&bound.snapshot, wish, now)
                 .map_err(|refusal| NoPick::Refused(Box::new(refusal)))?;
-            // Read before the targets are: what is freed after that makes this request look again.
-            let freed = health.freed();
             let ranking = Ranking::new(&bound, &eligible, wish, memory, now, health.nanos(now));
             let shortlist = ranking.shortlist();
             if shortlist.best.is_empty() {
@@ -124,8 +124,16 @@ fn join_line(
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Mutex, time::Duration};
+    use std::{
+        sync::{
+            Barrier, Mutex,
+            atomic::{AtomicBool, Ordering},
+        },
+        thread,
+        time::Duration,
+    };
 
+    use futures_util::FutureExt;
     use http::HeaderMap;
 
     use super::*;
@@ -135,6 +143,7 @@ mod tests {
         outcome::{Outcome, OutcomeKind, Recovery},
         provider::{FreeRule, Provider},
         request::Needs,
+        select::Random,
     };
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -206,6 +215,43 @@ mod tests {
                     "{outcome:?} {wait:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_request_that_waits_misses_no_new_catalog() {
+        let [few, many] = ["few", "many"].map(provider);
+        // So many kinds that it takes a while to find out which can serve a request.
+        let model = |n: u64| Model::new(format!("m{n}")).context_length(4096 + n);
+        let old: Vec<_> = (0..500).map(|n| many.target(model(n)).unwrap()).collect();
+        let new = vec![target(&many, "new")];
+        let all = [vec![target(&few, "m")], old.clone()].concat();
+        let (catalog, health) = (Catalog::from_targets(all.clone()), HealthMap::seeded(1));
+        for target in &all {
+            let limited = Outcome::of(OutcomeKind::RateLimited).until(Recovery::After(HOUR));
+            health.begin(target).unwrap().fail(&limited);
+        }
+        let binding = Binding::new(catalog.clone(), health.clone());
+        for round in 0..100 {
+            catalog.replace(&many, old.clone()).unwrap();
+            assert!(pick(&binding, &Random, WaitState::Waits).is_err());
+            let (barrier, is_replaced) = (Barrier::new(2), AtomicBool::new(false));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    catalog.replace(&many, new.clone()).unwrap();
+                    health.observe(&catalog.snapshot());
+                    is_replaced.store(true, Ordering::SeqCst);
+                });
+                barrier.wait();
+                while let Err(place) = pick(&binding, &Random, WaitState::Waits) {
+                    if is_replaced.load(Ordering::SeqCst) {
+                        let call = place.unwrap().called().now_or_never();
+                        assert!(call.is_some(), "round {round}");
+                        break;
+                    }
+                }
+            });
         }
     }
 }

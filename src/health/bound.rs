@@ -96,7 +96,20 @@ impl Binding {
             _ => {
                 // Of the threads that share the slot the others wait here rather than do the same.
                 let new = Arc::new(Bound::new(&self.catalog, &self.map));
-                Arc::clone(slot.insert(new))
+                let new = Arc::clone(slot.insert(new));
+                drop(slot);
+                self.let_go();
+                new
+            }
+        }
+    }
+
+    /// Lets go of what is out of date in the slots of other threads, which may never pick again.
+    fn let_go(&self) {
+        for slot in &self.slots {
+            // The thread that has locked a slot looks itself whether its content is present.
+            if let Ok(mut slot) = slot.0.try_lock() {
+                slot.take_if(|bound| !bound.is_present(&self.catalog));
             }
         }
     }
@@ -104,6 +117,8 @@ impl Binding {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
     use crate::{
         catalog::{Model, Target},
@@ -132,6 +147,19 @@ mod tests {
         assert!(Arc::ptr_eq(&second, &binding.present()));
         catalog.remove("p");
         assert_eq!(binding.present().cells.len(), 0);
+    }
+
+    #[test]
+    fn a_catalog_that_was_replaced_is_not_kept_by_threads_that_pick_no_more() {
+        let (catalog, health) = (Catalog::from_targets(targets()), HealthMap::seeded(1));
+        let binding = Binding::new(catalog.clone(), health);
+        let replaced = Arc::downgrade(&catalog.snapshot());
+        for _ in 0..SLOTS {
+            thread::scope(|scope| scope.spawn(|| drop(binding.present())).join()).unwrap();
+        }
+        catalog.remove("p");
+        assert!(binding.present().cells.is_empty());
+        assert!(replaced.upgrade().is_none());
     }
 
     #[test]

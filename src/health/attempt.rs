@@ -253,3 +253,53 @@ impl fmt::Debug for Attempt {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Barrier, thread};
+
+    use super::*;
+    use crate::{
+        catalog::{Catalog, Model},
+        provider::{FreeRule, Provider},
+    };
+
+    /// Such an attempt takes no lock that the failure holds, until it sees the cooldown.
+    #[test]
+    fn an_attempt_at_another_target_has_begun_before_its_provider_cools_or_sees_that() {
+        let provider = Provider::new("p").base_url("http://p.test/v1");
+        let provider = provider.free(FreeRule::All).build().unwrap();
+        let targets = ["a", "b"].map(|model| provider.target(Model::new(model)).unwrap());
+        let snapshot = Catalog::from_targets(targets.clone()).snapshot();
+        let against = Against {
+            guess: true,
+            probes: false,
+        };
+        let mut seen = [false; 2];
+        for round in 0..5_000 {
+            let health = HealthMap::seeded(round);
+            let cells = health.cells(&snapshot);
+            let fails = health.begin(&targets[0]).unwrap();
+            let barrier = Barrier::new(2);
+            let mut attempt = thread::scope(|scope| {
+                let begins = scope.spawn(|| {
+                    barrier.wait();
+                    for _ in 0..round % 50 {
+                        std::hint::spin_loop();
+                    }
+                    health.begin_against(&cells[1], &targets[1], against, Instant::now())
+                });
+                barrier.wait();
+                fails.fail(&Outcome::of(OutcomeKind::RateLimited).provider());
+                begins.join().unwrap().expect("a guess lets a probe go")
+            });
+            attempt.commit();
+            assert_eq!(
+                attempt.recovered, attempt.has_lease,
+                "the answer to a probe, and to no attempt before, ends the guess"
+            );
+            seen[usize::from(attempt.has_lease)] = true;
+        }
+        assert_eq!(seen, [true; 2]);
+    }
+}

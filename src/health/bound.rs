@@ -20,7 +20,8 @@ pub(crate) struct Bound {
     /// In the order of the snapshot.
     pub(crate) cells: Vec<Arc<TargetCell>>,
     pub(crate) map: HealthMap,
-    /// How often the map had forgotten targets by then. Later ones may be among these.
+    /// How often the map had forgotten targets before the cells were read: if it has done so again, some of these cells may
+    /// be out of use.
     sweeps: u64,
 }
 

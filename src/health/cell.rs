@@ -5,7 +5,8 @@
 //! has read may be out of date when it begins an attempt: beginning looks again, under the lock.
 //!
 //! Locks are taken in this order: that of the map, of a provider, of a target. Whatever is changed of a provider, and all
-//! that is not the plain life of an attempt at a healthy target, is changed under the lock of the map as well.
+//! that is not the plain life of an attempt at a healthy target, is changed under the lock of the map as well. Only what is
+//! over is forgotten without it, by whoever reads an entry.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -163,7 +164,7 @@ impl TargetCell {
         cell
     }
 
-    /// What a pick needs to know where nothing is held against the target; `now` in nanoseconds after the map's epoch.
+    /// Whether anything is held against the target; `now` in nanoseconds after the map's epoch.
     pub(crate) fn glance(&self, now: u64) -> Glance {
         self.held.glance(now)
     }

@@ -7,8 +7,13 @@ use tokio::time::Instant;
 use crate::{
     catalog::Target,
     health::{
-        cell::TargetCell, cooldown::Sequence, effect::Ended, hooks::EndedAttempt, map::HealthMap,
-        snapshot::Cooling, tally::Speed,
+        cell::{Against, TargetCell},
+        cooldown::Sequence,
+        effect::Ended,
+        hooks::EndedAttempt,
+        map::HealthMap,
+        snapshot::Cooling,
+        tally::Speed,
     },
     outcome::{Outcome, OutcomeKind},
 };
@@ -48,16 +53,19 @@ impl HealthMap {
         let (mut state, now) = self.lock();
         let cell = state.register(target);
         drop(state);
-        self.begin_beside(&cell, target, false, now)
+        let against = Against {
+            guess: true,
+            probes: false,
+        };
+        self.begin_against(&cell, target, against, now)
     }
 
-    /// The same for a target whose cell is known. With `probes` also beside as many probes as are allowed, and then
-    /// without a lease.
-    pub(crate) fn begin_beside(
+    /// The same for a target whose cell is known, and against no more than this.
+    pub(crate) fn begin_against(
         &self,
         cell: &Arc<TargetCell>,
         target: &Target,
-        probes: bool,
+        against: Against,
         now: Instant,
     ) -> Option<Attempt> {
         let (cell, sequence, has_lease) = match cell.begin_clear(target.row()) {
@@ -66,7 +74,7 @@ impl HealthMap {
                 let (mut state, now) = self.lock();
                 // The map may have forgotten the target since its cell was read.
                 let cell = state.register(target);
-                let (sequence, has_lease) = cell.lock_both().begin(probes, now)?;
+                let (sequence, has_lease) = cell.lock_both().begin(against, now)?;
                 (cell, sequence, has_lease)
             }
         };
@@ -243,5 +251,55 @@ impl fmt::Debug for Attempt {
             .field("target", self.target.id())
             .field("committed", &self.committed.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Barrier, thread};
+
+    use super::*;
+    use crate::{
+        catalog::{Catalog, Model},
+        provider::{FreeRule, Provider},
+    };
+
+    /// Such an attempt takes no lock that the failure holds, until it sees the cooldown.
+    #[test]
+    fn an_attempt_at_another_target_has_begun_before_its_provider_cools_or_sees_that() {
+        let provider = Provider::new("p").base_url("http://p.test/v1");
+        let provider = provider.free(FreeRule::All).build().unwrap();
+        let targets = ["a", "b"].map(|model| provider.target(Model::new(model)).unwrap());
+        let snapshot = Catalog::from_targets(targets.clone()).snapshot();
+        let against = Against {
+            guess: true,
+            probes: false,
+        };
+        let mut seen = [false; 2];
+        for round in 0..5_000 {
+            let health = HealthMap::seeded(round);
+            let cells = health.cells(&snapshot);
+            let fails = health.begin(&targets[0]).unwrap();
+            let barrier = Barrier::new(2);
+            let mut attempt = thread::scope(|scope| {
+                let begins = scope.spawn(|| {
+                    barrier.wait();
+                    for _ in 0..round % 50 {
+                        std::hint::spin_loop();
+                    }
+                    health.begin_against(&cells[1], &targets[1], against, Instant::now())
+                });
+                barrier.wait();
+                fails.fail(&Outcome::of(OutcomeKind::RateLimited).provider());
+                begins.join().unwrap().expect("a guess lets a probe go")
+            });
+            attempt.commit();
+            assert_eq!(
+                attempt.recovered, attempt.has_lease,
+                "the answer to a probe, and to no attempt before, ends the guess"
+            );
+            seen[usize::from(attempt.has_lease)] = true;
+        }
+        assert_eq!(seen, [true; 2]);
     }
 }

@@ -20,7 +20,8 @@ pub(crate) struct Bound {
     /// In the order of the snapshot.
     pub(crate) cells: Vec<Arc<TargetCell>>,
     pub(crate) map: HealthMap,
-    /// How often the map had forgotten targets by then. Later ones may be among these.
+    /// How often the map had forgotten targets before the cells were read: if it has done so again, some of these cells may
+    /// be out of use.
     sweeps: u64,
 }
 
@@ -81,6 +82,11 @@ impl Binding {
         }
     }
 
+    /// How many events have freed something so far, a new catalog among them.
+    pub(crate) fn freed(&self) -> u64 {
+        self.map.freed()
+    }
+
     /// All targets of this moment.
     pub(crate) fn present(&self) -> Arc<Bound> {
         let own = OWN.try_with(|own| *own).unwrap_or(0);
@@ -91,7 +97,20 @@ impl Binding {
             _ => {
                 // Of the threads that share the slot the others wait here rather than do the same.
                 let new = Arc::new(Bound::new(&self.catalog, &self.map));
-                Arc::clone(slot.insert(new))
+                let new = Arc::clone(slot.insert(new));
+                drop(slot);
+                self.let_go();
+                new
+            }
+        }
+    }
+
+    /// Lets go of what is out of date in the slots of other threads, which may never pick again.
+    fn let_go(&self) {
+        for slot in &self.slots {
+            // The thread that has locked a slot looks itself whether its content is present.
+            if let Ok(mut slot) = slot.0.try_lock() {
+                slot.take_if(|bound| !bound.is_present(&self.catalog));
             }
         }
     }
@@ -99,9 +118,12 @@ impl Binding {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
     use crate::{
         catalog::{Model, Target},
+        health::Against,
         outcome::{Outcome, OutcomeKind},
         provider::{FreeRule, Provider},
     };
@@ -129,12 +151,29 @@ mod tests {
     }
 
     #[test]
+    fn a_catalog_that_was_replaced_is_not_kept_by_threads_that_pick_no_more() {
+        let (catalog, health) = (Catalog::from_targets(targets()), HealthMap::seeded(1));
+        let binding = Binding::new(catalog.clone(), health);
+        let replaced = Arc::downgrade(&catalog.snapshot());
+        for _ in 0..SLOTS {
+            thread::scope(|scope| scope.spawn(|| drop(binding.present())).join()).unwrap();
+        }
+        catalog.remove("p");
+        assert!(binding.present().cells.is_empty());
+        assert!(replaced.upgrade().is_none());
+    }
+
+    #[test]
     fn an_attempt_at_a_cell_that_the_map_has_forgotten_is_recorded_in_the_map() {
         let (catalog, health) = (Catalog::from_targets(targets()), HealthMap::seeded(1));
         let bound = Binding::new(catalog, health.clone()).present();
         health.sweep(&Catalog::new().snapshot());
         let (cell, target) = (&bound.cells[0], &bound.snapshot.targets()[0]);
-        let begin = || health.begin_beside(cell, target, false, Instant::now());
+        let against = Against {
+            guess: false,
+            probes: false,
+        };
+        let begin = || health.begin_against(cell, target, against, Instant::now());
         begin().unwrap().succeed();
         let failed = begin().unwrap();
         failed.fail(&Outcome::of(OutcomeKind::OutOfQuota));

@@ -5,7 +5,8 @@
 //! has read may be out of date when it begins an attempt: beginning looks again, under the lock.
 //!
 //! Locks are taken in this order: that of the map, of a provider, of a target. Whatever is changed of a provider, and all
-//! that is not the plain life of an attempt at a healthy target, is changed under the lock of the map as well.
+//! that is not the plain life of an attempt at a healthy target, is changed under the lock of the map as well. Only what is
+//! over is forgotten without it, by whoever reads an entry.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -163,7 +164,7 @@ impl TargetCell {
         cell
     }
 
-    /// What a pick needs to know where nothing is held against the target; `now` in nanoseconds after the map's epoch.
+    /// Whether anything is held against the target; `now` in nanoseconds after the map's epoch.
     pub(crate) fn glance(&self, now: u64) -> Glance {
         self.held.glance(now)
     }
@@ -327,6 +328,15 @@ impl<C: Publish> Drop for Locked<'_, C> {
     }
 }
 
+/// What an attempt may begin against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Against {
+    /// A guess that has not ended.
+    pub(crate) guess: bool,
+    /// As many probes under way as are allowed: the attempt begins without a lease then.
+    pub(crate) probes: bool,
+}
+
 /// What is remembered of a target and of its provider, under both locks.
 pub(super) struct Both<'a> {
     pub(super) target: Locked<'a, TargetCell>,
@@ -351,14 +361,15 @@ impl Both<'_> {
     }
 
     /// Begins an attempt, if it may be tried now. Says as well whether the attempt has taken a lease.
-    pub(super) fn begin(&mut self, beside_probes: bool, now: Instant) -> Option<(Sequence, bool)> {
+    pub(super) fn begin(&mut self, against: Against, now: Instant) -> Option<(Sequence, bool)> {
         self.target.drop_past(now);
         self.provider.cooldown.drop_past(now);
         let whole = self.provider.cooldown.phase(now);
         match worse(self.target.cooldown.phase(now), whole) {
             _ if self.target.quarantined => return None,
             Phase::Stated(..) => return None,
-            Phase::Probing(_) if !beside_probes => return None,
+            Phase::Probing(_) if !against.probes => return None,
+            Phase::Guessed(..) if !against.guess => return None,
             _ => {}
         }
         let sequence = self.provider.cell.next();

@@ -27,7 +27,7 @@ const RESTED: Duration = LONGEST_GUESS;
 /// Probation is over once this many probes at a time would be allowed.
 const FULL_WIDTH: u32 = 16;
 
-/// The number of an attempt, in the order in which attempts began.
+/// The number of an attempt, in the order in which the attempts at one provider began.
 pub(super) type Sequence = u64;
 
 /// What a change of a cooldown goes by.
@@ -35,7 +35,7 @@ pub(super) type Sequence = u64;
 pub(super) struct Moment {
     /// The attempt that is the reason.
     pub(super) attempt: Sequence,
-    /// The newest attempt.
+    /// The newest attempt at its provider.
     pub(super) last: Sequence,
     pub(super) now: Instant,
     /// A random number in 0..1, for the jitter of a guess.

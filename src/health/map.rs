@@ -241,7 +241,7 @@ impl HealthMap {
     }
 
     /// How many events have freed something so far.
-    pub(crate) fn freed(&self) -> u64 {
+    pub(super) fn freed(&self) -> u64 {
         self.shared().freed.load(Ordering::Acquire)
     }
 

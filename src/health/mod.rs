@@ -28,7 +28,7 @@ mod tally;
 pub(crate) use self::{attempt::Attempt, map::HealthMap};
 pub(crate) use self::{
     bound::{Binding, Bound},
-    cell::Glance,
+    cell::{Against, Glance},
     cooldown::Phase,
     place::Place,
     standing::Standing,

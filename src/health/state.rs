@@ -38,7 +38,7 @@ pub(super) struct State {
     pub(super) line: Line,
 }
 
-/// Takes the hash that a [`TargetId`] contains: a pick looks up every target, and need not hash each once more.
+/// Takes the hash that a [`TargetId`] contains: a new catalog looks up every target, and need not hash each once more.
 #[derive(Debug, Default)]
 pub(super) struct Hashed(u64);
 

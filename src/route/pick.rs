@@ -2,13 +2,13 @@
 
 use crate::{
     attempt_slot::NoTarget,
-    health::{Attempt, Binding, Bound, HealthMap, Place},
+    health::{Against, Attempt, Binding, Bound, HealthMap, Place},
     refusal::Refusal,
     rng::Rng,
     route::{
         eligible::eligible,
         not_now::not_now,
-        ranking::{Ranking, Shortlist},
+        ranking::Ranking,
         tier::{HeldBack, Judged},
         wish::Wish,
     },
@@ -37,17 +37,17 @@ impl Pool<'_> {
         let mut place = memory.place.take();
         let mut has_joined = false;
         loop {
+            // Read before the catalog and the targets are: what is freed after that makes this request look again.
+            let freed = self.binding.freed();
             let bound = self.binding.present();
             let health = &bound.map;
             let now = health.now();
             place.take_if(|place| !place.is_of(health));
             let eligible = eligible(&bound.snapshot, wish, now)
                 .map_err(|refusal| NoPick::Refused(Box::new(refusal)))?;
-            // Read before the targets are: what is freed after that makes this request look again.
-            let freed = health.freed();
             let ranking = Ranking::new(&bound, &eligible, wish, memory, now, health.nanos(now));
-            let Shortlist { best, untried } = ranking.shortlist();
-            if best.is_empty() {
+            let shortlist = ranking.shortlist();
+            if shortlist.best.is_empty() {
                 let judged = ranking.judged();
                 if judged.iter().any(|judged| judged.rank.is_ok()) {
                     // It was freed while the others were read.
@@ -61,15 +61,18 @@ impl Pool<'_> {
                 let no_target = not_now(&judged, memory, place);
                 return Err(NoPick::NotNow(Box::new(no_target)));
             }
-            let index = self.select(wish, &bound, &best);
+            let index = self.select(wish, &bound, &shortlist.best);
             let (cell, target) = (&bound.cells[index], &bound.snapshot.targets()[index]);
-            let beside_probes = memory.wait == WaitState::Over;
+            let against = Against {
+                guess: shortlist.is_guessed,
+                probes: memory.wait == WaitState::Over,
+            };
             // Where another request has changed what was read, this one reads again.
-            if let Some(attempt) = health.begin_beside(cell, target, beside_probes, now) {
+            if let Some(attempt) = health.begin_against(cell, target, against, now) {
                 if let Some(place) = place {
                     place.served(target);
                 }
-                memory.had_choice = untried > 1;
+                memory.had_choice = shortlist.untried > 1;
                 return Ok(attempt);
             }
         }
@@ -117,4 +120,138 @@ fn join_line(
     });
     let wanted = wanted.map(|judged| judged.target.id());
     health.wait_for(wanted, place, freed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Barrier, Mutex,
+            atomic::{AtomicBool, Ordering},
+        },
+        thread,
+        time::Duration,
+    };
+
+    use futures_util::FutureExt;
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::{
+        catalog::{Catalog, Model, Target},
+        endpoint::Endpoint,
+        outcome::{Outcome, OutcomeKind, Recovery},
+        provider::{FreeRule, Provider},
+        request::Needs,
+        select::Random,
+    };
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn provider(name: &str) -> Provider {
+        let provider = Provider::new(name).base_url("http://p.test/v1");
+        provider.free(FreeRule::All).build().unwrap()
+    }
+
+    fn target(provider: &Provider, model: &str) -> Target {
+        provider.target(Model::new(model)).unwrap()
+    }
+
+    fn pick(
+        binding: &Binding,
+        select: &dyn Select,
+        wait: WaitState,
+    ) -> Result<Attempt, Option<Place>> {
+        let pool = Pool {
+            binding,
+            select,
+            rng: &Rng::seeded(1),
+        };
+        let wish = Wish {
+            needs: &Needs::new(Endpoint::ChatCompletions),
+            headers: &HeaderMap::new(),
+            requested: None,
+            pinned: false,
+            prefer_requested: true,
+            image_layer: false,
+            provider: None,
+        };
+        let mut memory = Memory {
+            wait,
+            ..Memory::default()
+        };
+        pool.pick(&wish, &mut memory)
+            .map_err(|no_pick| match no_pick {
+                NoPick::Refused(_) => panic!("refused"),
+                NoPick::NotNow(no_target) => no_target.place,
+            })
+    }
+
+    #[test]
+    fn a_cooldown_that_begins_during_a_pick_is_seen_before_the_attempt() {
+        let limited = || Outcome::of(OutcomeKind::RateLimited);
+        for outcome in [
+            limited(),
+            limited().provider(),
+            limited().until(Recovery::After(HOUR)),
+            limited().provider().until(Recovery::After(HOUR)),
+        ] {
+            for wait in [WaitState::Never, WaitState::Waits, WaitState::Over] {
+                let targets = ["p", "q"].map(|name| target(&provider(name), "m"));
+                let health = HealthMap::seeded(1);
+                let binding = Binding::new(Catalog::from_targets(targets.clone()), health.clone());
+                let fails = Mutex::new(health.begin(&targets[0]));
+                // Another request fails at the target that this one has chosen.
+                let select = |_: &SelectRequest<'_>, _: &[Candidate<'_>], _: &Chance| {
+                    if let Some(attempt) = fails.lock().unwrap().take() {
+                        attempt.fail(&outcome);
+                    }
+                    0
+                };
+                let attempt = pick(&binding, &select, wait).ok().unwrap();
+                assert_eq!(
+                    attempt.target().id(),
+                    targets[1].id(),
+                    "{outcome:?} {wait:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_that_waits_misses_no_new_catalog() {
+        let [few, many] = ["few", "many"].map(provider);
+        // So many kinds that it takes a while to find out which can serve a request.
+        let model = |n: u64| Model::new(format!("m{n}")).context_length(4096 + n);
+        let old: Vec<_> = (0..500).map(|n| many.target(model(n)).unwrap()).collect();
+        let new = vec![target(&many, "new")];
+        let all = [vec![target(&few, "m")], old.clone()].concat();
+        let (catalog, health) = (Catalog::from_targets(all.clone()), HealthMap::seeded(1));
+        for target in &all {
+            let limited = Outcome::of(OutcomeKind::RateLimited).until(Recovery::After(HOUR));
+            health.begin(target).unwrap().fail(&limited);
+        }
+        let binding = Binding::new(catalog.clone(), health.clone());
+        for round in 0..100 {
+            catalog.replace(&many, old.clone()).unwrap();
+            assert!(pick(&binding, &Random, WaitState::Waits).is_err());
+            let (barrier, is_replaced) = (Barrier::new(2), AtomicBool::new(false));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    catalog.replace(&many, new.clone()).unwrap();
+                    health.observe(&catalog.snapshot());
+                    is_replaced.store(true, Ordering::SeqCst);
+                });
+                barrier.wait();
+                while let Err(place) = pick(&binding, &Random, WaitState::Waits) {
+                    if is_replaced.load(Ordering::SeqCst) {
+                        let call = place.unwrap().called().now_or_never();
+                        assert!(call.is_some(), "round {round}");
+                        break;
+                    }
+                }
+            });
+        }
+    }
 }

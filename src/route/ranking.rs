@@ -48,6 +48,8 @@ struct Clear {
 pub(super) struct Shortlist {
     /// The indices of those of the best rank, ascending; empty where no target may be tried now.
     pub(super) best: Vec<u32>,
+    /// Whether they cool by a guess.
+    pub(super) is_guessed: bool,
     /// How many targets of any rank may be tried now that the request has not tried.
     pub(super) untried: usize,
 }
@@ -111,7 +113,11 @@ impl<'a> Ranking<'a> {
         }
         let untried = others.iter().filter(|(_, rank)| !rank.is_second_try());
         let untried = clear.len() + untried.count();
-        Shortlist { best, untried }
+        Shortlist {
+            best,
+            is_guessed: first.is_guessed(),
+            untried,
+        }
     }
 
     /// The targets against which nothing is held and which may be tried now, ascending. Of the others, those that may be
@@ -478,7 +484,11 @@ mod tests {
                 let first = ranks.iter().map(|(_, rank)| rank).min();
                 let best = ranks.iter().filter(|(_, rank)| Some(rank) == first);
                 let untried = ranks.iter().filter(|(_, rank)| !rank.is_second_try()).count();
-                let plain = Shortlist { best: best.map(|(index, _)| *index).collect(), untried };
+                let plain = Shortlist {
+                    best: best.map(|(index, _)| *index).collect(),
+                    is_guessed: first.is_some_and(Rank::is_guessed),
+                    untried,
+                };
                 prop_assert_eq!(&shortlist, &plain);
                 prop_assert_eq!(ranking.shortlist(), plain, "after each cell was read");
                 prop_assert_eq!(ranking.judged().len(), (0..all.len()).filter(|&at| eligible.get(at).is_some()).count());

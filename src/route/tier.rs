@@ -73,6 +73,11 @@ impl Rank {
     pub(super) const fn is_second_try(&self) -> bool {
         self.again
     }
+
+    /// Whether the target cools by a guess.
+    pub(super) const fn is_guessed(&self) -> bool {
+        self.until.is_some()
+    }
 }
 
 /// How good a target is for a request, if it may be tried now.

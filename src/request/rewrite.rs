@@ -35,7 +35,7 @@ impl Envelope {
                 form.rewrite(self.needs.endpoint, to, &mut splice, &mut done.dropped);
             }
             Edits::Json(json) => {
-                fields(json, text, &self.needs, to, &mut splice, &mut done);
+                fields(json, body, &self.needs, to, &mut splice, &mut done);
                 for tool in &json.tools {
                     splice.cut_item(tool.clone());
                 }
@@ -53,7 +53,7 @@ impl Envelope {
 /// Edits the top-level fields.
 fn fields(
     json: &JsonEdits,
-    body: &Bytes,
+    body: &Collected,
     needs: &Needs,
     to: &Recipient<'_>,
     splice: &mut Splice,
@@ -64,8 +64,9 @@ fn fields(
         .iter()
         .map(|field| Given {
             field,
-            name: key(body, &field.key),
-            value: body.get(field.value.clone()).unwrap_or_default(),
+            name: key(body.text(), &field.key),
+            value: body.text().get(field.value.clone()).unwrap_or_default(),
+            body,
         })
         .collect();
     let rules = Rules::new(needs, to, &given);

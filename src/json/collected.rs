@@ -67,6 +67,19 @@ impl Collected {
             .chain(once((&self.text, last..span.end)))
     }
 
+    /// Whether a span of the text is these bytes of the body.
+    pub(crate) fn is_at(&self, span: Range<usize>, bytes: &[u8]) -> bool {
+        let mut rest = bytes;
+        let mut pieces = self.pieces(span);
+        let is_front = pieces.all(|(bytes, part)| {
+            let piece = bytes.get(part).unwrap_or_default();
+            let behind = rest.strip_prefix(piece);
+            rest = behind.unwrap_or_default();
+            behind.is_some()
+        });
+        is_front && rest.is_empty()
+    }
+
     /// The body as it is sent.
     pub(crate) fn segments(&self) -> Segments {
         let mut segments = Segments::default();
@@ -157,6 +170,9 @@ mod tests {
             body.append(span.clone(), &mut segments);
             assert_eq!(segments.collect::<Vec<_>>().concat(), expected.as_bytes());
             assert_eq!(body.len_of(&span), expected.len());
+            assert!(body.is_at(span.clone(), expected.as_bytes()));
+            assert!(!body.is_at(span.clone(), format!("{expected}x").as_bytes()));
+            assert!(!body.is_at(0..5, expected.as_bytes()) || span == (0..5));
         }
         assert_eq!(body.joined(), "abCDEfgHi");
     }

@@ -50,6 +50,14 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// The whole string as bytes, however long it is.
+    pub(crate) fn bytes(self) -> Cow<'a, [u8]> {
+        match self.escaped {
+            false => Cow::Borrowed(self.raw),
+            true => Cow::Owned(self.chars().collect::<String>().into_bytes()),
+        }
+    }
+
     #[cold]
     fn unescaped_name(self) -> String {
         match self.raw.len() > Self::LONGEST_NAME {
@@ -262,5 +270,6 @@ mod tests {
     fn a_name_is_empty_when_too_long_to_be_one() {
         assert_eq!(text(&r"\u0041".repeat(1000)).name(), "");
         assert_eq!(text(r"\u0073tream").name(), "stream");
+        assert_eq!(*text(&r"\u0041".repeat(1000)).bytes(), [b'A'; 1000]);
     }
 }

@@ -10,9 +10,9 @@ use crate::{capability::CapabilitySet, endpoint::Endpoint, json::is_json};
 /// `fields`, `only`, `message_fields`, `developer_role`, `null_content` and `schema_keywords` are about requests to
 /// `/chat/completions`: at other endpoints the same names may stand for other things, so what differs there is said in
 /// [`elsewhere`](Self::elsewhere). [`known`](Self::known) is about all endpoints. Names are compared to the letter,
-/// after unescaping. Of the messages of a body the first 16,384 members that could be left out or changed are edited;
-/// the rest is sent as it is. No rule applies to `model` or to what is left out because it could cost money, and none makes
-/// a list of tools out of anything else.
+/// after unescaping. Of the messages of a body the first 16,384 members that could be left out or changed are edited, and of
+/// the schemas of its tools the first 16,384 keywords are left out; the rest is sent as it is. No rule applies to `model` or
+/// to what is left out because it could cost money, and none makes a list of tools out of anything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dialect {

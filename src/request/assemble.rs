@@ -2,8 +2,8 @@
 //!
 //! What is to be read has to be in one piece. Frames are kept until the end is there, and then joined in a buffer of the
 //! size that they have: so nothing is moved twice, and no memory is taken for what a client only announces. A body of
-//! megabytes is for the most part base64 though, which is read by nobody here. A long run of it is not joined, but stays
-//! as it came, as a [hole](Hole) in the text. The text is read in place of the body, and what is found is the same,
+//! megabytes is for the most part base64 though, which is read by nobody here. A long run of it is not joined, but kept
+//! by itself, as a [hole](Hole) in the text. The text is read in place of the body, and what is found is the same,
 //! because of these facts:
 //!
 //! 1. A run is of bytes that a JSON string can hold as they are, and its [beginning](KEPT) stays in the text. That has a
@@ -31,10 +31,14 @@ use crate::json::{Collected, Hole};
 const KEPT: usize = 512;
 const _: () = assert!(KEPT - 5 > LONGEST_ID);
 
-/// The smallest frame, or part of one, that is kept as it came. It is a slice of a server's read buffer, and holds all of
-/// that buffer: one that is small would hold much memory that is counted nowhere. hyper's buffers grow to 400 KB, and
-/// shrink again unless every second read fills half of one, so they are at most four times what was read.
-const LARGE: usize = 16 * 1024;
+/// The shortest run that is not joined.
+const LONG: usize = 16 * 1024;
+
+/// The smallest frame that is kept as it came; of a smaller one, what is kept is copied. A frame is a slice of a server's
+/// read buffer, and holds all of that buffer, of which the rest is counted nowhere: a client can fill it with what is no data
+/// (of the size of a chunk, any number of zeros in front). hyper's buffers grow to 512 KiB, so what is held is at most four
+/// times what is counted.
+const LARGE: usize = 128 * 1024;
 
 /// Small frames are joined as they come, to parts of about this size.
 const PART: usize = 64 * 1024;
@@ -49,7 +53,7 @@ pub(crate) struct Assembly {
     last: Vec<u8>,
     text_len: usize,
     holes: Vec<Hole>,
-    /// The smallest frame that is kept, and the shortest run that is not joined.
+    /// The smallest frame that is kept as it came, and the shortest run that is not joined.
     large: usize,
     shortest_run: usize,
 }
@@ -59,7 +63,7 @@ impl Assembly {
     pub(super) fn of_json() -> Self {
         Self {
             large: LARGE,
-            shortest_run: LARGE,
+            shortest_run: LONG,
             ..Self::default()
         }
     }
@@ -110,13 +114,14 @@ impl Assembly {
             true => head,
             false => frame.len() - plain_at_end(&frame),
         };
-        self.add_run(frame.slice(..head));
+        let is_large = frame.len() >= self.large;
+        self.add_run(frame.slice(..head), is_large);
         self.add_text(frame.slice(head..tail));
-        self.add_run(frame.slice(tail..));
+        self.add_run(frame.slice(tail..), is_large);
     }
 
-    /// Takes bytes that are all plain.
-    fn add_run(&mut self, run: Bytes) {
+    /// Takes bytes that are all plain, a part of a frame that is large or is not.
+    fn add_run(&mut self, run: Bytes, is_large: bool) {
         if run.len() < self.shortest_run {
             return self.add_text(run);
         }
@@ -126,10 +131,12 @@ impl Assembly {
             return self.add_text(run);
         }
         self.add_text(run.slice(..kept));
-        self.holes.push(Hole {
-            at: self.text_len,
-            bytes: run.slice(kept..),
-        });
+        let bytes = match is_large {
+            true => run.slice(kept..),
+            false => Bytes::copy_from_slice(&run[kept..]),
+        };
+        let at = self.text_len;
+        self.holes.push(Hole { at, bytes });
     }
 
     fn add_text(&mut self, text: Bytes) {

@@ -27,9 +27,12 @@ pub(crate) struct Parsed {
 impl Admitted {
     /// What the body of the request is collected in.
     pub(crate) fn assembly(&self) -> Assembly {
-        match self.format {
-            Format::Json => Assembly::of_json(),
-            Format::Form(_) => Assembly::of_bytes(),
+        match (&self.format, self.endpoint) {
+            // Where a provider makes images in its own way, the whole body is read.
+            (Format::Json, Endpoint::ImageGenerations) | (Format::Form(_), _) => {
+                Assembly::of_bytes()
+            }
+            (Format::Json, _) => Assembly::of_json(),
         }
     }
 

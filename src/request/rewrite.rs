@@ -10,7 +10,7 @@ use super::{
     recipient::{Recipient, Rewritten, note},
     rules::{Fate, Given, Rules},
     scan::{Edits, Envelope, JsonEdits},
-    schema,
+    schema::{self, MAX_KEYWORDS},
 };
 use crate::{
     endpoint::Endpoint,
@@ -35,7 +35,7 @@ impl Envelope {
                 form.rewrite(self.needs.endpoint, to, &mut splice, &mut done.dropped);
             }
             Edits::Json(json) => {
-                fields(json, text, &self.needs, to, &mut splice, &mut done);
+                fields(json, body, &self.needs, to, &mut splice, &mut done);
                 for tool in &json.tools {
                     splice.cut_item(tool.clone());
                 }
@@ -53,7 +53,7 @@ impl Envelope {
 /// Edits the top-level fields.
 fn fields(
     json: &JsonEdits,
-    body: &Bytes,
+    body: &Collected,
     needs: &Needs,
     to: &Recipient<'_>,
     splice: &mut Splice,
@@ -64,8 +64,9 @@ fn fields(
         .iter()
         .map(|field| Given {
             field,
-            name: key(body, &field.key),
-            value: body.get(field.value.clone()).unwrap_or_default(),
+            name: key(body.text(), &field.key),
+            value: body.text().get(field.value.clone()).unwrap_or_default(),
+            body,
         })
         .collect();
     let rules = Rules::new(needs, to, &given);
@@ -149,14 +150,17 @@ fn schemas(
     if dialect.schema_keywords.is_empty() {
         return;
     }
+    let mut most = MAX_KEYWORDS;
     for field in &json.fields {
         if field.goes || key(body, &field.key) != "tools" {
             continue;
         }
         let start = field.value.start;
+        let tools = text(body, &field.value);
         // The list has been read before: it is JSON.
-        let found = schema::members(text(body, &field.value), &dialect.schema_keywords);
-        for (keyword, span) in found.unwrap_or_default() {
+        let found = schema::members(tools, &dialect.schema_keywords, most).unwrap_or_default();
+        most -= found.len();
+        for (keyword, span) in found {
             splice.cut_item(start + span.start..start + span.end);
             note(&mut done.dropped, &format!("tools.{keyword}"));
         }
@@ -809,6 +813,18 @@ mod tests {
             "{}",
             body.len()
         );
+
+        let dialect = Dialect {
+            schema_keywords: names(&["$schema"]),
+            ..Dialect::OPENAI
+        };
+        let tools = |keywords: &str| {
+            format!(r#""tools":[{{"function":{{"parameters":{{{keywords}"a":1}}}}}}]"#)
+        };
+        let many = tools(&r#""$schema":1,"#.repeat(MAX_KEYWORDS));
+        let one = tools(r#""$schema":1,"#);
+        let (body, ..) = spoken(&dialect, &format!(r#"{{"model":"m",{many},{one}}}"#));
+        assert_eq!(body, format!(r#"{{"model":"m",{},{one}}}"#, tools("")));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{fields::Name, needs::Needs, recipient::Recipient, scan::Field};
-use crate::{endpoint::Endpoint, provider::Rule};
+use crate::{endpoint::Endpoint, json::Collected, provider::Rule};
 
 /// Without these there is no request, or another one.
 const ESSENTIAL: [&str; 5] = ["model", "messages", "input", "prompt", "stream"];
@@ -17,13 +17,20 @@ pub(crate) struct Given<'a> {
     pub(crate) field: &'a Field,
     /// Its name, without escapes.
     pub(crate) name: Cow<'a, str>,
-    /// Its value, as it is written.
+    /// Its value, as it is written, without holes. One that has holes is a long string, or holds one.
     pub(crate) value: &'a [u8],
+    pub(crate) body: &'a Collected,
 }
 
 impl Given<'_> {
     fn is_null(&self) -> bool {
         self.value == b"null"
+    }
+
+    /// Whether its value is written like this, with all that is in its holes.
+    fn is(&self, json: &str) -> bool {
+        let span = self.field.value.clone();
+        self.body.is_at(span, json.as_bytes())
     }
 }
 
@@ -122,7 +129,7 @@ impl<'a> Rules<'a> {
         let value = if field.is_null() {
             self.default(new)
         } else {
-            let replaced = self.replaced(name, field.value);
+            let replaced = self.replaced(field);
             let value = replaced.map_or(field.value, str::as_bytes);
             self.lowered(name, new, value)
                 .or_else(|| replaced.map(str::to_owned))
@@ -222,10 +229,10 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// What a value becomes that is refused.
-    fn replaced(&self, name: &str, value: &[u8]) -> Option<&'a str> {
-        self.of(name).find_map(|rule| match rule {
-            Rule::Replace(old, new) if old.as_bytes() == value => Some(new.as_str()),
+    /// What the value of a field becomes that is refused.
+    fn replaced(&self, field: &Given<'_>) -> Option<&'a str> {
+        self.of(&field.name).find_map(|rule| match rule {
+            Rule::Replace(old, new) if field.is(old) => Some(new.as_str()),
             _ => None,
         })
     }

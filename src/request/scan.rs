@@ -21,7 +21,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Envelope {
     /// The model that the client asked for: the string of the last `model` key, else that of the last key that only
-    /// folds to `model`.
+    /// folds to `model`. Of one that is longer than any, its beginning.
     pub(crate) requested: Option<String>,
     /// What is left out of the rewritten body for every recipient: fields, each once, by their proper names, and entries
     /// of `tools`.
@@ -60,6 +60,10 @@ pub(crate) struct Field {
     pub(crate) key: Range<usize>,
     pub(crate) value: Range<usize>,
 }
+
+/// How much is kept of the model that the client asked for, in characters: more than any target's name has. It is a copy that
+/// is counted nowhere.
+const LONGEST_REQUESTED: usize = 4096;
 
 /// Most bodies have no more top-level fields.
 const USUAL_FIELDS: usize = 8;
@@ -208,7 +212,7 @@ impl<'a> Scan<'a> {
             requested: self
                 .exact
                 .or(self.folded)
-                .map(|text| text.chars().collect()),
+                .map(|text| text.chars().take(LONGEST_REQUESTED).collect()),
             dropped,
             needs: self.needs.finish(tools.none_left),
             edits: Edits::Json(self.edits),
@@ -250,6 +254,13 @@ mod tests {
         ] {
             assert_eq!(requested(body).as_deref(), expected, "{body}");
         }
+    }
+
+    #[test]
+    fn of_a_model_that_is_longer_than_any_the_beginning_is_kept() {
+        let model = "m".repeat(LONGEST_REQUESTED);
+        let body = format!(r#"{{"model":"{model}{model}"}}"#);
+        assert_eq!(requested(&body), Some(model));
     }
 
     #[test]

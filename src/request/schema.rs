@@ -6,6 +6,10 @@ use std::ops::Range;
 
 use crate::json::{Event, JsonError, Kind, Tokens};
 
+/// How many members of schemas are left out at most. The rest stays as it is, for the upstream to refuse if it must. Each
+/// costs some hundred bytes in each attempt.
+pub(crate) const MAX_KEYWORDS: usize = 16_384;
+
 /// What an array or object is that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -37,10 +41,12 @@ impl Place {
     }
 }
 
-/// The members of schemas in `tools`, the value of that field, that have one of these names, and their spans.
+/// The members of schemas in `tools`, the value of that field, that have one of these names, and their spans: the first
+/// of them, at most so many.
 pub(crate) fn members<'k>(
     tools: &str,
     keywords: &'k [String],
+    most: usize,
 ) -> Result<Vec<(&'k str, Range<usize>)>, JsonError> {
     let mut found = Vec::new();
     let mut reader = Tokens::new(tools.as_bytes());
@@ -53,6 +59,9 @@ pub(crate) fn members<'k>(
                 let place = open.last().map_or(Place::Data, |open| open.1);
                 let keyword = keywords.iter().find(|keyword| keyword.as_bytes() == &*key);
                 if let (Place::Schema, Some(keyword)) = (place, keyword) {
+                    if found.len() == most {
+                        break;
+                    }
                     if let Some(value) = reader.next()? {
                         reader.skip(&value)?;
                     }
@@ -87,9 +96,11 @@ mod tests {
 
     const KEYWORDS: [&str; 2] = ["additionalProperties", "$schema"];
 
+    const MOST: usize = 7;
+
     fn without(tools: &str) -> String {
         let mut splice = Splice::default();
-        for (_, span) in members(tools, &names(&KEYWORDS)).unwrap() {
+        for (_, span) in members(tools, &names(&KEYWORDS), MOST).unwrap() {
             splice.cut_item(span);
         }
         let left = splice.apply(&tools.to_owned().into());
@@ -140,6 +151,15 @@ mod tests {
                 assert_eq!(without(&tools), format!("{before}{left}{after}"));
             }
         }
+    }
+
+    #[test]
+    fn keywords_are_left_out_up_to_a_bound() {
+        let many = r#""$schema":1,"#.repeat(MOST);
+        let tools = |keywords: &str| format!(r#"[{{"parameters":{{{keywords}"a":1}}}}]"#);
+        assert_eq!(without(&tools(&many)), tools(""));
+        let one_more = format!(r#"{many}"$schema":2,"#);
+        assert_eq!(without(&tools(&one_more)), tools(r#""$schema":2,"#));
     }
 
     #[test]

@@ -20,9 +20,10 @@ use crate::{
 /// The shortest run that the tests have: so that short bodies have holes.
 const SHORT: usize = KEPT + 50;
 
-fn assembled(frames: &[Bytes]) -> Collected {
+/// Of which frames of this size and above are kept as they came.
+fn assembled_with(large: usize, frames: &[Bytes]) -> Collected {
     let mut assembly = Assembly {
-        large: SHORT,
+        large,
         shortest_run: SHORT,
         ..Assembly::default()
     };
@@ -30,6 +31,10 @@ fn assembled(frames: &[Bytes]) -> Collected {
         assembly.push(frame.clone());
     }
     assembly.finish()
+}
+
+fn assembled(frames: &[Bytes]) -> Collected {
+    assembled_with(SHORT, frames)
 }
 
 /// The body cut at these places.
@@ -157,25 +162,96 @@ fn what_could_stand_between_tokens_is_joined() {
 
 #[test]
 fn small_frames_take_no_more_than_the_bytes_that_came() {
-    for frame in [1, 7, LARGE - 1] {
+    for frame in [1, 7, LONG - 1, LARGE - 1] {
         let mut assembly = Assembly::of_json();
-        for came in 1..100_000 / frame {
+        for came in 1..8.max(100_000 / frame) {
             assembly.push(Bytes::from(vec![b'x'; frame]));
             let parts: usize = assembly.parts.iter().map(Bytes::len).sum();
+            let holes = assembly.holes.iter().map(|hole| hole.bytes.len());
             assert_eq!(
-                parts + assembly.last.len() + assembly.first.len(),
+                parts + holes.sum::<usize>() + assembly.last.len() + assembly.first.len(),
                 came * frame
             );
             assert!(assembly.last.capacity() <= 2 * PART);
         }
         assert!(assembly.parts.len() < 7);
-        assert_eq!(assembly.holes.len(), 0, "each would hold a read buffer");
     }
 }
 
 #[test]
+fn a_small_frame_of_a_large_read_buffer_does_not_hold_the_buffer() {
+    for what in [b'x', b'"', b' '] {
+        for len in [1, 1000, LONG - 1, LONG, LARGE - 1] {
+            for mut assembly in [Assembly::of_json(), Assembly::of_bytes()] {
+                let buffers: Vec<_> = (0..3)
+                    .map(|_| Bytes::from(vec![what; 400 * 1024]))
+                    .collect();
+                for buffer in &buffers {
+                    assembly.push(buffer.slice(buffer.len() - len..));
+                }
+                let is_held = |buffer: &&Bytes| !buffer.is_unique();
+                assert_eq!(buffers.iter().filter(is_held).count(), 0, "{what} {len}");
+                assert_eq!(assembly.finish().len(), 3 * len);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_frame_is_not_copied() {
+    let buffer = Bytes::from(vec![b'x'; 2 * LARGE]);
+    let mut assembly = Assembly::of_json();
+    assembly.push(buffer.slice(..LARGE));
+    assembly.push(buffer.slice(LARGE..));
+    let holes = assembly.finish().holes().to_vec();
+    let places: Vec<_> = holes.iter().map(|hole| hole.bytes.as_ptr()).collect();
+    assert_eq!(places, [KEPT, LARGE].map(|at| buffer[at..].as_ptr()));
+}
+
+#[test]
+fn the_value_of_a_rule_is_compared_with_all_of_a_value_that_has_a_hole() {
+    let body = Bytes::from(format!(r#"{{"user":"{}","model":"m"}}"#, "A".repeat(4000)));
+    let collected = assembled(&cut(&body, &[1500]));
+    assert_eq!(collected.holes().len(), 2);
+    let value = |len| format!("\"{}\"", "A".repeat(len));
+    let in_text = collected.text().len() - r#"{"user":"","model":"m"}"#.len();
+    for (old, is_replaced) in [
+        (value(4000), true),
+        (value(in_text), false),
+        (value(4001), false),
+    ] {
+        let dialect = Dialect {
+            fields: rules(&[("user", Rule::Replace(old, "0".into()))]),
+            ..Dialect::OPENAI
+        };
+        let mut collected = collected.clone();
+        let found = chat().read(&mut collected).unwrap();
+        assert!(!collected.holes().is_empty());
+        let done = found.rewrite(&collected, &Recipient::new("m", &dialect));
+        let expected = match is_replaced {
+            true => Bytes::from(r#"{"user":0,"model":"m"}"#),
+            false => body.clone(),
+        };
+        assert_eq!(done.body.collect::<Vec<_>>().concat(), expected);
+    }
+}
+
+#[test]
+fn a_body_that_may_be_read_as_a_whole_has_no_holes() {
+    let (body, _) = with_image();
+    let frames = [body.clone(), Bytes::from(vec![b'x'; 2 * LARGE])];
+    let holes = |endpoint| {
+        let mut assembly = json(endpoint).assembly();
+        frames.iter().for_each(|frame| assembly.push(frame.clone()));
+        assembly.finish().holes().len()
+    };
+    assert_eq!(holes(Endpoint::ImageGenerations), 0);
+    assert_eq!(holes(Endpoint::ChatCompletions), 1);
+}
+
+#[test]
 fn large_frames_are_copied_once_to_a_buffer_of_their_size() {
-    let frames = [20_000, 100, 16_384, 70_000].map(|len| Bytes::from(vec![b'"'; len]));
+    let frames = [200_000, 100, LARGE, 300_000].map(|len| Bytes::from(vec![b'"'; len]));
     let mut assembly = Assembly::of_bytes();
     for frame in &frames {
         assembly.push(frame.clone());
@@ -186,9 +262,10 @@ fn large_frames_are_copied_once_to_a_buffer_of_their_size() {
         [0, 2, 3].map(|at| frames[at].as_ptr())
     );
     let text = assembly.finish().joined();
-    assert_eq!(text.len(), 106_484);
+    let len = 500_100 + LARGE;
+    assert_eq!(text.len(), len);
     let capacity = text.try_into_mut().unwrap().capacity();
-    assert_eq!(capacity, 106_484);
+    assert_eq!(capacity, len);
 }
 
 /// A piece of a string, of a name or of what is none: much of one kind, or a little of what means something.
@@ -293,11 +370,12 @@ proptest! {
     fn a_body_of_several_frames_is_read_and_sent_like_one(
         body in body(),
         frames in frames(),
+        large in select(&[SHORT, 2 * SHORT, usize::MAX][..]),
         endpoint in select(&Endpoint::ALL[..]),
     ) {
         let body = Bytes::from(body);
         let at: Vec<_> = frames.iter().map(|at| at.index(body.len())).collect();
-        let mut collected = assembled(&cut(&body, &at));
+        let mut collected = assembled_with(large, &cut(&body, &at));
         let expected = outcome(endpoint, &mut body.into());
         prop_assert_eq!(outcome(endpoint, &mut collected), expected);
     }

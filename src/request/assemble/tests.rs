@@ -239,7 +239,7 @@ fn the_value_of_a_rule_is_compared_with_all_of_a_value_that_has_a_hole() {
 #[test]
 fn a_body_that_may_be_read_as_a_whole_has_no_holes() {
     let (body, _) = with_image();
-    let frames = [body.clone(), Bytes::from(vec![b'x'; 2 * LARGE])];
+    let frames = [body, Bytes::from(vec![b'x'; 2 * LARGE])];
     let holes = |endpoint| {
         let mut assembly = json(endpoint).assembly();
         frames.iter().for_each(|frame| assembly.push(frame.clone()));

@@ -10,12 +10,17 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_free_models::{
     __private, Catalog, Classify, FreeModelRouteLayer, HealthMap, Model, Provider,
     classify::{DefaultClassify, Evidence, OutcomeKind, UpstreamError},
-    provider::{Dialect, Endpoint, FreeRule},
+    provider::{Dialect, Endpoint},
     refresh::Refresh,
     stack,
 };
 
-use crate::inputs::{self, Mock};
+use crate::inputs::{
+    bodies,
+    chat::{self, Mock},
+    listing,
+    pools::{self, Mix},
+};
 
 /// What is measured, once.
 pub(crate) type Turn = Box<dyn FnOnce()>;
@@ -48,16 +53,18 @@ const fn whole(name: &'static str, prepare: fn() -> Prepared) -> Case {
 
 pub(crate) const CASES: &[Case] = &[
     case("rewrite_conversation_1kb", || {
-        rewrite(inputs::conversation(1_000))
+        rewrite(bodies::conversation(1_000))
     }),
     case("rewrite_conversation_100kb", || {
-        rewrite(inputs::conversation(100_000))
+        rewrite(bodies::conversation(100_000))
     }),
     case("rewrite_conversation_2mb", || {
-        rewrite(inputs::conversation(2_000_000))
+        rewrite(bodies::conversation(2_000_000))
     }),
-    case("rewrite_mixed_100kb", || rewrite(inputs::mixed(100_000))),
-    case("rewrite_image_2mb", || rewrite(inputs::image(2_000_000))),
+    case("rewrite_mixed_100kb", || {
+        rewrite(bodies::mixed(100_000, false))
+    }),
+    case("rewrite_image_2mb", || rewrite(bodies::image(2_000_000))),
     case("pick_among_2", || pick(2)),
     case("pick_among_30", || pick(30)),
     case("pick_among_300", || pick(300)),
@@ -85,8 +92,8 @@ fn rewrite(body: Bytes) -> Prepared {
 
 /// Sends a small request through the router alone.
 fn pick(size: usize) -> Prepared {
-    let targets = inputs::pool(size);
-    let health = inputs::history(&targets);
+    let targets = pools::pool(size, Mix::Uniform);
+    let health = pools::history(&targets);
     let layer = FreeModelRouteLayer::new(Catalog::from_targets(targets), health).seed(7);
     let answer = |request| {
         black_box(&request);
@@ -97,16 +104,7 @@ fn pick(size: usize) -> Prepared {
 
 /// Sends a small request through the whole stack, with twenty targets at one provider.
 fn layered(mock: Mock, streams: bool) -> Prepared {
-    let provider = Provider::new("acme")
-        .base_url("https://acme.example/v1")
-        .key("acme-key")
-        .free(FreeRule::All)
-        .build()
-        .expect("a provider");
-    let targets = (0..20).map(|n| provider.target(Model::new(format!("model-{n}"))));
-    let targets: Result<Vec<_>, _> = targets.collect();
-    let catalog = Catalog::from_targets(targets.expect("free models"));
-    let stack = stack(catalog, HealthMap::seeded(7)).route(|route| route.seed(7));
+    let stack = stack(pools::at_one_provider(), HealthMap::seeded(7)).route(|route| route.seed(7));
     exchange(stack.layer(mock), streams)
 }
 
@@ -119,7 +117,7 @@ where
     let runtime = Rc::new(runtime());
     Box::new(move || {
         let (runtime, service, request) =
-            (Rc::clone(&runtime), service.clone(), inputs::chat(streams));
+            (Rc::clone(&runtime), service.clone(), chat::chat(streams));
         Box::new(move || {
             runtime.block_on(async move {
                 let Ok(response) = service.oneshot(request).await;
@@ -160,7 +158,7 @@ fn classify() -> Prepared {
 
 /// Reads a listing of 400 models, of which 40 are free, and puts them into a catalog that has them already.
 fn listing() -> Prepared {
-    let body = inputs::listing(400);
+    let body = listing::listing(400);
     let runtime = runtime();
     let catalog = Catalog::new();
     let provider = Provider::openrouter()

@@ -20,6 +20,7 @@
 //! ```
 
 mod cases;
+#[path = "../inputs/mod.rs"]
 mod inputs;
 mod record;
 mod valgrind;

@@ -167,15 +167,8 @@ mod tests {
             select,
             rng: &Rng::seeded(1),
         };
-        let wish = Wish {
-            needs: &Needs::new(Endpoint::ChatCompletions),
-            headers: &HeaderMap::new(),
-            requested: None,
-            pinned: false,
-            prefer_requested: true,
-            image_layer: false,
-            provider: None,
-        };
+        let (needs, headers) = (Needs::new(Endpoint::ChatCompletions), HeaderMap::new());
+        let wish = Wish::any(&needs, &headers);
         let mut memory = Memory {
             wait,
             ..Memory::default()

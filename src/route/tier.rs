@@ -226,15 +226,8 @@ mod tests {
             named,
             serves: Some(true),
         };
-        let wish = Wish {
-            needs: &envelope.needs,
-            headers: &HeaderMap::new(),
-            requested: None,
-            pinned: false,
-            prefer_requested: true,
-            image_layer: false,
-            provider: None,
-        };
+        let headers = HeaderMap::new();
+        let wish = Wish::any(&envelope.needs, &headers);
         let tried = memory.record_of(snapshot.targets()[0].id());
         rank(
             &eligible,

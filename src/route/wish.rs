@@ -20,3 +20,19 @@ pub(super) struct Wish<'a> {
     /// The only provider that has what the request builds upon.
     pub(super) provider: Option<&'a str>,
 }
+
+#[cfg(test)]
+impl<'a> Wish<'a> {
+    /// Any model that has what the request needs.
+    pub(super) const fn any(needs: &'a Needs, headers: &'a HeaderMap) -> Self {
+        Self {
+            needs,
+            headers,
+            requested: None,
+            pinned: false,
+            prefer_requested: true,
+            image_layer: false,
+            provider: None,
+        }
+    }
+}

@@ -213,6 +213,7 @@ fn in_words(limit: &Limit) -> String {
         other => panic!("how is {other:?} said?"),
     };
     let per = match limit.per {
+        Period::AtOnce => return format!("{} at once", grouped(limit.amount)),
         Period::Second => "second",
         Period::Minute => "minute",
         Period::Hour => "hour",

@@ -5,7 +5,7 @@ use std::{error::Error, fmt, time::Duration};
 use tower_free_models::{
     Catalog, HealthMap, Model, Provider, Target,
     catalog::{CatalogError, Snapshot},
-    provider::{FreeRule, KnownProvider},
+    provider::{FreeRule, KnownProvider, ProviderBuilder},
     refresh::{Refresh, Report},
 };
 
@@ -62,6 +62,10 @@ impl Source {
         };
         if let Some(endpoints) = &config.endpoints {
             builder = builder.endpoints(endpoints.iter().copied());
+        }
+        builder = config.limits().fold(builder, ProviderBuilder::limit);
+        if let Some(day) = config.day {
+            builder = builder.day(day.day());
         }
         if let Some(listing) = &config.listing {
             builder = builder.listing(&listing.path, listing.format());

@@ -14,6 +14,7 @@ use super::{
     free_rule::{FreeRule, Plan, Prices},
     image_queue::{ImageQueue, Queue},
     known::ListingFormat,
+    limit::Limit,
     quota_day::Day,
 };
 use crate::{body::Body, endpoint::Endpoint};
@@ -59,6 +60,10 @@ pub(super) struct Inner {
     /// `None`: it is not known what it serves.
     pub(super) endpoints: Option<Vec<Endpoint>>,
     pub(super) day: Day,
+    /// What its user said.
+    pub(super) limits: Vec<Limit>,
+    /// What its service is known for, without what its user has said of the same quantity and period.
+    pub(super) usual_limits: Vec<Limit>,
     pub(super) dialect: Dialect,
     /// There where the server makes one image at a time.
     pub(super) image_queue: Option<Arc<Queue>>,
@@ -166,6 +171,18 @@ impl Provider {
     #[must_use]
     pub fn day(&self) -> Day {
         self.0.day
+    }
+
+    /// The limits that its user [said](super::ProviderBuilder::limit) it has.
+    #[must_use]
+    pub fn limits(&self) -> &[Limit] {
+        &self.0.limits
+    }
+
+    /// The limits that accounts at its host are known to have, but for those that its user has said otherwise.
+    #[must_use]
+    pub fn usual_limits(&self) -> &[Limit] {
+        &self.0.usual_limits
     }
 
     /// How it differs from OpenAI's API.

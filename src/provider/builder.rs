@@ -20,6 +20,7 @@ use super::{
     free_rule::FreeRule,
     image_queue::Queue,
     known::{Auth, DEFAULT_LISTING, KnownProvider, ListingFormat},
+    limit::Limit,
     quota_day::Day,
     table,
 };
@@ -66,6 +67,7 @@ pub struct ProviderBuilder {
     headers: Vec<(HeaderName, HeaderValue)>,
     free: Option<FreeRule>,
     day: Option<Day>,
+    limits: Vec<Limit>,
     dialect: Option<Dialect>,
     auth: Option<Auth>,
     endpoints: Option<Vec<Endpoint>>,
@@ -83,6 +85,7 @@ impl ProviderBuilder {
             headers: Vec::new(),
             free: None,
             day: None,
+            limits: Vec::new(),
             dialect: None,
             auth: None,
             endpoints: None,
@@ -153,6 +156,30 @@ impl ProviderBuilder {
     /// When the account's day ends. The default is what is known for the host or the name, else [`Day::Unknown`].
     pub fn day(mut self, day: Day) -> Self {
         self.day = Some(day);
+        self
+    }
+
+    /// A limit that the account, or each of its models, is known to have. It is enforced before a request is sent: what
+    /// would exceed it goes elsewhere, or waits. Failed requests count as well.
+    ///
+    /// Several may be said. Without one, limits are what the service is known for at its own host, what its answers
+    /// state, and what is inferred from the requests that it refuses. A limit that is said here takes the place of those known for the
+    /// host of the same quantity and period.
+    ///
+    /// ```
+    /// use tower_free_models::{Provider, provider::{FreeRule, Limit, Period, Quantity}};
+    ///
+    /// let team = Provider::new("team")
+    ///     .base_url("http://127.0.0.1:9001/v1")
+    ///     .free(FreeRule::All)
+    ///     .limit(Limit::new(20, Quantity::Requests, Period::Minute))
+    ///     .limit(Limit::new(2, Quantity::Requests, Period::AtOnce))
+    ///     .build()?;
+    /// assert_eq!(team.limits().len(), 2);
+    /// # Ok::<(), tower_free_models::provider::ProviderError>(())
+    /// ```
+    pub fn limit(mut self, limit: Limit) -> Self {
+        self.limits.push(limit);
         self
     }
 
@@ -229,6 +256,10 @@ impl ProviderBuilder {
         if let Some(name) = names.find(|name| is_reserved(name)) {
             return Err(Fault::Header(name.clone()));
         }
+        // A limit of nothing at all would shut the provider out for ever.
+        if self.limits.iter().any(|limit| limit.amount == 0) {
+            return Err(Fault::LimitOfZero);
+        }
         if self.endpoints.as_ref().is_some_and(Vec::is_empty) {
             return Err(Fault::NoEndpoints);
         }
@@ -300,6 +331,17 @@ impl ProviderBuilder {
                 .day
                 .or_else(|| known.map(|known| known.day))
                 .unwrap_or_default(),
+            usual_limits: at
+                .map(|known| {
+                    let is_said = |usual: &&Limit| {
+                        let mut said = self.limits.iter();
+                        said.any(|said| (said.of, said.per) == (usual.of, usual.per))
+                    };
+                    let usual = known.limits.iter().filter(|usual| !is_said(usual));
+                    usual.copied().collect()
+                })
+                .unwrap_or_default(),
+            limits: self.limits,
             image_queue: (dialect.images == ImageApi::Sdapi).then(Queue::new),
             dialect,
         })))

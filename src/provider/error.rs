@@ -29,6 +29,7 @@ pub(super) enum Fault {
     Rule(FreeRule),
     PlanUnsaid,
     NoEndpoints,
+    LimitOfZero,
     /// A list of rules for other endpoints names the one that [`Dialect::fields`](super::dialect::Dialect) is about.
     ChatElsewhere,
 }
@@ -76,6 +77,9 @@ impl fmt::Display for ProviderError {
             ),
             Fault::NoEndpoints => f.write_str(
                 "its list of endpoints is empty, so no request would go to it: name one, or leave the list out",
+            ),
+            Fault::LimitOfZero => f.write_str(
+                "a limit of 0 would keep every request from it: leave the provider out instead",
             ),
             Fault::ChatElsewhere => f.write_str(
                 "the rules of its dialect for `chat/completions` stand in `fields`, not in `elsewhere`",

@@ -4,10 +4,10 @@ use http::HeaderName;
 
 use crate::{
     endpoint::Endpoint,
-    outcome::Scope,
     provider::{
         dialect::Dialect,
         free_rule::{FreeRule, Plan},
+        limit::Limit,
         quota_day::Day,
     },
 };
@@ -75,7 +75,8 @@ pub struct KnownProvider {
     /// Whether it is meant to be used only if the operator names it: a key in the environment is not enough, because of
     /// the service's terms.
     pub opt_in: bool,
-    /// The limits of its free plan, as far as they are known. They inform; what is enforced is what responses say.
+    /// The limits of its free plan, as far as they are known: what to expect of an account until its answers say
+    /// otherwise. Limits of an account that its user knows are said by [`ProviderBuilder::limit`](super::ProviderBuilder::limit).
     pub limits: Vec<Limit>,
     /// When its day ends.
     pub day: Day,
@@ -131,46 +132,6 @@ pub enum ListingFormat {
     /// `/sdapi/v1/sd-models`: `[{"title", "model_name", …}]`, the checkpoints of AUTOMATIC1111 and sdnext. The id is the
     /// title without the hash at its end.
     Checkpoints,
-}
-
-/// A limit of a free plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limit {
-    /// How many.
-    pub amount: u64,
-    /// Of what.
-    pub of: Quantity,
-    /// In which time.
-    pub per: Period,
-    /// Whether each model has this limit of its own, or all models of the account share it.
-    pub scope: Scope,
-}
-
-/// What a [`Limit`] counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Quantity {
-    /// Requests.
-    Requests,
-    /// Tokens of prompts and answers.
-    Tokens,
-}
-
-/// The time of a [`Limit`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Period {
-    /// A second.
-    Second,
-    /// A minute.
-    Minute,
-    /// An hour.
-    Hour,
-    /// A day, as [`KnownProvider::day`] has it.
-    Day,
-    /// A calendar month.
-    Month,
 }
 
 /// Where OpenAI's listing is, and that of most services that speak its API.

@@ -9,6 +9,7 @@ mod error;
 mod free_rule;
 mod image_queue;
 mod known;
+mod limit;
 mod quota_day;
 mod spelling;
 mod table;
@@ -28,7 +29,8 @@ pub use self::{
     error::ProviderError,
     free_rule::{FreeRule, Plan},
     image_queue::{ImageQueue, Progress},
-    known::{Auth, KnownProvider, Limit, ListingFormat, Period, Quantity},
+    known::{Auth, KnownProvider, ListingFormat},
+    limit::{Limit, Period, Quantity},
     quota_day::Day,
 };
 pub use crate::endpoint::Endpoint;

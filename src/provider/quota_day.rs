@@ -15,6 +15,8 @@ pub enum Day {
     Utc,
     /// At midnight in California, with its daylight saving time.
     Pacific,
+    /// At midnight in China, UTC+8.
+    China,
 }
 
 /// The time of California, as a POSIX rule: the clock goes forward on the second Sunday of March and back on the first
@@ -28,6 +30,7 @@ impl Day {
             Self::Unknown => return None,
             Self::Utc => TimeZone::UTC,
             Self::Pacific => TimeZone::posix(PACIFIC).ok()?,
+            Self::China => TimeZone::fixed(jiff::tz::offset(8)),
         };
         let now = Timestamp::try_from(now).ok()?;
         let today: Date = now.to_zoned(zone.clone()).date();
@@ -51,6 +54,12 @@ mod tests {
     fn a_day_of_utc_ends_at_midnight_utc() {
         assert_eq!(rest(Day::Utc, "2026-11-21T00:00:00Z"), 24 * HOUR);
         assert_eq!(rest(Day::Utc, "2026-11-21T23:59:59Z"), 1);
+    }
+
+    #[test]
+    fn a_day_of_china_ends_eight_hours_before_midnight_utc() {
+        assert_eq!(rest(Day::China, "2026-11-21T15:59:59Z"), 1);
+        assert_eq!(rest(Day::China, "2026-11-21T16:00:00Z"), 24 * HOUR);
     }
 
     #[test]

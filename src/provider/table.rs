@@ -9,12 +9,12 @@ use std::sync::LazyLock;
 use crate::{
     capability::{Capability, CapabilitySet},
     endpoint::Endpoint,
-    outcome::Scope,
     provider::{
         base_url::BaseUrl,
         dialect::{Dialect, ImageApi, Rule, names, rules},
         free_rule::{FreeRule, Plan},
-        known::{Auth, DEFAULT_LISTING, KnownProvider, Limit, ListingFormat, Period, Quantity},
+        known::{Auth, DEFAULT_LISTING, KnownProvider, ListingFormat},
+        limit::{Limit, Period, Quantity},
         quota_day::Day,
     },
 };
@@ -555,13 +555,14 @@ pub(crate) static KNOWN: LazyLock<Vec<KnownProvider>> = LazyLock::new(|| {
             key_env: &["ZAI_API_KEY", "ZHIPU_API_KEY"],
             unlisted: ZAI_FREE,
             free: FreeRule::Ids(ZAI_FREE),
+            limits: vec![each(1, Quantity::Requests, Period::AtOnce)],
             dialect: Dialect {
                 // The role `developer` is refused with its code 1214 (issue 7 of this project, 2026-11-21; client
                 // earendil-works/pi, openai-completions).
                 developer_role: false,
                 ..Dialect::OPENAI
             },
-            note: "One request at a time per model. Only the GLM flash models are free, and other ids bill. Keys of bigmodel.cn \
+            note: "Only the GLM flash models are free, and other ids bill. Keys of bigmodel.cn \
                    are not valid here.",
             source: "freellmapi (2026-08-22); peers (2026-11-21)",
             ..usual()
@@ -693,22 +694,14 @@ fn sdnext() -> KnownProvider {
     }
 }
 
-/// A limit that all models of the account share.
+/// A limit that all models of an account share.
 const fn shared(amount: u64, of: Quantity, per: Period) -> Limit {
-    Limit {
-        amount,
-        of,
-        per,
-        scope: Scope::Provider,
-    }
+    Limit::new(amount, of, per)
 }
 
 /// A limit that each model has of its own.
 const fn each(amount: u64, of: Quantity, per: Period) -> Limit {
-    Limit {
-        scope: Scope::Target,
-        ..shared(amount, of, per)
-    }
+    Limit::new(amount, of, per).each_model()
 }
 
 /// Of a service that runs models by their chat templates, many of which refuse the role `developer`, as Qwen's does

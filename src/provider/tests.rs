@@ -295,6 +295,25 @@ fn a_provider_can_be_described_wholly() {
 }
 
 #[test]
+fn what_its_user_says_takes_the_place_of_the_same_limit_that_the_host_is_known_for() {
+    let minute = |amount| Limit::new(amount, Quantity::Requests, Period::Minute);
+    let day = Limit::new(50, Quantity::Requests, Period::Day);
+    let usual = Provider::openrouter().build().unwrap();
+    assert_eq!(usual.usual_limits(), [minute(20), day]);
+    assert_eq!(usual.limits(), []);
+    let said = Provider::openrouter().limit(minute(200)).build().unwrap();
+    assert_eq!(said.usual_limits(), [day]);
+    assert_eq!(said.limits(), [minute(200)]);
+    // At another host something stands in for it, and has limits of its own.
+    let elsewhere = Provider::openrouter().base_url("http://127.0.0.1:9001/v1");
+    assert_eq!(elsewhere.build().unwrap().usual_limits(), []);
+    assert_eq!(
+        fault(Provider::openrouter().limit(minute(0))),
+        Fault::LimitOfZero
+    );
+}
+
+#[test]
 fn what_a_rule_puts_in_is_one_json_value() {
     for json in ["", "word", "1,2", r#"1,"models":["paid"]"#, "{} {}", "[1"] {
         for rule in [

@@ -1,10 +1,10 @@
 //! What a file says of one provider.
 
-use std::{collections::HashSet, fmt};
+use std::{collections::HashSet, fmt, num::NonZeroU64};
 
 use http::{HeaderName, Uri, header::AUTHORIZATION};
 use serde::Deserialize;
-use tower_free_models::provider::{Endpoint, ListingFormat};
+use tower_free_models::provider::{self, Endpoint, Limit, ListingFormat, Period, Quantity};
 
 use super::{
     dialect::Dialect,
@@ -34,6 +34,19 @@ pub(crate) struct Provider {
     pub(crate) endpoints: Option<Vec<Endpoint>>,
     /// Where its listing is; absent: where that of the known provider is, else `/v1/models`.
     pub(crate) listing: Option<Listing>,
+    /// How many requests a minute the account may make, those that fail included; absent: what is known of the provider,
+    /// what its answers say, and what is inferred.
+    pub(crate) rpm: Option<NonZeroU64>,
+    /// How many requests a day.
+    pub(crate) rpd: Option<NonZeroU64>,
+    /// How many tokens a minute, of prompts and answers.
+    pub(crate) tpm: Option<NonZeroU64>,
+    /// How many tokens a day.
+    pub(crate) tpd: Option<NonZeroU64>,
+    /// How many requests at a time.
+    pub(crate) in_flight: Option<NonZeroU64>,
+    /// When its day ends; absent: as known of the provider, else 24 hours after what was used.
+    pub(crate) day: Option<Day>,
     /// How its key is sent; absent: as the known provider wants it, else `Authorization: Bearer KEY`.
     pub(crate) auth: Option<Auth>,
     /// How it differs from OpenAI's API; absent: as the known provider does, else not at all.
@@ -53,6 +66,20 @@ pub(crate) enum Free {
     Plan,
     /// All: the operator vouches for them.
     All,
+}
+
+/// When the day of an account ends.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Day {
+    /// At midnight UTC.
+    Utc,
+    /// At midnight in California.
+    Pacific,
+    /// At midnight in China.
+    China,
+    /// 24 hours after what was used.
+    Rolling,
 }
 
 /// A model the operator describes. What is left out is unknown, which is not the same as missing.
@@ -150,12 +177,24 @@ impl Listing {
     }
 }
 
+impl Day {
+    /// The same, as the crate has it.
+    pub(crate) const fn day(self) -> provider::Day {
+        match self {
+            Self::Utc => provider::Day::Utc,
+            Self::Pacific => provider::Day::Pacific,
+            Self::China => provider::Day::China,
+            Self::Rolling => provider::Day::Unknown,
+        }
+    }
+}
+
 impl Auth {
     /// The same, as the crate has it.
-    pub(crate) fn scheme(&self) -> tower_free_models::provider::Auth {
+    pub(crate) fn scheme(&self) -> provider::Auth {
         match self.basic {
-            true => tower_free_models::provider::Auth::Basic,
-            false => tower_free_models::provider::Auth::Header {
+            true => provider::Auth::Basic,
+            false => provider::Auth::Header {
                 name: self.header.clone().unwrap_or(AUTHORIZATION),
                 prefix: self.prefix.clone().unwrap_or_default(),
             },
@@ -168,6 +207,21 @@ impl Auth {
 pub(crate) struct Key(String);
 
 impl Provider {
+    /// The limits of the account.
+    pub(crate) fn limits(&self) -> impl Iterator<Item = Limit> {
+        let requests = [
+            (self.rpm, Period::Minute),
+            (self.rpd, Period::Day),
+            (self.in_flight, Period::AtOnce),
+        ];
+        let tokens = [(self.tpm, Period::Minute), (self.tpd, Period::Day)];
+        let of = |of| {
+            move |(amount, per): (Option<NonZeroU64>, _)| Some(Limit::new(amount?.get(), of, per))
+        };
+        let requests = requests.into_iter().filter_map(of(Quantity::Requests));
+        requests.chain(tokens.into_iter().filter_map(of(Quantity::Tokens)))
+    }
+
     /// Checks what one key alone can not show, and fetches the credential.
     pub(super) fn complete(
         &mut self,

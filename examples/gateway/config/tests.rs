@@ -1,6 +1,6 @@
 use tower_free_models::{
     catalog::Capability,
-    provider::{Dialect, Endpoint, ImageApi, Rule},
+    provider::{Day, Dialect, Endpoint, ImageApi, Limit, Period, Quantity, Rule},
 };
 
 use super::*;
@@ -178,12 +178,37 @@ fn an_unknown_key_is_named_with_its_line_and_the_keys_there_are() {
         &["line 1", "`max_waits`", "`listen`", "`shutdown_grace`"],
     );
     refused(
-        local("free = \"all\"\nrpm = 20\n"),
-        &["line 5", "`rpm`", "`base_url`", "`key_env`"],
+        local("free = \"all\"\nrps = 20\n"),
+        &["line 5", "`rps`", "`base_url`", "`rpm`", "`key_env`"],
     );
     refused(
         local("[[provider.model]]\nid = \"tiny\"\nrpm = 3\n"),
         &["line 6", "`rpm`", "`context_length`"],
+    );
+}
+
+#[test]
+fn limits_of_an_account_are_numbers_above_zero() {
+    let limits = "rpm = 20\nrpd = 50\ntpm = 8000\ntpd = 100\nin_flight = 2\nday = \"china\"\n";
+    let config = local(limits).unwrap();
+    let provider = &config.providers[0];
+    let limits: Vec<_> = provider.limits().collect();
+    for (amount, of, per) in [
+        (20, Quantity::Requests, Period::Minute),
+        (50, Quantity::Requests, Period::Day),
+        (8000, Quantity::Tokens, Period::Minute),
+        (100, Quantity::Tokens, Period::Day),
+        (2, Quantity::Requests, Period::AtOnce),
+    ] {
+        assert!(limits.contains(&Limit::new(amount, of, per)), "{amount}");
+    }
+    assert_eq!(limits.len(), 5);
+    assert_eq!(provider.day.map(|day| day.day()), Some(Day::China));
+    assert_eq!(local("").unwrap().providers[0].limits().count(), 0);
+    refused(local("rpm = 0\n"), &["line 4", "nonzero"]);
+    refused(
+        local("day = \"mars\"\n"),
+        &["line 4", "`mars`", "`pacific`"],
     );
 }
 

@@ -15,6 +15,7 @@ use crate::{
         snapshot::Cooling,
         tally::Speed,
     },
+    limits::Quota,
     outcome::{Outcome, OutcomeKind},
 };
 
@@ -31,6 +32,8 @@ pub struct Attempt {
     /// What the map knows of the target. It stays that of the map as long as the attempt is in flight.
     cell: Arc<TargetCell>,
     sequence: Sequence,
+    /// The tokens of its prompt and answer, as estimated; 0 where no limit of tokens is known.
+    tokens: u64,
     /// It began as a probe, and may hold a lease.
     has_lease: bool,
     began: Instant,
@@ -57,7 +60,7 @@ impl HealthMap {
             guess: true,
             probes: false,
         };
-        self.begin_against(&cell, target, against, now)
+        self.begin_against(&cell, target, against, 0, now)
     }
 
     /// The same for a target whose cell is known, and against no more than this.
@@ -66,15 +69,16 @@ impl HealthMap {
         cell: &Arc<TargetCell>,
         target: &Target,
         against: Against,
+        tokens: u64,
         now: Instant,
     ) -> Option<Attempt> {
-        let (cell, sequence, has_lease) = match cell.begin_clear(target.row()) {
+        let (cell, sequence, has_lease) = match cell.begin_clear(target.row(), tokens, now) {
             Some(sequence) => (Arc::clone(cell), sequence, false),
             None => {
                 let (mut state, now) = self.lock();
                 // The map may have forgotten the target since its cell was read.
                 let cell = state.register(target);
-                let (sequence, has_lease) = cell.lock_both().begin(against, now)?;
+                let (sequence, has_lease) = cell.lock_both().begin(against, tokens, now)?;
                 (cell, sequence, has_lease)
             }
         };
@@ -83,6 +87,7 @@ impl HealthMap {
             target: target.clone(),
             cell,
             sequence,
+            tokens,
             has_lease,
             began: now,
             committed: None,
@@ -127,6 +132,7 @@ impl Attempt {
     /// The head of a success has come: gives the probe lease back, so that the next probe may go. It is not known yet
     /// whether an answer follows.
     pub fn responded(&self) {
+        self.accepted(Instant::now());
         if self.has_lease {
             let (mut state, now) = self.map.lock();
             state.responded(&self.cell, self.sequence, now);
@@ -144,11 +150,18 @@ impl Attempt {
     }
 
     fn commit_at(&mut self, now: Instant) {
+        self.accepted(now);
         if self.has_lease || !self.cell.answered_clear() {
             let (mut state, now) = self.map.lock();
             self.recovered = state.answered(&self.cell, self.sequence, now);
         }
         self.committed = Some(now);
+    }
+
+    /// The upstream has taken the call, so no limit has refused it.
+    fn accepted(&self, now: Instant) {
+        let accepted = |quota: &mut Quota| quota.accepted(self.sequence, now);
+        self.cell.change_quotas(accepted, now);
     }
 
     /// A success says that nothing is left for this long, as `x-ratelimit-remaining: 0` on a 200 does: cools the target
@@ -199,6 +212,10 @@ impl Attempt {
         let cooled = match outcome.kind {
             kind @ (OutcomeKind::Succeeded | OutcomeKind::Abandoned) if !self.has_lease => {
                 self.cell.ended_well(kind, speed, now);
+                let ended = |quota: &mut Quota| quota.ended(self.sequence, None, now);
+                if self.cell.change_quotas(ended, now) {
+                    self.map.lock().0.ends_in_flight(&self.cell);
+                }
                 None
             }
             _ => self.end_with_effect(outcome, speed),
@@ -287,7 +304,7 @@ mod tests {
                     for _ in 0..round % 50 {
                         std::hint::spin_loop();
                     }
-                    health.begin_against(&cells[1], &targets[1], against, Instant::now())
+                    health.begin_against(&cells[1], &targets[1], against, 0, Instant::now())
                 });
                 barrier.wait();
                 fails.fail(&Outcome::of(OutcomeKind::RateLimited).provider());

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     catalog::{Catalog, Snapshot},
-    health::{cell::TargetCell, cooldown::Phase, map::HealthMap},
+    health::{cell::TargetCell, map::HealthMap, standing::Standing},
 };
 
 /// A snapshot of the catalog, and what a map knows of its targets.
@@ -41,9 +41,9 @@ impl Bound {
         self.snapshot.generation() == catalog.generation() && self.sweeps == self.map.sweeps()
     }
 
-    /// The phase of the provider of a target.
-    pub(crate) fn provider_phase(&self, index: usize, now: Instant) -> Phase {
-        self.cells[index].provider.phase(now)
+    /// How the provider of a target stands, for a request of so many tokens.
+    pub(crate) fn provider_standing(&self, index: usize, tokens: u64, now: Instant) -> Standing {
+        self.cells[index].provider.standing(tokens, now)
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
             guess: false,
             probes: false,
         };
-        let begin = || health.begin_against(cell, target, against, Instant::now());
+        let begin = || health.begin_against(cell, target, against, 0, Instant::now());
         begin().unwrap().succeed();
         let failed = begin().unwrap();
         failed.fail(&Outcome::of(OutcomeKind::OutOfQuota));

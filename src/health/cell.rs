@@ -12,7 +12,7 @@ use std::{
     ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -24,9 +24,11 @@ use crate::{
     health::{
         cooldown::{Moment, Phase, Sequence},
         entry::{ProviderEntry, TargetEntry},
+        limits::Held as HeldByLimit,
         standing::{Standing, worse},
         tally::Speed,
     },
+    limits::{Quota, Room},
     outcome::OutcomeKind,
 };
 
@@ -81,6 +83,8 @@ pub(crate) struct ProviderCell {
     epoch: Instant,
     /// Also says [`Glance::Look`] where an answer would change something.
     held: Held,
+    /// Whether calls of its account are counted, so that its limits have to be asked.
+    counts: AtomicBool,
     newest: Newest,
     entry: Mutex<ProviderEntry>,
 }
@@ -97,6 +101,10 @@ pub(crate) struct TargetCell {
     pub(super) provider: Arc<ProviderCell>,
     epoch: Instant,
     held: Held,
+    /// The most tokens of a request that surely has room.
+    fits: AtomicU64,
+    /// Whether calls of the model are counted.
+    counts: AtomicBool,
     /// These are copies of what the entry holds, for a pick that sees no need to read it.
     last_success: AtomicU64,
     in_flight: AtomicU64,
@@ -122,6 +130,7 @@ impl ProviderCell {
             name,
             epoch,
             held: Held::default(),
+            counts: AtomicBool::new(false),
             newest: Newest::default(),
             entry: Mutex::default(),
         }
@@ -131,14 +140,24 @@ impl ProviderCell {
         Locked::of(self, &self.entry)
     }
 
-    /// Whether the provider as a whole may be tried.
-    pub(crate) fn phase(&self, now: Instant) -> Phase {
-        if self.held.is_nothing() {
-            return Phase::Healthy;
+    /// How the provider as a whole stands, for a request of so many tokens.
+    pub(crate) fn standing(&self, tokens: u64, now: Instant) -> Standing {
+        if self.held.is_nothing() && !self.counts() {
+            return Standing::HEALTHY;
         }
         let mut entry = self.lock();
         entry.cooldown.drop_past(now);
-        entry.cooldown.phase(now)
+        let limits = HeldByLimit::by(entry.quota.room(tokens, now), now);
+        Standing {
+            phase: worse(entry.cooldown.phase(now), limits.phase),
+            window: limits.most_tokens,
+            too_large: limits.too_large,
+            ..Standing::HEALTHY
+        }
+    }
+
+    fn counts(&self) -> bool {
+        self.counts.load(Ordering::Acquire)
     }
 
     /// The number of an attempt that begins.
@@ -154,6 +173,8 @@ impl TargetCell {
             epoch: provider.epoch,
             provider,
             held: Held::default(),
+            fits: AtomicU64::new(u64::MAX),
+            counts: AtomicBool::new(false),
             last_success: AtomicU64::new(NONE),
             in_flight: AtomicU64::new(0),
             success_rate: AtomicU64::new(NONE),
@@ -164,9 +185,13 @@ impl TargetCell {
         cell
     }
 
-    /// Whether anything is held against the target; `now` in nanoseconds after the map's epoch.
-    pub(crate) fn glance(&self, now: u64) -> Glance {
-        self.held.glance(now)
+    /// Whether anything is held against the target, for a request of so many tokens; `now` in nanoseconds after the map's
+    /// epoch.
+    pub(crate) fn glance(&self, tokens: u64, now: u64) -> Glance {
+        match self.held.glance(now) {
+            Glance::Clear if tokens > self.fits.load(Ordering::Acquire) => Glance::Look,
+            glance => glance,
+        }
     }
 
     /// Whether it succeeded lately; `now` in nanoseconds after the map's epoch.
@@ -184,17 +209,20 @@ impl TargetCell {
         }
     }
 
-    /// How the target stands, at a provider that is in this phase.
-    pub(crate) fn standing(&self, provider: Phase, now: Instant) -> Standing {
+    /// How the target stands for a request of so many tokens, at a provider that stands like this.
+    pub(crate) fn standing(&self, provider: &Standing, tokens: u64, now: Instant) -> Standing {
         let mut entry = self.lock();
         // Where nothing is left to read, the next pick need not look here.
         entry.drop_past(now);
+        let limits = HeldByLimit::by(entry.quota.room(tokens, now), now);
+        let windows = [entry.window(now), limits.most_tokens, provider.window];
         Standing {
-            phase: worse(entry.cooldown.phase(now), provider),
+            phase: worse(worse(entry.cooldown.phase(now), limits.phase), provider.phase),
             quarantined: entry.quarantined,
+            too_large: limits.too_large || provider.too_large,
             proven: entry.is_proven(now),
             lacks: entry.lacks(now),
-            window: entry.window(now),
+            window: windows.into_iter().flatten().min(),
         }
     }
 
@@ -215,17 +243,45 @@ impl TargetCell {
     }
 
     /// Begins an attempt, if nothing is held against the target and its provider; `row` is that of its listing.
-    pub(super) fn begin_clear(&self, row: u64) -> Option<Sequence> {
+    pub(super) fn begin_clear(&self, row: u64, tokens: u64, now: Instant) -> Option<Sequence> {
+        let mut whole = self.provider.counts().then(|| self.provider.lock());
         let mut entry = self.lock();
         if !entry.is_clear() || entry.row != row {
+            return None;
+        }
+        let has_room = |quota: &mut Quota| quota.room(tokens, now) == Room::Now;
+        let has_whole_room = |whole: &mut Locked<'_, ProviderCell>| has_room(&mut whole.quota);
+        if !has_room(&mut entry.quota) || !whole.as_mut().is_none_or(has_whole_room) {
             return None;
         }
         let sequence = self.provider.next();
         if !self.provider.held.is_nothing() {
             return None;
         }
+        entry.quota.reserve(sequence, tokens, now);
+        if let Some(whole) = &mut whole {
+            whole.quota.reserve(sequence, tokens, now);
+        }
         entry.tally.started += 1;
         Some(sequence)
+    }
+
+    /// Changes the quotas in which a call is counted. Says whether a place in flight has come free by that.
+    pub(super) fn change_quotas(&self, change: impl Fn(&mut Quota), now: Instant) -> bool {
+        let mut frees = false;
+        let mut change = |quota: &mut Quota| {
+            let is_full = |quota: &mut Quota| matches!(quota.room(0, now), Room::AtOnce { .. });
+            let was_full = is_full(quota);
+            change(quota);
+            frees |= was_full && !is_full(quota);
+        };
+        if self.provider.counts() {
+            change(&mut self.provider.lock().quota);
+        }
+        if self.counts.load(Ordering::Acquire) {
+            change(&mut self.lock().quota);
+        }
+        frees
     }
 
     /// An attempt without a lease has begun to answer: notes that, if it changes nothing but that.
@@ -246,25 +302,26 @@ impl TargetCell {
 pub(super) trait Publish {
     type Entry;
 
-    fn publish(&self, entry: &Self::Entry);
+    fn publish(&self, entry: &mut Self::Entry);
 }
 
 impl Publish for ProviderCell {
     type Entry = ProviderEntry;
 
-    fn publish(&self, entry: &ProviderEntry) {
+    fn publish(&self, entry: &mut ProviderEntry) {
         let held = match entry.unreachable.is_empty() && entry.cooldown.is_blank() {
             true => Held::NOTHING,
             false => Held::LOOK,
         };
         refresh(&self.held.0, held);
+        publish_counts(&self.counts, &entry.quota);
     }
 }
 
 impl Publish for TargetCell {
     type Entry = TargetEntry;
 
-    fn publish(&self, entry: &TargetEntry) {
+    fn publish(&self, entry: &mut TargetEntry) {
         let first_token = entry.record.mean_first_token();
         let first_token = first_token.and_then(|mean| u64::try_from(mean.as_nanos()).ok());
         let success_rate = entry.record.success_rate().map(f64::to_bits);
@@ -277,13 +334,33 @@ impl Publish for TargetCell {
             refresh(copy, value.unwrap_or(NONE));
         }
         refresh(&self.in_flight, entry.tally.in_flight());
-        let held = match entry.cooldown.stated_end() {
+        publish_counts(&self.counts, &entry.quota);
+        let (fits, room) = match entry.quota.is_counting() {
+            true => {
+                let now = Instant::now();
+                (entry.quota.fits(now), entry.quota.room(0, now))
+            }
+            false => (u64::MAX, Room::Now),
+        };
+        refresh(&self.fits, fits);
+        let full_until = match room {
+            Room::Stated(until) => Some(until),
+            _ => None,
+        };
+        let held = match entry.cooldown.stated_end().max(full_until) {
             _ if entry.quarantined => Held::FOR_EVER,
             Some(end) => Held::until(nanos(self.epoch, end)),
+            None if room != Room::Now => Held::LOOK,
             None if entry.is_clear() && entry.has_learned_nothing() => Held::NOTHING,
             None => Held::LOOK,
         };
         refresh(&self.held.0, held);
+    }
+}
+
+fn publish_counts(counts: &AtomicBool, quota: &Quota) {
+    if counts.load(Ordering::Relaxed) != quota.is_counting() {
+        counts.store(quota.is_counting(), Ordering::Release);
     }
 }
 
@@ -324,7 +401,7 @@ impl<C: Publish> DerefMut for Locked<'_, C> {
 
 impl<C: Publish> Drop for Locked<'_, C> {
     fn drop(&mut self) {
-        self.cell.publish(&self.entry);
+        self.cell.publish(&mut self.entry);
     }
 }
 
@@ -360,13 +437,22 @@ impl Both<'_> {
         }
     }
 
-    /// Begins an attempt, if it may be tried now. Says as well whether the attempt has taken a lease.
-    pub(super) fn begin(&mut self, against: Against, now: Instant) -> Option<(Sequence, bool)> {
+    /// Begins an attempt of so many tokens, if it may be tried now. Says as well whether the attempt has taken a lease.
+    pub(super) fn begin(
+        &mut self,
+        against: Against,
+        tokens: u64,
+        now: Instant,
+    ) -> Option<(Sequence, bool)> {
         self.target.drop_past(now);
-        self.provider.cooldown.drop_past(now);
-        let whole = self.provider.cooldown.phase(now);
-        match worse(self.target.cooldown.phase(now), whole) {
-            _ if self.target.quarantined => return None,
+        self.provider.drop_past(now);
+        let rooms = [&mut self.target.quota, &mut self.provider.quota];
+        let limits = rooms.map(|quota| HeldByLimit::by(quota.room(tokens, now), now));
+        let cooldowns = [&self.target.cooldown, &self.provider.cooldown];
+        let phases = cooldowns.map(|cooldown| cooldown.phase(now));
+        let phases = phases.into_iter().chain(limits.map(|limit| limit.phase));
+        match phases.fold(Phase::Healthy, worse) {
+            _ if self.target.quarantined || limits.iter().any(|limit| limit.too_large) => return None,
             Phase::Stated(..) => return None,
             Phase::Probing(_) if !against.probes => return None,
             Phase::Guessed(..) if !against.guess => return None,
@@ -374,6 +460,9 @@ impl Both<'_> {
         }
         let sequence = self.provider.cell.next();
         self.target.tally.started += 1;
+        for quota in [&mut self.target.quota, &mut self.provider.quota] {
+            quota.reserve(sequence, tokens, now);
+        }
         let has_lease = [&mut self.target.cooldown, &mut self.provider.cooldown]
             .map(|cooldown| cooldown.take_lease(sequence, now))
             .contains(&true);

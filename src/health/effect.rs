@@ -15,6 +15,7 @@ use crate::{
         state::State,
         tally::Speed,
     },
+    limits::{Quota, Room},
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
 };
 
@@ -86,11 +87,13 @@ impl State {
         let at = both.moment(ended.attempt, now, chance);
         if is_failure {
             both.target.ended(outcome.kind, ended.speed);
+            both.answer_quotas(outcome, ended.attempt, now);
             if is_our_network {
                 both.target.record.failure();
             } else if !is_callers_own(outcome.kind, ended.target) {
                 let wall = self.clock.wall(now);
                 Failure {
+                    target: &cell.id,
                     entry: &mut both.target,
                     provider: &mut both.provider,
                     outcome,
@@ -105,6 +108,15 @@ impl State {
         let freed = both.free_leases(at, false);
         drop(both);
         self.tell(freed);
+        let ended = |quota: &mut Quota| quota.ended(ended.attempt, None, now);
+        if cell.change_quotas(ended, now) {
+            self.ends_in_flight(cell);
+        }
+    }
+
+    /// An attempt has ended that was one of as many as may be in flight at once.
+    pub(super) fn ends_in_flight(&mut self, cell: &TargetCell) {
+        self.line.free(Interest::of_provider(cell.id.provider()), 1);
     }
 
     /// Calls the requests that wait for what is free now. Picks must be able to see it already.
@@ -153,6 +165,19 @@ impl State {
 type Freed = (Interest, Option<u32>);
 
 impl Both<'_> {
+    /// Tells the quotas what a failure says of their limits. What it says of a refusal is up to [`Failure`].
+    fn answer_quotas(&mut self, outcome: &Outcome, call: Sequence, now: Instant) {
+        use OutcomeKind as Kind;
+        for quota in [&mut self.target.quota, &mut self.provider.quota] {
+            match outcome.kind {
+                // Of one that was too slow it is not known whether it was taken.
+                Kind::RateLimited | Kind::OutOfQuota | Kind::TooSlow => {}
+                Kind::Unreachable => quota.give_back(call, now),
+                _ => quota.accepted(call, now),
+            }
+        }
+    }
+
     /// Gives back the probe leases of an attempt. If it held one, or has changed a cooldown, this says what is free now.
     fn free_leases(&mut self, at: Moment, has_changed: bool) -> Option<Freed> {
         let (own, whole) = (&mut self.target.cooldown, &mut self.provider.cooldown);
@@ -209,6 +234,7 @@ fn is_callers_own(kind: OutcomeKind, target: &Target) -> bool {
 
 /// A failure, and what is remembered of its target.
 struct Failure<'a> {
+    target: &'a TargetId,
     entry: &'a mut TargetEntry,
     provider: &'a mut ProviderEntry,
     outcome: &'a Outcome,
@@ -233,6 +259,7 @@ impl Failure<'_> {
             Kind::Unfit => self.learn(),
             Kind::RateLimited | Kind::Unavailable | Kind::TooSlow => match stated {
                 Some(wait) => self.hard_cooldown().state(wait, kind, at),
+                None if kind == Kind::RateLimited && self.is_inferred() => self.entry.record.failure(),
                 None if kind == Kind::RateLimited || self.outcome.scope == Scope::Provider => {
                     self.hard_cooldown().guess(kind, at);
                 }
@@ -256,6 +283,23 @@ impl Failure<'_> {
             }
             Kind::Empty | Kind::Interrupted => self.soft(SOFT_LIMIT),
         }
+    }
+
+    /// Tells the quotas of a refusal whose end is not stated, and says whether one of them explains it: then it knows
+    /// better than a guess when there is room.
+    fn is_inferred(&mut self) -> bool {
+        // What another upstream behind the provider is busy with says nothing of this account.
+        if self.outcome.relayed {
+            return false;
+        }
+        let (call, now) = (self.at.attempt, self.at.now);
+        self.entry.quota.refused(call, now);
+        let meets_another = self.provider.meets_another(self.target, now);
+        if meets_another || self.outcome.scope == Scope::Provider {
+            self.provider.quota.refused(call, now);
+        }
+        let quotas = [&mut self.entry.quota, &mut self.provider.quota];
+        quotas.into_iter().any(|quota| quota.room(0, now) != Room::Now)
     }
 
     /// The cooldown at the scope of the evidence.

@@ -11,6 +11,7 @@ use crate::{
         cooldown::Cooldown,
         tally::{Record, Speed, Tally},
     },
+    limits::Quota,
     outcome::OutcomeKind,
 };
 
@@ -18,12 +19,16 @@ use crate::{
 const LEARNED: Duration = Duration::from_secs(3600);
 /// A success this recent makes a target proven.
 const PROVEN: Duration = Duration::from_secs(600);
+/// Two targets of a provider that are refused within this time, without an end, may have met one limit.
+const SAME_LIMIT: Duration = Duration::from_secs(60);
 /// With this share of successes a single failure looks like an accident.
 const GOOD_RECORD: f64 = 0.5;
 
 #[derive(Debug, Default)]
 pub(super) struct TargetEntry {
     pub(super) cooldown: Cooldown,
+    /// The limits of this model alone.
+    pub(super) quota: Quota,
     pub(super) tally: Tally,
     pub(super) record: Record,
     /// It was seen to cost money. Only a manual reset forgets that.
@@ -46,8 +51,37 @@ pub(super) struct TargetEntry {
 #[derive(Debug, Default)]
 pub(super) struct ProviderEntry {
     pub(super) cooldown: Cooldown,
+    /// The limits that all its models share.
+    pub(super) quota: Quota,
+    /// The last target that was refused because of a limit whose end was not stated.
+    pub(super) refused: Option<(TargetId, Instant)>,
     /// Targets that could not be reached lately.
     pub(super) unreachable: Vec<(TargetId, Instant)>,
+}
+
+impl ProviderEntry {
+    /// Forgets what is over.
+    pub(super) fn drop_past(&mut self, now: Instant) {
+        self.cooldown.drop_past(now);
+        self.quota.drop_past(now);
+    }
+
+    /// Forgets what is held against it.
+    pub(super) fn forget_all(&mut self, now: Instant) {
+        self.quota.forget(now);
+        *self = Self {
+            quota: std::mem::take(&mut self.quota),
+            ..Self::default()
+        };
+    }
+
+    /// Whether a limit whose end is not stated may be one of the account: it has met two models within a minute.
+    pub(super) fn meets_another(&mut self, target: &TargetId, now: Instant) -> bool {
+        let last = self.refused.replace((target.clone(), now));
+        last.is_some_and(|(id, at)| {
+            id != *target && now.saturating_duration_since(at) <= SAME_LIMIT
+        })
+    }
 }
 
 impl TargetEntry {
@@ -75,6 +109,7 @@ impl TargetEntry {
     /// Forgets what is over and says nothing any more.
     pub(super) fn drop_past(&mut self, now: Instant) {
         self.cooldown.drop_past(now);
+        self.quota.drop_past(now);
         self.lacks.retain(|&(_, until)| until > now);
         self.window.take_if(|(_, until)| *until <= now);
     }
@@ -137,8 +172,10 @@ impl TargetEntry {
     }
 
     /// Forgets what is held against it; its counts stay.
-    pub(super) fn forget_all(&mut self) {
+    pub(super) fn forget_all(&mut self, now: Instant) {
+        self.quota.forget(now);
         *self = Self {
+            quota: std::mem::take(&mut self.quota),
             tally: self.tally,
             record: self.record,
             row: self.row,

@@ -18,7 +18,6 @@ use crate::{
     health::{
         cell::{TargetCell, nanos},
         cooldown::{FIRST_GUESS, Phase, jittered},
-        entry::ProviderEntry,
         hooks::{EndedAttempt, Hooks},
         line::Interest,
         snapshot::{self, HealthSnapshot},
@@ -174,9 +173,9 @@ impl HealthMap {
         reason = "it is called for what it changes"
     )]
     pub fn reset(&self, target: &TargetId) -> bool {
-        let (mut state, _) = self.lock();
+        let (mut state, now) = self.lock();
         let cell = state.targets.get(target);
-        let is_known = cell.map(|cell| cell.lock().forget_all()).is_some();
+        let is_known = cell.map(|cell| cell.lock().forget_all(now)).is_some();
         state.line.open(Interest::of(target));
         is_known
     }
@@ -187,21 +186,21 @@ impl HealthMap {
         reason = "it is called for what it changes"
     )]
     pub fn reset_provider(&self, name: &str) -> bool {
-        let (mut state, _) = self.lock();
+        let (mut state, now) = self.lock();
         let cell = state.providers.get(name);
-        let is_known = cell.map(|cell| *cell.lock() = ProviderEntry::default());
+        let is_known = cell.map(|cell| cell.lock().forget_all(now));
         state.line.open(Interest::of_provider(name));
         is_known.is_some()
     }
 
     /// Forgets what is held against all targets and providers.
     pub fn reset_all(&self) {
-        let (mut state, _) = self.lock();
+        let (mut state, now) = self.lock();
         for cell in state.targets.values() {
-            cell.lock().forget_all();
+            cell.lock().forget_all(now);
         }
         for cell in state.providers.values() {
-            *cell.lock() = ProviderEntry::default();
+            cell.lock().forget_all(now);
         }
         state.line.open(Interest::ALL);
     }

@@ -17,6 +17,7 @@ mod cooldown;
 mod effect;
 mod entry;
 mod hooks;
+mod limits;
 mod line;
 pub(crate) mod map;
 mod place;

@@ -10,6 +10,8 @@ pub(crate) struct Standing {
     /// Of the target's own phase and its provider's, the one that holds it back more.
     pub(crate) phase: Phase,
     pub(crate) quarantined: bool,
+    /// The request has more tokens than a limit allows in all.
+    pub(crate) too_large: bool,
     /// Whether it succeeded lately.
     pub(crate) proven: bool,
     /// Capabilities that it was found to lack.
@@ -23,6 +25,7 @@ impl Standing {
     pub(crate) const HEALTHY: Self = Self {
         phase: Phase::Healthy,
         quarantined: false,
+        too_large: false,
         proven: false,
         lacks: CapabilitySet::EMPTY,
         window: None,

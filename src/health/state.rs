@@ -15,9 +15,13 @@ use crate::{
     health::{
         cell::{ProviderCell, TargetCell},
         cooldown::Cooldown,
+        limits,
         line::{Interest, Line},
         standing::Standing,
     },
+    limits::Quota,
+    outcome::Scope,
+    provider::Provider,
 };
 
 /// What is known of a target that no provider lists any more is kept for this long, in case it comes back.
@@ -76,6 +80,12 @@ impl State {
     pub(super) fn catch_up(&mut self, now: Instant) {
         if let Some(ahead) = self.clock.catch_up(now) {
             self.each_cooldown(|cooldown| cooldown.jump(ahead, now));
+            for provider in self.providers.values() {
+                provider.lock().quota.jump(ahead, now);
+            }
+            for target in self.targets.values() {
+                target.lock().quota.jump(ahead, now);
+            }
         }
     }
 
@@ -92,14 +102,11 @@ impl State {
     /// How a target stands.
     pub(super) fn standing(&self, target: &Target, now: Instant) -> Standing {
         let provider = self.providers.get(target.provider().name());
-        let phase = provider.map(|provider| provider.phase(now));
-        let phase = phase.unwrap_or(Standing::HEALTHY.phase);
+        let provider = provider.map(|provider| provider.standing(0, now));
+        let provider = provider.unwrap_or(Standing::HEALTHY);
         match self.targets.get(target.id()) {
-            Some(cell) => cell.standing(phase, now),
-            None => Standing {
-                phase,
-                ..Standing::HEALTHY
-            },
+            Some(cell) => cell.standing(&provider, 0, now),
+            None => provider,
         }
     }
 
@@ -111,11 +118,23 @@ impl State {
         self.generation = Some(snapshot.generation());
         let providers = snapshot.providers().iter();
         self.pool = providers.map(|provider| provider.name().into()).collect();
+        let mut provider = None;
         for target in snapshot.targets() {
-            self.register(target);
+            let cell = self.register(target);
+            if provider.replace(target.provider()) != Some(target.provider()) {
+                self.set_rules(target.provider(), Scope::Provider, &mut cell.provider.lock().quota);
+            }
+            self.set_rules(target.provider(), Scope::Target, &mut cell.lock().quota);
         }
         // Some of them may be new.
         self.line.open(Interest::ALL);
+    }
+
+    /// Hands the limits that are known of a provider to a quota. Days and months end elsewhere each time.
+    fn set_rules(&self, provider: &Provider, scope: Scope, quota: &mut Quota) {
+        let now = Instant::now();
+        let rules = limits::rules(provider, scope, now, self.clock.wall(now));
+        quota.set_rules(&rules, now);
     }
 
     /// The cell of a target that is listed.
@@ -131,7 +150,9 @@ impl State {
             self.providers.insert(name, Arc::new(cell));
         }
         let provider = Arc::clone(&self.providers[name]);
-        let cell = TargetCell::new(target.id().clone(), provider, target.row());
+        let cell = TargetCell::new(target.id().clone(), Arc::clone(&provider), target.row());
+        self.set_rules(target.provider(), Scope::Provider, &mut provider.lock().quota);
+        self.set_rules(target.provider(), Scope::Target, &mut cell.lock().quota);
         let cell = Arc::new(cell);
         let targets = Arc::make_mut(&mut self.targets);
         targets.insert(target.id().clone(), Arc::clone(&cell));

@@ -156,4 +156,18 @@ impl Quota {
         }
         new
     }
+
+    /// Calls that are remembered.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        let counting = self.0.as_ref();
+        counting.map_or(0, |counting| counting.log.entries().count())
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget_inferred(&mut self) {
+        if let Some(counting) = &mut self.0 {
+            counting.inferred = None;
+        }
+    }
 }

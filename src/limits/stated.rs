@@ -1,0 +1,183 @@
+//! What an upstream has stated to be left, and until when.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{
+    clock::later,
+    limits::{
+        count::spread,
+        log::Entry,
+        room::{Left, Reported, Room},
+        rule::{Source, next},
+    },
+    provider::Quantity,
+};
+
+/// A count whose end is not stated is believed for so long: most limits are those of a minute (facts: B0).
+const UNSTATED: Duration = Duration::from_secs(60);
+
+/// What one response, or one body, says of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StatedLimit {
+    /// What it counts.
+    pub(crate) of: Quantity,
+    /// The length of its window, if that is stated.
+    pub(crate) window: Option<Duration>,
+    /// How many are allowed.
+    pub(crate) limit: Option<u64>,
+    /// How many are left, after the call that was answered.
+    pub(crate) remaining: Option<u64>,
+    /// When they are all left again.
+    pub(crate) until: Option<Instant>,
+}
+
+/// The newest statement of one limit, and what was used of it since.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counter {
+    pub(super) stated: StatedLimit,
+    /// What was left when it was stated, or when its window began.
+    remaining: u64,
+    spent: u64,
+    /// The call whose answer stated it: later ones are not counted in it.
+    pub(super) by: u64,
+    until: Instant,
+    /// Whether the upstream has named that end.
+    is_end_stated: bool,
+    /// When the present window began, if another one has ended before.
+    began: Option<Instant>,
+}
+
+impl Counter {
+    /// `spent`: what the calls need that the statement may not include.
+    pub(super) fn new(
+        stated: StatedLimit,
+        remaining: u64,
+        spent: u64,
+        by: u64,
+        now: Instant,
+    ) -> Self {
+        let length = stated.window.unwrap_or(UNSTATED);
+        Self {
+            stated,
+            remaining,
+            spent,
+            by,
+            until: stated.until.unwrap_or(later(now, length)),
+            is_end_stated: stated.until.is_some(),
+            began: None,
+        }
+    }
+
+    /// Whether both are about one limit.
+    pub(super) fn is_about(&self, stated: &StatedLimit) -> bool {
+        self.stated.of == stated.of && self.stated.window == stated.window
+    }
+
+    /// Takes over a statement. Of an older call than the last one's it can only lower what is left.
+    pub(super) fn renew(&mut self, new: Self, now: Instant) {
+        let is_present = self.until > now;
+        let is_older = new.by < self.by;
+        if is_present && is_older && new.left() >= self.left() {
+            return;
+        }
+        let mut new = new;
+        if is_older {
+            new.by = self.by;
+        }
+        if new.stated.limit.is_none() {
+            new.stated.limit = self.stated.limit;
+        }
+        // An end that is not stated is not put off by each statement, while the count goes down.
+        if is_present && !new.is_end_stated && new.remaining <= self.remaining {
+            (new.until, new.is_end_stated) = (self.until, self.is_end_stated);
+        }
+        if is_present {
+            new.began = self.began;
+        }
+        *self = new;
+    }
+
+    /// Begins a new window where the present one is over. Says whether anything is known of it.
+    pub(super) fn advance(&mut self, now: Instant) -> bool {
+        if self.until > now {
+            return true;
+        }
+        let (Some(limit), Some(length)) = (self.stated.limit, self.stated.window) else {
+            return false;
+        };
+        let (began, until) = next(self.until, length, now);
+        (self.remaining, self.spent) = (limit, 0);
+        (self.began, self.until) = (Some(began), until);
+        self.is_end_stated = false;
+        true
+    }
+
+    pub(super) fn left(&self) -> u64 {
+        self.remaining.saturating_sub(self.spent)
+    }
+
+    /// Whether a call with so many tokens has room.
+    pub(super) fn room(&self, tokens: u64) -> Room {
+        let is_of_tokens = self.stated.of == Quantity::Tokens;
+        let need = if is_of_tokens { tokens } else { 1 };
+        if self.left() >= need {
+            return Room::Now;
+        }
+        match self.stated.limit {
+            Some(most) if is_of_tokens && need > most => {
+                let is_fact = true;
+                Room::TooLarge { most, is_fact }
+            }
+            _ => Room::until(self.until, self.is_end_stated),
+        }
+    }
+
+    pub(super) fn add(&mut self, entry: &Entry) {
+        self.spent = self.spent.saturating_add(self.weight(entry));
+    }
+
+    fn weight(&self, entry: &Entry) -> u64 {
+        entry.weight(self.stated.of, true)
+    }
+
+    /// What a call counts has changed. `is_counted`: also where the statement is newer than the call.
+    pub(super) fn change(&mut self, old: &Entry, new: &Entry, is_counted: bool) {
+        let is_of_window = self.began.is_none_or(|began| old.begun >= began);
+        if is_of_window && (is_counted || old.call > self.by) {
+            let without = self.spent.saturating_sub(self.weight(old));
+            self.spent = without.saturating_add(self.weight(new));
+        }
+    }
+
+    pub(super) fn leaves(&self, now: Instant) -> Option<Left> {
+        let is_of_requests = self.stated.of == Quantity::Requests;
+        let length = self.stated.window.unwrap_or(UNSTATED);
+        let amount = self.stated.limit.unwrap_or(self.remaining);
+        is_of_requests.then(|| spread(self.left(), amount, self.until, length, now))
+    }
+
+    pub(super) fn report(mut self, now: Instant) -> Option<Reported> {
+        self.advance(now).then(|| Reported {
+            of: self.stated.of,
+            window: self.stated.window,
+            at_once: false,
+            limit: self.stated.limit,
+            left: self.left(),
+            resets: Some(self.until),
+            source: Source::Stated,
+        })
+    }
+
+    /// The machine was suspended for this long while tokio's clock stood still.
+    pub(super) fn jump(&mut self, ahead: Duration, now: Instant) {
+        self.until = self.until.checked_sub(ahead).unwrap_or(now);
+        self.began = self.began.and_then(|began| began.checked_sub(ahead));
+    }
+
+    /// When it ends, if the upstream has named that.
+    pub(super) fn stated_end(&self) -> Option<Instant> {
+        self.is_end_stated.then_some(self.until)
+    }
+}

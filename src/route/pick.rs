@@ -19,7 +19,8 @@ use crate::{
 /// What a router picks from, and by.
 pub(super) struct Pool<'a> {
     pub(super) binding: &'a Binding,
-    pub(super) select: &'a dyn Select,
+    /// Without one the pick is random.
+    pub(super) select: Option<&'a dyn Select>,
     pub(super) rng: &'a Rng,
 }
 
@@ -80,6 +81,10 @@ impl Pool<'_> {
 
     /// The index of one of the `best` targets, which are at least one.
     fn select(&self, wish: &Wish<'_>, bound: &Bound, best: &[u32]) -> usize {
+        // What is known of the candidates is not gathered where nothing reads it.
+        let Some(select) = self.select else {
+            return best[self.rng.below(best.len())] as usize;
+        };
         let candidate = |&index: &u32| {
             let record = bound.cells[index as usize].record();
             Candidate {
@@ -91,9 +96,7 @@ impl Pool<'_> {
         };
         let candidates: Vec<_> = best.iter().map(candidate).collect();
         let request = SelectRequest::new(wish.needs, wish.headers);
-        let picked = self
-            .select
-            .select(&request, &candidates, &Chance::of(self.rng));
+        let picked = select.select(&request, &candidates, &Chance::of(self.rng));
         best[picked.min(best.len() - 1)] as usize
     }
 }
@@ -164,7 +167,7 @@ mod tests {
     ) -> Result<Attempt, Option<Place>> {
         let pool = Pool {
             binding,
-            select,
+            select: Some(select),
             rng: &Rng::seeded(1),
         };
         let (needs, headers) = (Needs::new(Endpoint::ChatCompletions), HeaderMap::new());

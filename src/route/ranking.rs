@@ -4,6 +4,8 @@
 //! for each kind, and the pass reads no more of a target than its kind and one atomic. Each of the others is judged for
 //! itself: what the request names or has tried before, and what has something held against it.
 
+use std::cmp::Ordering;
+
 use tokio::time::Instant;
 
 use crate::{
@@ -36,13 +38,6 @@ struct ProviderState {
     avoided: bool,
 }
 
-/// A target against which nothing is held, and which of the [ranks by kind](Ranking::ranks_by_kind) it has.
-#[derive(Clone, Copy)]
-struct Clear {
-    index: u32,
-    class: u32,
-}
-
 /// The best targets for one attempt.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Shortlist {
@@ -64,16 +59,11 @@ impl<'a> Ranking<'a> {
         nanos: u64,
     ) -> Self {
         let snapshot = &*bound.snapshot;
-        let mut providers: Vec<ProviderState> = Vec::new();
-        for alike in snapshot.kinds() {
-            if alike.kind.account == providers.len() {
-                let name = snapshot.targets()[alike.first].id().provider();
-                providers.push(ProviderState {
-                    phase: bound.provider_phase(alike.first, now),
-                    avoided: memory.avoids(name),
-                });
-            }
-        }
+        let accounts = snapshot.accounts().iter().map(|&first| ProviderState {
+            phase: bound.provider_phase(first, now),
+            avoided: memory.avoids(snapshot.targets()[first].id().provider()),
+        });
+        let providers = accounts.collect();
         Self {
             bound,
             eligible,
@@ -88,70 +78,35 @@ impl<'a> Ranking<'a> {
     /// The targets of the best rank.
     pub(super) fn shortlist(&self) -> Shortlist {
         let special = self.special();
-        let judged = special.iter().filter_map(|&index| self.judged_rank(index));
-        let mut others: Vec<_> = judged.collect();
         let by_kind = self.ranks_by_kind();
-        let clear = self.clear(&by_kind, &special, &mut others);
-
-        let mut is_seen = vec![false; by_kind.len()];
-        clear
-            .iter()
-            .for_each(|one| is_seen[one.class as usize] = true);
-        let seen = by_kind.iter().zip(is_seen).filter(|(_, is_seen)| *is_seen);
-        let of_clear = seen.filter_map(|(&rank, _)| rank).min();
-        let of_others = others.iter().map(|&(_, rank)| rank).min();
-        let Some(first) = of_clear.into_iter().chain(of_others).min() else {
-            return Shortlist::default();
-        };
-        let is_best: Vec<_> = by_kind.iter().map(|&rank| rank == Some(first)).collect();
-        let of_clear = clear.iter().filter(|one| is_best[one.class as usize]);
-        let mut best: Vec<_> = of_clear.map(|one| one.index).collect();
-        if of_others == Some(first) {
-            let of_others = others.iter().filter(|(_, rank)| *rank == first);
-            best.extend(of_others.map(|&(index, _)| index));
-            best.sort_unstable();
-        }
-        let untried = others.iter().filter(|(_, rank)| !rank.is_second_try());
-        let untried = clear.len() + untried.count();
-        Shortlist {
-            best,
-            is_guessed: first.is_guessed(),
-            untried,
-        }
-    }
-
-    /// The targets against which nothing is held and which may be tried now, ascending. Of the others, those that may be
-    /// tried are put into `others`.
-    fn clear(
-        &self,
-        by_kind: &[Option<Rank>],
-        special: &[u32],
-        others: &mut Vec<(u32, Rank)>,
-    ) -> Vec<Clear> {
-        let mut clear = Vec::new();
+        let mut found = Found::default();
         if by_kind.is_empty() {
-            return clear;
+            let judged = special.iter().filter_map(|&index| self.judged_rank(index));
+            judged.for_each(|(index, rank)| found.add(index, rank));
+            return found.shortlist();
         }
-        let now = self.nanos;
         let tells_proven = self.tells_proven();
-        let classes = if tells_proven { 2 } else { 1 };
-        let mut special = special.iter().copied().peekable();
+        let mut special = special.into_iter().peekable();
         let targets = self.bound.snapshot.kind_of().iter().zip(&self.bound.cells);
         for (index, (&kind, cell)) in (0..).zip(targets) {
-            let class = classes * kind;
-            if special.next_if_eq(&index).is_some() || by_kind[class as usize].is_none() {
-                continue;
-            }
-            match cell.glance(now) {
-                Glance::Clear => {
-                    let class = class + u32::from(tells_proven && cell.is_proven(now));
-                    clear.push(Clear { index, class });
+            let glance = match special.next_if_eq(&index) {
+                Some(_) => Glance::Look,
+                None if by_kind[kind as usize].is_none() => continue,
+                None => cell.glance(self.nanos),
+            };
+            let rank = match glance {
+                Glance::Out => None,
+                Glance::Look => self.judged_rank(index).map(|(_, rank)| rank),
+                Glance::Clear if tells_proven && cell.is_proven(self.nanos) => {
+                    by_kind[kind as usize].map(Rank::proven)
                 }
-                Glance::Out => {}
-                Glance::Look => others.extend(self.judged_rank(index)),
+                Glance::Clear => by_kind[kind as usize],
+            };
+            if let Some(rank) = rank {
+                found.add(index, rank);
             }
         }
-        clear
+        found.shortlist()
     }
 
     /// Whether it matters that a target has succeeded lately: it does once another has failed this request.
@@ -159,28 +114,18 @@ impl<'a> Ranking<'a> {
         !self.memory.tried.is_empty()
     }
 
-    /// For each kind the rank of its targets against which nothing is held, if they may be tried now. Where it matters, first
-    /// of those that have not succeeded lately, then of those that have.
+    /// For each kind the rank of its targets against which nothing is held, and which have not succeeded lately, if they may
+    /// be tried now.
     fn ranks_by_kind(&self) -> Vec<Option<Rank>> {
-        let proven: &[bool] = match self.tells_proven() {
-            true => &[false, true],
-            false => &[false],
+        let rank = |eligible: &Option<Eligible<'_>>| {
+            let eligible = eligible.as_ref()?;
+            let standing = Standing {
+                phase: self.providers[eligible.kind.account].phase,
+                ..Standing::HEALTHY
+            };
+            self.rank(eligible, &standing, None).ok()
         };
-        let by_kind = self.eligible.by_kind();
-        let mut ranks = Vec::with_capacity(by_kind.len() * proven.len());
-        for eligible in by_kind {
-            for &proven in proven {
-                ranks.push(eligible.as_ref().and_then(|eligible| {
-                    let standing = Standing {
-                        phase: self.providers[eligible.kind.account].phase,
-                        proven,
-                        ..Standing::HEALTHY
-                    };
-                    self.rank(eligible, &standing, None).ok()
-                }));
-            }
-        }
-        ranks
+        self.eligible.by_kind().iter().map(rank).collect()
     }
 
     /// The indices of the targets that the request names or has tried, ascending.
@@ -229,6 +174,38 @@ impl<'a> Ranking<'a> {
     ) -> Result<Rank, HeldBack> {
         let avoided = self.providers[eligible.kind.account].avoided;
         rank(eligible, standing, tried, avoided, self.wish, self.memory)
+    }
+}
+
+/// The best of the targets that were looked at so far.
+#[derive(Default)]
+struct Found {
+    rank: Option<Rank>,
+    best: Vec<u32>,
+    untried: usize,
+}
+
+impl Found {
+    /// Takes note of a target that may be tried now.
+    fn add(&mut self, index: u32, rank: Rank) {
+        self.untried += usize::from(!rank.is_second_try());
+        match self.rank.map_or(Ordering::Less, |best| rank.cmp(&best)) {
+            Ordering::Greater => return,
+            Ordering::Equal => {}
+            Ordering::Less => {
+                self.rank = Some(rank);
+                self.best.clear();
+            }
+        }
+        self.best.push(index);
+    }
+
+    fn shortlist(self) -> Shortlist {
+        Shortlist {
+            best: self.best,
+            is_guessed: self.rank.is_some_and(|rank| rank.is_guessed()),
+            untried: self.untried,
+        }
     }
 }
 

@@ -74,6 +74,12 @@ impl Rank {
         self.again
     }
 
+    /// The same for a target that has succeeded lately.
+    pub(super) const fn proven(mut self) -> Self {
+        self.unproven = false;
+        self
+    }
+
     /// Whether the target cools by a guess.
     pub(super) const fn is_guessed(&self) -> bool {
         self.until.is_some()

@@ -85,6 +85,7 @@ impl Kind {
     ///
     /// A model whose price was last read more than an hour ago is picked by name only, after a day not at all. A model that
     /// the operator has taken out of the choice, or that judges conversations, is picked by name only.
+    #[inline]
     pub(crate) fn is_open_to(&self, named: bool, now: Instant) -> bool {
         let belief = self.price_read.map(|read| Belief::at(read, now));
         match belief.unwrap_or(Belief::Fresh) {

@@ -80,27 +80,35 @@ pub(super) fn eligible<'a>(
     let open = Open::new(snapshot, wish, now);
     let mut all = EligibleTargets {
         snapshot,
-        by_kind: Vec::new(),
+        by_kind: match open.pinned {
+            true => Vec::new(),
+            false => vec![None; snapshot.kinds().len()],
+        },
         named: open.named.iter().map(|&index| (index, None)).collect(),
     };
-    let mut is_none = true;
-    for group in open.groups().filter(Group::can_serve) {
-        is_none = false;
-        match group.named {
-            Some(at) => all.named[at].1 = Some(group.eligible),
-            None => {
-                all.by_kind.resize(snapshot.kinds().len(), None);
-                all.by_kind[group.kind] = Some(group.eligible);
-            }
+    let (mut some_named, mut some_others) = (false, false);
+    open.for_each_group(|group| match group.named {
+        _ if !group.can_serve() => {}
+        Some(at) => {
+            all.named[at].1 = Some(group.eligible);
+            some_named = true;
         }
+        None => {
+            all.by_kind[group.kind] = Some(group.eligible);
+            some_others = true;
+        }
+    });
+    if !some_others {
+        all.by_kind.clear();
     }
-    match is_none {
-        true => Err(open.refusal()),
-        false => Ok(all),
+    match some_named || some_others {
+        true => Ok(all),
+        false => Err(open.refusal()),
     }
 }
 
 impl Group<'_> {
+    #[inline]
     fn can_serve(&self) -> bool {
         self.eligible.serves != Some(false) && self.lacks.is_empty()
     }
@@ -138,50 +146,60 @@ impl<'a, 'w> Open<'a, 'w> {
     }
 
     /// Those that the request names, and then, unless it may go to no others, the kinds of the others.
-    fn groups(&self) -> impl Iterator<Item = Group<'a>> {
+    #[inline]
+    fn for_each_group(&self, mut take: impl FnMut(Group<'a>)) {
         let (kinds, kind_of) = (self.snapshot.kinds(), self.snapshot.kind_of());
-        let named = self.named.iter().enumerate().map(move |(at, &index)| {
+        for (at, &index) in self.named.iter().enumerate() {
             let kind = kind_of[index] as usize;
-            (kind, index, Some(at), 1)
-        });
-        let others = if self.pinned { &[] } else { kinds };
-        let others = others.iter().enumerate().map(move |(kind, alike)| {
+            self.group(kind, index, Some(at), 1).map(&mut take);
+        }
+        if self.pinned {
+            return;
+        }
+        for (kind, alike) in kinds.iter().enumerate() {
             let is_own = |&&index: &&usize| kind_of[index] as usize == kind;
             let unnamed = alike.count - self.named.iter().filter(is_own).count();
-            (kind, alike.first, None, unnamed)
-        });
-        named
-            .chain(others)
-            .filter_map(|(kind, index, named, count)| {
-                let eligible =
-                    (count > 0).then(|| self.eligible(&kinds[kind].kind, index, named))??;
-                Some(Group {
-                    eligible,
-                    kind,
-                    named,
-                    count,
-                    lacks: lacks(&eligible, self.wish.needs),
-                })
-            })
+            self.group(kind, alike.first, None, unnamed).map(&mut take);
+        }
     }
 
-    /// What the targets of a kind are to the request, of which this `index` is one, if it may go to them.
-    fn eligible(&self, kind: &'a Kind, index: usize, named: Option<usize>) -> Option<Eligible<'a>> {
+    /// So many targets of a kind, of which this `index` is one, if the request may go to them.
+    #[inline]
+    fn group(
+        &self,
+        kind: usize,
+        index: usize,
+        named: Option<usize>,
+        count: usize,
+    ) -> Option<Group<'a>> {
+        let alike = &self.snapshot.kinds()[kind];
         let target = || &self.snapshot.targets()[index];
-        let provider = self.wish.provider;
-        let is_there = provider.is_none_or(|provider| target().id().provider() == provider);
-        let is_open = is_there && kind.is_open_to(named.is_some(), self.now);
-        is_open.then(|| Eligible {
-            kind,
+        let is_there = |provider| target().id().provider() == provider;
+        let is_open = count > 0
+            && alike.kind.is_open_to(named.is_some(), self.now)
+            && self.wish.provider.is_none_or(is_there);
+        if !is_open {
+            return None;
+        }
+        let eligible = Eligible {
+            kind: &alike.kind,
             named: named.is_some(),
-            serves: serves(kind, target, self.wish),
+            serves: serves(&alike.kind, target, self.wish),
+        };
+        Some(Group {
+            lacks: lacks(&eligible, self.wish.needs),
+            eligible,
+            kind,
+            named,
+            count,
         })
     }
 
     /// Why no target can serve the request.
     fn refusal(&self) -> Refusal {
         let (snapshot, wish) = (self.snapshot, self.wish);
-        let mut groups: Vec<_> = self.groups().collect();
+        let mut groups = Vec::new();
+        self.for_each_group(|group| groups.push(group));
         if groups.is_empty() {
             return match (self.name.filter(|_| self.pinned), wish.provider) {
                 _ if snapshot.is_empty() && snapshot.awaited().len() > 0 => empty_pool(snapshot),
@@ -217,6 +235,7 @@ impl<'a, 'w> Open<'a, 'w> {
 }
 
 /// Whether targets of a kind answer on the endpoint of the request, as far as that is known; `target` is one of them.
+#[inline]
 fn serves<'a>(kind: &Kind, target: impl Fn() -> &'a Target, wish: &Wish<'_>) -> Option<bool> {
     let endpoint = wish.needs.endpoint;
     if endpoint == Endpoint::ImageGenerations && images::Api::of(target()).is_some() {
@@ -230,6 +249,7 @@ fn serves<'a>(kind: &Kind, target: impl Fn() -> &'a Target, wish: &Wish<'_>) -> 
 }
 
 /// The capabilities that a request must have and these targets are known to lack.
+#[inline]
 fn lacks(eligible: &Eligible<'_>, needs: &Needs) -> CapabilitySet {
     let kind = eligible.kind;
     // A caller that names a model knows what it is for; no other request gets a model that is made for something else.

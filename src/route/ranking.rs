@@ -9,13 +9,13 @@ use std::cmp::Ordering;
 use tokio::time::Instant;
 
 use crate::{
-    health::{Bound, Glance, Phase, Standing},
+    health::{Bound, Glance, Standing},
     route::{
         eligible::{Eligible, EligibleTargets},
-        tier::{HeldBack, Judged, Rank, rank},
+        tier::{Judged, Rank, held_back, rank, worth},
         wish::Wish,
     },
-    session::{Memory, Tried},
+    session::Memory,
 };
 
 /// What the targets are ranked by for one attempt.
@@ -33,7 +33,10 @@ pub(super) struct Ranking<'a> {
 
 /// What a pick needs to know of a provider.
 struct ProviderState {
-    phase: Phase,
+    /// That of its targets against which nothing is held by themselves, and which have not succeeded lately.
+    standing: Standing,
+    /// These may not be tried now.
+    is_held_back: bool,
     /// It cannot help the request any more.
     avoided: bool,
 }
@@ -59,11 +62,19 @@ impl<'a> Ranking<'a> {
         nanos: u64,
     ) -> Self {
         let snapshot = &*bound.snapshot;
-        let accounts = snapshot.accounts().iter().map(|&first| ProviderState {
-            phase: bound.provider_phase(first, now),
-            avoided: memory.avoids(snapshot.targets()[first].id().provider()),
-        });
-        let providers = accounts.collect();
+        let state = |&first: &usize| {
+            let standing = Standing {
+                phase: bound.provider_phase(first, now),
+                ..Standing::HEALTHY
+            };
+            let avoided = memory.avoids(snapshot.targets()[first].id().provider());
+            ProviderState {
+                is_held_back: held_back(&standing, None, avoided, memory).is_err(),
+                standing,
+                avoided,
+            }
+        };
+        let providers = snapshot.accounts().iter().map(state).collect();
         Self {
             bound,
             eligible,
@@ -119,11 +130,9 @@ impl<'a> Ranking<'a> {
     fn ranks_by_kind(&self) -> Vec<Option<Rank>> {
         let rank = |eligible: &Option<Eligible<'_>>| {
             let eligible = eligible.as_ref()?;
-            let standing = Standing {
-                phase: self.providers[eligible.kind.account].phase,
-                ..Standing::HEALTHY
-            };
-            self.rank(eligible, &standing, None).ok()
+            let provider = &self.providers[eligible.kind.account];
+            let worth = || worth(eligible, &provider.standing, false, self.wish, self.memory);
+            (!provider.is_held_back).then(worth)
         };
         self.eligible.by_kind().iter().map(rank).collect()
     }
@@ -156,24 +165,21 @@ impl<'a> Ranking<'a> {
         let eligible = self.eligible.get(index)?;
         let snapshot = &self.bound.snapshot;
         let target = &snapshot.targets()[index];
-        let phase = self.providers[eligible.kind.account].phase;
-        let standing = self.bound.cells[index].standing(phase, self.now);
+        let provider = &self.providers[eligible.kind.account];
+        let standing = self.bound.cells[index].standing(provider.standing.phase, self.now);
         let tried = self.memory.record_of(target.id());
         Some(Judged {
             target,
             phase: standing.phase,
-            rank: self.rank(&eligible, &standing, tried),
+            rank: rank(
+                &eligible,
+                &standing,
+                tried,
+                provider.avoided,
+                self.wish,
+                self.memory,
+            ),
         })
-    }
-
-    fn rank(
-        &self,
-        eligible: &Eligible<'_>,
-        standing: &Standing,
-        tried: Option<&Tried>,
-    ) -> Result<Rank, HeldBack> {
-        let avoided = self.providers[eligible.kind.account].avoided;
-        rank(eligible, standing, tried, avoided, self.wish, self.memory)
     }
 }
 

@@ -1,7 +1,5 @@
 //! Which eligible targets may be tried now, and how good each is for the request: facts exclude, estimates rank.
 
-use std::cmp::Reverse;
-
 use tokio::time::Instant;
 
 use crate::{
@@ -27,8 +25,9 @@ pub(super) struct Rank {
     /// The request has tried it already.
     again: bool,
     tier: Tier,
-    /// Its window, where a larger one is a better guess.
-    room: Reverse<Option<u64>>,
+    /// How far its window is from the largest there can be, where a larger one is a better guess. Else 0 for all of its
+    /// tier.
+    less_room: u64,
     /// It has not succeeded lately, which matters once another target has failed this request.
     unproven: bool,
     /// The end of the guess that it cools by: the first to end is tried first.
@@ -152,7 +151,10 @@ pub(super) fn worth(
     Rank {
         again,
         tier,
-        room: Reverse(by_room.then(|| window(eligible.kind, standing).unwrap_or(u64::MAX))),
+        less_room: match by_room {
+            true => u64::MAX - window(eligible.kind, standing).unwrap_or(u64::MAX),
+            false => 0,
+        },
         unproven: !memory.tried.is_empty() && !standing.proven,
         until: match standing.phase {
             Phase::Guessed(until, _) => Some(until),

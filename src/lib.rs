@@ -157,14 +157,6 @@ mod headers;
 pub mod health;
 pub mod images;
 mod json;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "the health map does not use it yet"
-    )
-)]
 mod limits;
 pub mod listing;
 pub mod normalise;

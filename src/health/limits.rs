@@ -48,6 +48,9 @@ impl Held {
 
 /// The limits of a provider, or of each of its models, by the table and by its user.
 pub(super) fn rules(provider: &Provider, scope: Scope, now: Instant, wall: SystemTime) -> Vec<Rule> {
+    if provider.limits().is_empty() && provider.usual_limits().is_empty() {
+        return Vec::new();
+    }
     let ends = Ends {
         day: provider.day().rest(wall).map(|rest| now + rest),
         month: None,

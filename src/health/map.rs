@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::SystemTime,
 };
@@ -62,6 +62,8 @@ struct Shared {
     clock: Arc<SharedClock>,
     /// How many events have freed something.
     freed: Arc<AtomicU64>,
+    /// Whether a limit of tokens is known anywhere.
+    counts_tokens: Arc<AtomicBool>,
     /// How often targets were forgotten.
     sweeps: AtomicU64,
     rng: Rng,
@@ -83,11 +85,17 @@ impl HealthMap {
     }
 
     fn with_rng(rng: Rng) -> Self {
-        let (clock, freed) = (Arc::new(SharedClock::new()), Arc::default());
+        let clock = Arc::new(SharedClock::new());
+        let (freed, counts_tokens) = (Arc::default(), Arc::default());
         Self::of(Arc::new(Shared {
-            state: Mutex::new(State::new(Arc::clone(&clock), Arc::clone(&freed))),
+            state: Mutex::new(State::new(
+                Arc::clone(&clock),
+                Arc::clone(&freed),
+                Arc::clone(&counts_tokens),
+            )),
             clock,
             freed,
+            counts_tokens,
             sweeps: AtomicU64::new(0),
             rng,
             on_outcome: Hooks::default(),
@@ -237,6 +245,11 @@ impl HealthMap {
     /// How often targets were forgotten: cells that were [got](Self::cells) before may be out of use.
     pub(super) fn sweeps(&self) -> u64 {
         self.shared().sweeps.load(Ordering::Acquire)
+    }
+
+    /// Whether a limit of tokens is known, so that the tokens of a request have to be estimated.
+    pub(crate) fn counts_tokens(&self) -> bool {
+        self.shared().counts_tokens.load(Ordering::Acquire)
     }
 
     /// How many events have freed something so far.

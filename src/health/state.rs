@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasherDefault, Hasher},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,7 +24,7 @@ use crate::{
     },
     limits::Quota,
     outcome::Scope,
-    provider::Provider,
+    provider::{Provider, Quantity},
 };
 
 /// What is known of a target that no provider lists any more is kept for this long, in case it comes back.
@@ -40,6 +43,8 @@ pub(super) struct State {
     pub(super) targets: Arc<Targets>,
     pub(super) providers: HashMap<Arc<str>, Arc<ProviderCell>>,
     pub(super) line: Line,
+    /// Whether a limit of tokens is known anywhere: picks read it without a lock.
+    counts_tokens: Arc<AtomicBool>,
 }
 
 /// Takes the hash that a [`TargetId`] contains: a new catalog looks up every target, and need not hash each once more.
@@ -65,8 +70,13 @@ impl Hasher for Hashed {
 
 impl State {
     /// `freed` counts the events that have freed something.
-    pub(super) fn new(clock: Arc<SharedClock>, freed: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(
+        clock: Arc<SharedClock>,
+        freed: Arc<AtomicU64>,
+        counts_tokens: Arc<AtomicBool>,
+    ) -> Self {
         Self {
+            counts_tokens,
             clock,
             generation: None,
             pool: Vec::new(),
@@ -134,6 +144,9 @@ impl State {
     fn set_rules(&self, provider: &Provider, scope: Scope, quota: &mut Quota) {
         let now = Instant::now();
         let rules = limits::rules(provider, scope, now, self.clock.wall(now));
+        if rules.iter().any(|rule| rule.of == Quantity::Tokens) {
+            self.counts_tokens.store(true, Ordering::Release);
+        }
         quota.set_rules(&rules, now);
     }
 

@@ -71,6 +71,12 @@ impl Counting {
         self.supersede();
     }
 
+    /// The limits of the table and of the operator.
+    pub(super) fn known_rules(&self) -> Vec<Rule> {
+        let rules = self.rules.iter().map(|counted| counted.rule);
+        rules.filter(|rule| rule.source != Source::Stated).collect()
+    }
+
     /// Where the operator or the upstream has stated a limit, the table's is not applied.
     fn supersede(&mut self) {
         let facts = self.rules.iter().map(|known| known.rule);

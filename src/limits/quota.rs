@@ -45,6 +45,12 @@ impl Quota {
         }
     }
 
+    /// Forgets what was counted, stated and inferred. The limits of the table and of the operator begin anew.
+    pub(crate) fn forget(&mut self, now: Instant) {
+        let rules = self.0.as_ref().map(|counting| counting.known_rules());
+        *self = Self::new(&rules.unwrap_or_default(), now);
+    }
+
     /// Begins to count, if it does not yet.
     fn begin(&mut self, now: Instant) -> &mut Counting {
         self.0.get_or_insert_with(|| Box::new(Counting::new(now)))

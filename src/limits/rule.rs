@@ -86,13 +86,14 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    /// A limit as the table of known providers has it.
-    pub(crate) fn of_table(limit: &Limit, ends: Ends) -> Self {
+    /// A limit of a provider, as the table of known ones or its user has it.
+    pub(crate) fn of(limit: &Limit, source: Source, ends: Ends) -> Self {
         let fixed = |end: Option<Instant>, period| match end {
             Some(end) => Window::Until { end, period },
             None => Window::Rolling(period),
         };
         let window = match limit.per {
+            Period::AtOnce => Window::AtOnce,
             Period::Second => Window::Rolling(Duration::from_secs(1)),
             Period::Minute => Window::Rolling(Duration::from_secs(60)),
             Period::Hour => Window::Rolling(Duration::from_secs(3600)),
@@ -103,7 +104,7 @@ impl Rule {
             amount: limit.amount,
             of: limit.of,
             window,
-            source: Source::Table,
+            source,
         }
     }
 

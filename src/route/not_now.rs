@@ -57,7 +57,7 @@ fn first_end(why: HeldBack, id: &TargetId, memory: &Memory) -> Option<FirstEnd> 
         HeldBack::Cooling(until, _) | HeldBack::Guessed(until) => (until, true),
         HeldBack::Probing(until) => (until, false),
         HeldBack::Tried => (memory.second_try(id)?, false),
-        HeldBack::Quarantined | HeldBack::Avoided => return None,
+        HeldBack::Quarantined | HeldBack::TooLarge | HeldBack::Avoided => return None,
     };
     Some(FirstEnd { at, is_shared })
 }
@@ -70,6 +70,7 @@ fn reason(why: HeldBack, phase: Phase, now: Instant) -> (&'static str, Option<In
         // The probe may end at any moment; its lease is only the latest end.
         (HeldBack::Probing(_), _) => ("probing", Some(now)),
         (HeldBack::Quarantined, _) => ("quarantined", None),
+        (HeldBack::TooLarge, _) => ("too_large", None),
         (HeldBack::Tried, Phase::Guessed(until, _)) => ("tried", Some(until)),
         (HeldBack::Tried, _) => ("tried", Some(now)),
         (HeldBack::Avoided, _) => ("provider_excluded", Some(now)),

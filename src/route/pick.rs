@@ -46,7 +46,11 @@ impl Pool<'_> {
             place.take_if(|place| !place.is_of(health));
             let eligible = eligible(&bound.snapshot, wish, now)
                 .map_err(|refusal| NoPick::Refused(Box::new(refusal)))?;
-            let ranking = Ranking::new(&bound, &eligible, wish, memory, now, health.nanos(now));
+            let tokens = match health.counts_tokens() {
+                true => wish.needs.window(),
+                false => 0,
+            };
+            let ranking = Ranking::new(&bound, &eligible, wish, memory, now, tokens);
             let shortlist = ranking.shortlist();
             if shortlist.best.is_empty() {
                 let judged = ranking.judged();
@@ -69,7 +73,7 @@ impl Pool<'_> {
                 probes: memory.wait == WaitState::Over,
             };
             // Where another request has changed what was read, this one reads again.
-            if let Some(attempt) = health.begin_against(cell, target, against, now) {
+            if let Some(attempt) = health.begin_against(cell, target, against, tokens, now) {
                 if let Some(place) = place {
                     place.served(target);
                 }

@@ -27,6 +27,8 @@ pub(super) struct Ranking<'a> {
     now: Instant,
     /// The same in nanoseconds after the epoch of the map.
     nanos: u64,
+    /// Of the prompt and the answer, as estimated; 0 where no limit of tokens is known.
+    tokens: u64,
     /// By [account](crate::catalog::Kind::account).
     providers: Vec<ProviderState>,
 }
@@ -59,14 +61,11 @@ impl<'a> Ranking<'a> {
         wish: &'a Wish<'a>,
         memory: &'a Memory,
         now: Instant,
-        nanos: u64,
+        tokens: u64,
     ) -> Self {
         let snapshot = &*bound.snapshot;
         let state = |&first: &usize| {
-            let standing = Standing {
-                phase: bound.provider_phase(first, now),
-                ..Standing::HEALTHY
-            };
+            let standing = bound.provider_standing(first, tokens, now);
             let avoided = memory.avoids(snapshot.targets()[first].id().provider());
             ProviderState {
                 is_held_back: held_back(&standing, None, avoided, memory).is_err(),
@@ -81,7 +80,8 @@ impl<'a> Ranking<'a> {
             wish,
             memory,
             now,
-            nanos,
+            nanos: bound.map.nanos(now),
+            tokens,
             providers,
         }
     }
@@ -103,7 +103,7 @@ impl<'a> Ranking<'a> {
             let glance = match special.next_if_eq(&index) {
                 Some(_) => Glance::Look,
                 None if by_kind[kind as usize].is_none() => continue,
-                None => cell.glance(self.nanos),
+                None => cell.glance(self.tokens, self.nanos),
             };
             let rank = match glance {
                 Glance::Out => None,
@@ -166,7 +166,7 @@ impl<'a> Ranking<'a> {
         let snapshot = &self.bound.snapshot;
         let target = &snapshot.targets()[index];
         let provider = &self.providers[eligible.kind.account];
-        let standing = self.bound.cells[index].standing(provider.standing.phase, self.now);
+        let standing = self.bound.cells[index].standing(&provider.standing, self.tokens, self.now);
         let tried = self.memory.record_of(target.id());
         Some(Judged {
             target,

@@ -52,6 +52,8 @@ pub(super) enum HeldBack {
     Guessed(Instant),
     Probing(Instant),
     Quarantined,
+    /// It has more tokens than a limit of the target allows in all.
+    TooLarge,
     Avoided,
 }
 
@@ -62,7 +64,7 @@ impl HeldBack {
             Self::Cooling(..) => memory.may_wait_for(id),
             Self::Guessed(_) | Self::Probing(_) => true,
             Self::Tried => memory.second_try(id).is_some(),
-            Self::Quarantined | Self::Avoided => false,
+            Self::Quarantined | Self::TooLarge | Self::Avoided => false,
         }
     }
 }
@@ -112,6 +114,9 @@ pub(super) fn held_back(
     }
     if let Phase::Stated(until, kind) = standing.phase {
         return Err(HeldBack::Cooling(until, kind));
+    }
+    if standing.too_large {
+        return Err(HeldBack::TooLarge);
     }
     if tried.is_some_and(|tried| !tried.again) {
         return Err(HeldBack::Tried);

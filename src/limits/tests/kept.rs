@@ -137,7 +137,7 @@ fn limits_of_the_table_have_their_windows() {
         let limits = &KnownProvider::named(name).unwrap().limits;
         let rules = limits
             .iter()
-            .map(|limit| Rule::of_table(limit, ends).window);
+            .map(|limit| Rule::of(limit, Source::Table, ends).window);
         rules.collect::<Vec<_>>()
     };
     let until = Window::Until {

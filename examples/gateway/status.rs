@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tower_free_models::{
     Provider, Target,
-    health::Cooling,
-    provider::ImageQueue,
+    health::{Cooling, LimitHealth},
+    provider::{ImageQueue, Quantity},
     refresh::{AccountStatus, Report},
 };
 
@@ -38,6 +38,8 @@ pub(crate) fn status(gateway: &Gateway) -> Value {
                 "failed": target.tally.failed,
                 "abandoned": target.tally.abandoned,
                 "success_rate": target.success_rate,
+                "first_token_s": target.first_token.map(|mean| mean.as_secs_f64()),
+                "limits": limits(&target.limits),
             })
         })
         .collect();
@@ -59,6 +61,7 @@ pub(crate) fn status(gateway: &Gateway) -> Value {
                 "name": name,
                 "targets": targets.filter(|target| target.provider().name() == name).count(),
                 "cooling": of_health.and_then(|known| known.cooling.as_ref()).map(cooling),
+                "limits": of_health.map_or_else(Vec::new, |known| limits(&known.limits)),
                 "listing": report.map(listing),
                 "images": queue.as_ref().map(images),
                 "account": report.and_then(|report| report.account.as_ref()).map(account),
@@ -101,6 +104,25 @@ fn account(account: &AccountStatus) -> Value {
         })),
         "read_at": time(account.read_at),
     })
+}
+
+/// Limits, what is left of them, and where each figure comes from.
+fn limits(limits: &[LimitHealth]) -> Vec<Value> {
+    let limit = |limit: &LimitHealth| {
+        json!({
+            "of": match limit.of {
+                Quantity::Tokens => "tokens",
+                _ => "requests",
+            },
+            "window_s": limit.window.map(|window| window.as_secs_f64()),
+            "at_once": limit.at_once,
+            "limit": limit.limit,
+            "left": limit.left,
+            "resets": limit.resets.and_then(time),
+            "source": limit.source.name(),
+        })
+    };
+    limits.iter().map(limit).collect()
 }
 
 fn time(at: SystemTime) -> Option<String> {

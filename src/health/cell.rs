@@ -217,7 +217,10 @@ impl TargetCell {
         let limits = HeldByLimit::by(entry.quota.room(tokens, now), now);
         let windows = [entry.window(now), limits.most_tokens, provider.window];
         Standing {
-            phase: worse(worse(entry.cooldown.phase(now), limits.phase), provider.phase),
+            phase: worse(
+                worse(entry.cooldown.phase(now), limits.phase),
+                provider.phase,
+            ),
             quarantined: entry.quarantined,
             too_large: limits.too_large || provider.too_large,
             proven: entry.is_proven(now),
@@ -452,7 +455,9 @@ impl Both<'_> {
         let phases = cooldowns.map(|cooldown| cooldown.phase(now));
         let phases = phases.into_iter().chain(limits.map(|limit| limit.phase));
         match phases.fold(Phase::Healthy, worse) {
-            _ if self.target.quarantined || limits.iter().any(|limit| limit.too_large) => return None,
+            _ if self.target.quarantined || limits.iter().any(|limit| limit.too_large) => {
+                return None;
+            }
             Phase::Stated(..) => return None,
             Phase::Probing(_) if !against.probes => return None,
             Phase::Guessed(..) if !against.guess => return None,

@@ -259,7 +259,9 @@ impl Failure<'_> {
             Kind::Unfit => self.learn(),
             Kind::RateLimited | Kind::Unavailable | Kind::TooSlow => match stated {
                 Some(wait) => self.hard_cooldown().state(wait, kind, at),
-                None if kind == Kind::RateLimited && self.is_inferred() => self.entry.record.failure(),
+                None if kind == Kind::RateLimited && self.is_inferred() => {
+                    self.entry.record.failure()
+                }
                 None if kind == Kind::RateLimited || self.outcome.scope == Scope::Provider => {
                     self.hard_cooldown().guess(kind, at);
                 }
@@ -299,7 +301,9 @@ impl Failure<'_> {
             self.provider.quota.refused(call, now);
         }
         let quotas = [&mut self.entry.quota, &mut self.provider.quota];
-        quotas.into_iter().any(|quota| quota.room(0, now) != Room::Now)
+        quotas
+            .into_iter()
+            .any(|quota| quota.room(0, now) != Room::Now)
     }
 
     /// The cooldown at the scope of the evidence.

@@ -47,7 +47,12 @@ impl Held {
 }
 
 /// The limits of a provider, or of each of its models, by the table and by its user.
-pub(super) fn rules(provider: &Provider, scope: Scope, now: Instant, wall: SystemTime) -> Vec<Rule> {
+pub(super) fn rules(
+    provider: &Provider,
+    scope: Scope,
+    now: Instant,
+    wall: SystemTime,
+) -> Vec<Rule> {
     if provider.limits().is_empty() && provider.usual_limits().is_empty() {
         return Vec::new();
     }
@@ -55,8 +60,16 @@ pub(super) fn rules(provider: &Provider, scope: Scope, now: Instant, wall: Syste
         day: provider.day().rest(wall).map(|rest| now + rest),
         month: None,
     };
-    let said = provider.limits().iter().map(|limit| (limit, Source::Operator));
-    let usual = provider.usual_limits().iter().map(|limit| (limit, Source::Table));
+    let said = provider
+        .limits()
+        .iter()
+        .map(|limit| (limit, Source::Operator));
+    let usual = provider
+        .usual_limits()
+        .iter()
+        .map(|limit| (limit, Source::Table));
     let of_scope = said.chain(usual).filter(|(limit, _)| limit.scope == scope);
-    of_scope.map(|(limit, source)| Rule::of(limit, source, ends)).collect()
+    of_scope
+        .map(|(limit, source)| Rule::of(limit, source, ends))
+        .collect()
 }

@@ -36,6 +36,7 @@ pub(crate) use self::{
 };
 pub use self::{
     hooks::EndedAttempt,
-    snapshot::{Cooling, HealthSnapshot, ProviderHealth, TargetHealth, TargetState},
+    snapshot::{Cooling, HealthSnapshot, LimitHealth, ProviderHealth, TargetHealth, TargetState},
     tally::Tally,
 };
+pub use crate::limits::Source as LimitSource;

@@ -14,10 +14,14 @@ use crate::{
     health::{
         cell::{ProviderCell, TargetCell},
         cooldown::{Cooldown, Phase},
+        limits::Held,
+        standing::worse,
         state::{State, Targets},
         tally::Tally,
     },
+    limits::{Quota, Reported, Source as LimitSource},
     outcome::{OutcomeKind, Scope},
+    provider::Quantity,
 };
 
 /// The health of all targets and providers at one moment.
@@ -48,6 +52,8 @@ pub struct TargetHealth {
     pub first_token: Option<Duration>,
     /// The mean time to the end of recent successes.
     pub total: Option<Duration>,
+    /// The limits of this model alone.
+    pub limits: Vec<LimitHealth>,
 }
 
 /// The health of one provider as a whole.
@@ -60,6 +66,28 @@ pub struct ProviderHealth {
     pub targets: usize,
     /// What holds all of it back, if anything does.
     pub cooling: Option<Cooling>,
+    /// The limits that all its models share.
+    pub limits: Vec<LimitHealth>,
+}
+
+/// A limit, and what is left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimitHealth {
+    /// What it counts.
+    pub of: Quantity,
+    /// The length of its window; `None` where it counts requests in flight, and where it is not known.
+    pub window: Option<Duration>,
+    /// Whether it counts requests in flight.
+    pub at_once: bool,
+    /// How many are allowed, if that is known.
+    pub limit: Option<u64>,
+    /// How many are left, as far as is known here: others may use the same account.
+    pub left: u64,
+    /// When more are left; `None` where nothing is used, or where requests in flight are counted.
+    pub resets: Option<SystemTime>,
+    /// Where the figure comes from.
+    pub source: LimitSource,
 }
 
 /// A cooldown that has not ended.
@@ -130,10 +158,14 @@ pub(super) fn take(
     now: Instant,
 ) -> HealthSnapshot {
     let of_provider = |cell: &Arc<ProviderCell>| {
-        let entry = cell.lock();
+        let mut entry = cell.lock();
+        let limits = Held::by(entry.quota.room(0, now), now).phase;
+        let by_limit = cooling_by_limit(limits, Scope::Provider, clock, now);
+        let by_cooldown = cooling(&entry.cooldown, Scope::Provider, clock, now);
         let whole = Whole {
-            phase: entry.cooldown.phase(now),
-            cooling: cooling(&entry.cooldown, Scope::Provider, clock, now),
+            phase: worse(entry.cooldown.phase(now), limits),
+            cooling: longest([by_cooldown, by_limit]),
+            limits: limits_of(&entry.quota, clock, now),
             targets: 0,
         };
         (Arc::clone(&cell.name), whole)
@@ -154,6 +186,7 @@ pub(super) fn take(
         name: name.to_string(),
         targets: whole.targets,
         cooling: whole.cooling,
+        limits: whole.limits,
     };
     let mut providers: Vec<_> = wholes.into_iter().map(of_provider).collect();
     providers.sort_by(|a, b| a.name.cmp(&b.name));
@@ -164,6 +197,7 @@ pub(super) fn take(
 struct Whole {
     phase: Phase,
     cooling: Option<Cooling>,
+    limits: Vec<LimitHealth>,
     /// How many of its targets are known.
     targets: usize,
 }
@@ -173,6 +207,7 @@ impl Default for Whole {
         Self {
             phase: Phase::Healthy,
             cooling: None,
+            limits: Vec::new(),
             targets: 0,
         }
     }
@@ -194,11 +229,12 @@ fn target_health(
     clock: &SharedClock,
     now: Instant,
 ) -> TargetHealth {
-    let entry = cell.lock();
+    let mut entry = cell.lock();
+    let limits = Held::by(entry.quota.room(0, now), now).phase;
+    let by_limit = cooling_by_limit(limits, Scope::Target, clock, now);
     let own = cooling(&entry.cooldown, Scope::Target, clock, now);
-    let cooling = [own, whole.cooling].into_iter().flatten();
-    let cooling = cooling.max_by_key(|cooling| (cooling.stated, cooling.until));
-    let phases = [entry.cooldown.phase(now), whole.phase];
+    let cooling = longest([own, by_limit, whole.cooling]);
+    let phases = [entry.cooldown.phase(now), limits, whole.phase];
     let is_gone = cooling.is_some_and(|cooling| {
         cooling.reason == OutcomeKind::Gone && cooling.scope == Scope::Target
     });
@@ -218,7 +254,48 @@ fn target_health(
         success_rate: entry.record.success_rate(),
         first_token: entry.record.mean_first_token(),
         total: entry.record.mean_total(),
+        limits: limits_of(&entry.quota, clock, now),
     }
+}
+
+/// What holds a target back for longest: facts before guesses.
+fn longest<const N: usize>(all: [Option<Cooling>; N]) -> Option<Cooling> {
+    let all = all.into_iter().flatten();
+    all.max_by_key(|cooling| (cooling.stated, cooling.until))
+}
+
+/// A limit that leaves no room, as a cooldown.
+fn cooling_by_limit(
+    phase: Phase,
+    scope: Scope,
+    clock: &SharedClock,
+    now: Instant,
+) -> Option<Cooling> {
+    let (until, reason, stated) = match phase {
+        Phase::Stated(until, reason) => (until, reason, true),
+        Phase::Guessed(until, reason) => (until, reason, false),
+        Phase::Healthy | Phase::Probation { .. } | Phase::Probing(_) => return None,
+    };
+    Some(Cooling {
+        until: clock.wall(until),
+        remaining: until - now,
+        stated,
+        scope,
+        reason,
+    })
+}
+
+fn limits_of(quota: &Quota, clock: &SharedClock, now: Instant) -> Vec<LimitHealth> {
+    let limit = |limit: Reported| LimitHealth {
+        of: limit.of,
+        window: limit.window,
+        at_once: limit.at_once,
+        limit: limit.limit,
+        left: limit.left,
+        resets: limit.resets.map(|at| clock.wall(at)),
+        source: limit.source,
+    };
+    quota.report(now).into_iter().map(limit).collect()
 }
 
 /// How much a phase holds a target back.

@@ -132,7 +132,11 @@ impl State {
         for target in snapshot.targets() {
             let cell = self.register(target);
             if provider.replace(target.provider()) != Some(target.provider()) {
-                self.set_rules(target.provider(), Scope::Provider, &mut cell.provider.lock().quota);
+                self.set_rules(
+                    target.provider(),
+                    Scope::Provider,
+                    &mut cell.provider.lock().quota,
+                );
             }
             self.set_rules(target.provider(), Scope::Target, &mut cell.lock().quota);
         }
@@ -164,7 +168,11 @@ impl State {
         }
         let provider = Arc::clone(&self.providers[name]);
         let cell = TargetCell::new(target.id().clone(), Arc::clone(&provider), target.row());
-        self.set_rules(target.provider(), Scope::Provider, &mut provider.lock().quota);
+        self.set_rules(
+            target.provider(),
+            Scope::Provider,
+            &mut provider.lock().quota,
+        );
         self.set_rules(target.provider(), Scope::Target, &mut cell.lock().quota);
         let cell = Arc::new(cell);
         let targets = Arc::make_mut(&mut self.targets);

@@ -33,10 +33,11 @@ mod stated;
 #[cfg(test)]
 mod tests;
 
+pub use self::rule::Source;
 pub(crate) use self::{
     quota::Quota,
     room::{Left, Reported, Room},
-    rule::{Ends, Rule, Source, Window},
+    rule::{Ends, Rule, Window},
     saved::{Anchor, SavedQuota},
     stated::StatedLimit,
 };

@@ -18,7 +18,8 @@ const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Where a figure comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Source {
+#[non_exhaustive]
+pub enum Source {
     /// The upstream has said it.
     Stated,
     /// The operator has set it.
@@ -30,6 +31,17 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// The name in lower case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stated => "stated",
+            Self::Operator => "operator",
+            Self::Table => "table",
+            Self::Inferred => "inferred",
+        }
+    }
+
     /// Whether it holds until it is changed, and is no estimate.
     pub(crate) const fn is_fact(self) -> bool {
         matches!(self, Self::Stated | Self::Operator)

@@ -268,7 +268,10 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     fn string(&self, start: usize) -> Result<(Text<'a>, usize), JsonError> {
         let start = start + 1;
-        match string::read(self.text.get(start..).unwrap_or_default()) {
+        let Some(rest) = self.text.get(start..) else {
+            return fail(start, string::fault(None));
+        };
+        match string::read(rest) {
             Ok(text) => Ok((text, start + text.raw.len() + 1)),
             Err(valid) => {
                 let at = start + valid;

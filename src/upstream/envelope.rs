@@ -95,16 +95,16 @@ pub(super) struct Waits {
 impl Envelope {
     /// Reads a body.
     ///
-    /// A body that is not declared to be JSON is read as JSON only if it is a whole document (`may_be_cut` is false):
+    /// A body that is not declared to be JSON is read as JSON only if it is a whole document (`may_be_cut` says no):
     /// plain text may begin with words of the caller, and these may look like the beginning of a document.
-    pub(super) fn of(text: &str, may_be_cut: bool) -> (Self, Option<Value>) {
+    pub(super) fn of(text: &str, may_be_cut: impl FnOnce() -> bool) -> (Self, Option<Value>) {
         let mut envelope = Self::default();
         match document::parse(text) {
             Ok(tree) => {
                 envelope.message = envelope.read(&tree, At::default());
                 return (envelope, Some(tree));
             }
-            Err(document::NotJson { is_cut: true }) if may_be_cut => envelope = Self::of_cut(text),
+            Err(document::NotJson { is_cut: true }) if may_be_cut() => envelope = Self::of_cut(text),
             Err(_) => {
                 let message = envelope.say(text, At::default());
                 // Broken JSON is not for a person.

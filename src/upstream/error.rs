@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     refusal::kind_of,
     upstream::{
+        as_text,
         body_headers::{encodings, may_be_json},
         document::prefix,
         envelope::{Envelope, MAX_WORD, is_name},
@@ -74,14 +75,14 @@ impl UpstreamError {
     #[must_use]
     pub fn read(status: StatusCode, headers: &HeaderMap, body: impl Into<Bytes>) -> Self {
         let body = body.into();
-        let text = String::from_utf8_lossy(&body);
+        let text = as_text(&body);
         let text = text.trim_start_matches('\u{feff}').trim();
         let (mut envelope, form) = if encodings(headers).next().is_some() {
             (Envelope::default(), Form::Encoded)
         } else if text.starts_with('<') {
             (Envelope::default(), Form::Html)
         } else {
-            let (envelope, tree) = Envelope::of(text, may_be_json(headers));
+            let (envelope, tree) = Envelope::of(text, || may_be_json(headers));
             (envelope, tree.map_or(Form::Text, Form::Json))
         };
         for (header, before) in EXPLAINING {

@@ -16,6 +16,7 @@ use crate::{
         envelope::{Envelope, ROUTERS_OWN},
         patterns::{BEFORE_WINDOW, By, DAY_WORDS, Means, SIGNS, Sign},
         resets,
+        searchable::Searchable,
     },
 };
 
@@ -259,31 +260,35 @@ impl<'a> Case<'a> {
         resets::stated(
             headers,
             &self.error.waits,
-            &self.prose_of_waits(),
+            || self.prose_of_waits(),
             of_limit,
             now,
         )
     }
 
     /// The words that may name a wait: only where the status is one of limits.
-    fn prose_of_waits(&self) -> String {
+    fn prose_of_waits(&self) -> Searchable {
         if self.evidence.error.status_in_words() || !matches!(self.status, 402 | 429 | 503) {
-            return String::new();
+            return Searchable::default();
         }
-        let open: Vec<_> = self.error.messages.iter().map(|said| &*said.open).collect();
-        open.join("\n")
+        let open = self.error.messages.iter().map(|said| said.open.as_str());
+        Searchable::new(open.collect::<Vec<_>>().join("\n"))
     }
 
     fn recovery_of_limit(&self) -> Recovery {
-        let of_day = |text: &str| DAY_WORDS.iter().any(|words| text.contains(words));
+        let of_day = |holds: &dyn Fn(&str) -> bool| DAY_WORDS.iter().any(|words| holds(words));
         // Google's delay counts the minute, also where the day is used up.
-        if self.error.quotas.iter().any(|id| of_day(id)) {
+        let mut quotas = self.error.quotas.iter();
+        if quotas.any(|id| of_day(&|words| id.contains(words))) {
             return Recovery::DayEnd;
         }
-        match self.stated() {
-            Some(wait) => Recovery::After(wait),
-            None if of_day(&self.prose_of_waits()) => Recovery::DayEnd,
-            None => Recovery::Unstated,
+        if let Some(wait) = self.stated() {
+            return Recovery::After(wait);
+        }
+        let prose = self.prose_of_waits();
+        match of_day(&|words| prose.contains(words)) {
+            true => Recovery::DayEnd,
+            false => Recovery::Unstated,
         }
     }
 

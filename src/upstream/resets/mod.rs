@@ -14,6 +14,7 @@ pub(crate) use self::parse::parse_reset;
 use crate::upstream::{
     envelope::Waits,
     resets::parse::{millis, sentence},
+    searchable::Searchable,
 };
 
 /// The longest wait that is believed: 32 days, so that a monthly quota fits.
@@ -31,7 +32,7 @@ const MAX_SENTENCE: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) fn stated(
     headers: &HeaderMap,
     waits: &Waits,
-    prose: &str,
+    prose: impl FnOnce() -> Searchable,
     of_limit: bool,
     now: SystemTime,
 ) -> Option<Duration> {
@@ -60,7 +61,7 @@ pub(super) fn stated(
     };
     retry_after(headers, now)
         .or_else(in_body)
-        .or_else(|| Some(sentence(prose, now)?.min(MAX_SENTENCE)))
+        .or_else(|| Some(sentence(&prose(), now)?.min(MAX_SENTENCE)))
         .or_else(counters)
 }
 

@@ -116,9 +116,9 @@ impl Message {
 
     /// A phrase that holds a quote is looked for where names are.
     fn line_for(&self, phrase: &str) -> &Searchable {
-        match next_quote(phrase) {
-            Some(_) => self.named(),
-            None => &self.open,
+        match &self.named {
+            Some(named) if next_quote(phrase).is_some() => named,
+            _ => &self.open,
         }
     }
 

@@ -21,11 +21,12 @@ impl Searchable {
 
     /// What follows the phrase, wherever it stands.
     pub(super) fn all_after<'a>(&'a self, phrase: &'a str) -> impl Iterator<Item = &'a str> {
-        let text = match self.pairs.may_hold(phrase) {
-            true => &*self.text,
-            false => "",
-        };
-        let found = text.match_indices(phrase);
+        let text = &*self.text;
+        let found = self
+            .pairs
+            .may_hold(phrase)
+            .then(|| text.match_indices(phrase));
+        let found = found.into_iter().flatten();
         found.map(move |(at, _)| &text[at + phrase.len()..])
     }
 
@@ -74,7 +75,13 @@ mod tests {
         for phrase in ["", "p", "retry in ", "5s", "please retry in 5s"] {
             assert!(text.pairs.may_hold(phrase), "{phrase}");
         }
-        for phrase in ["please retry in 5s.", "sp", "rate limit", "é", "retry after "] {
+        for phrase in [
+            "please retry in 5s.",
+            "sp",
+            "rate limit",
+            "é",
+            "retry after ",
+        ] {
             assert!(!text.pairs.may_hold(phrase), "{phrase}");
         }
         // Nothing stands in a text without pairs but what has none itself.

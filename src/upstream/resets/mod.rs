@@ -29,10 +29,10 @@ const MAX_SENTENCE: Duration = Duration::from_secs(24 * 60 * 60);
 /// What the upstream says of this very error goes first: `Retry-After`, the same in the body, a sentence. Then come the
 /// counters that every response carries: those at zero, else, for an error that is one `of_limit`, the one that resets
 /// first. Another error has nothing to do with a counter that something is left of. A past end is no wait.
-pub(super) fn stated(
+pub(super) fn stated<'a>(
     headers: &HeaderMap,
     waits: &Waits,
-    prose: impl FnOnce() -> Searchable,
+    prose: impl FnOnce() -> &'a Searchable,
     of_limit: bool,
     now: SystemTime,
 ) -> Option<Duration> {
@@ -61,7 +61,7 @@ pub(super) fn stated(
     };
     retry_after(headers, now)
         .or_else(in_body)
-        .or_else(|| Some(sentence(&prose(), now)?.min(MAX_SENTENCE)))
+        .or_else(|| Some(sentence(prose(), now)?.min(MAX_SENTENCE)))
         .or_else(counters)
 }
 

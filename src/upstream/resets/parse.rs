@@ -81,8 +81,7 @@ const BEFORE_INSTANT: &[&str] = &["reset at ", "resets at "];
 /// The wait that a sentence names; of several the shortest, because all but one may be the caller's words, which must
 /// not make it longer.
 pub(crate) fn sentence(text: &Searchable, now: SystemTime) -> Option<Duration> {
-    let after =
-        |marks: &'static [&'static str]| marks.iter().flat_map(|mark| text.all_after(mark));
+    let after = |marks: &'static [&'static str]| marks.iter().flat_map(|mark| text.all_after(mark));
     let durations = after(BEFORE_DURATION).filter_map(|rest| Some(duration(rest)?.0.min(MAX)));
     let instants = after(BEFORE_INSTANT).filter_map(|rest| instant(rest, now));
     durations.chain(instants).min()

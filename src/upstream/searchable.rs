@@ -15,6 +15,24 @@ impl Searchable {
         Self { text, pairs }
     }
 
+    /// These texts, each in a line of its own.
+    pub(super) fn lines<'a>(lines: impl Iterator<Item = &'a Self>) -> Self {
+        let mut joined = Self::default();
+        for (nth, Self { text, pairs }) in lines.enumerate() {
+            if nth > 0 {
+                joined.text.push('\n');
+            }
+            let at = joined.text.len();
+            joined.text.push_str(text);
+            joined.pairs.join(pairs);
+            // The pairs that the line feed before it is in.
+            let end = joined.text.len().min(at + 1);
+            let around = &joined.text.as_bytes()[at.saturating_sub(2)..end];
+            joined.pairs.add(around);
+        }
+        joined
+    }
+
     pub(super) fn contains(&self, phrase: &str) -> bool {
         self.pairs.may_hold(phrase) && self.text.contains(phrase)
     }
@@ -42,11 +60,20 @@ struct Pairs([u32; 32]);
 impl Pairs {
     fn of(text: &[u8]) -> Self {
         let mut pairs = Self::default();
+        pairs.add(text);
+        pairs
+    }
+
+    fn add(&mut self, text: &[u8]) {
         for pair in text.windows(2) {
             let (row, bit) = place(pair);
-            pairs.0[row] |= bit;
+            self.0[row] |= bit;
         }
-        pairs
+    }
+
+    fn join(&mut self, other: &Self) {
+        let rows = self.0.iter_mut().zip(other.0);
+        rows.for_each(|(row, other)| *row |= other);
     }
 
     /// False only of what does not stand in the text.
@@ -97,6 +124,15 @@ mod tests {
             let after = text.match_indices(&phrase).map(|(at, _)| &text[at + phrase.len()..]);
             let after: Vec<_> = after.collect();
             prop_assert_eq!(searchable.all_after(&phrase).collect::<Vec<_>>(), after);
+        }
+
+        #[test]
+        fn lines_are_as_the_joined_text(texts in prop::collection::vec("[a-c]{0,3}", 0..5)) {
+            let lines: Vec<_> = texts.iter().cloned().map(Searchable::new).collect();
+            let lines = Searchable::lines(lines.iter());
+            let joined = Searchable::new(texts.join("\n"));
+            prop_assert_eq!(lines.text, joined.text);
+            prop_assert_eq!(lines.pairs.0, joined.pairs.0);
         }
     }
 }

@@ -275,8 +275,7 @@ impl<'a> Case<'a> {
             if self.evidence.error.status_in_words() || !matches!(self.status, 402 | 429 | 503) {
                 return Searchable::default();
             }
-            let open = self.error.messages.iter().map(|said| said.open.as_str());
-            Searchable::new(open.collect::<Vec<_>>().join("\n"))
+            Searchable::lines(self.error.messages.iter().map(|said| &said.open))
         })
     }
 

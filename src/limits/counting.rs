@@ -311,22 +311,7 @@ impl Counting {
         self.watched = later(now, DAY);
         self.advance(now);
         if let Some(remaining) = stated.remaining {
-            let newest = self
-                .log
-                .entries()
-                .next_back()
-                .map_or(0, |newest| newest.call);
-            let by = call.unwrap_or(newest);
-            let spent = self.not_included(by, call.is_some(), stated.of);
-            let new = Counter::new(stated, remaining, spent, by, now);
-            match self
-                .counters
-                .iter_mut()
-                .find(|counter| counter.is_about(&stated))
-            {
-                Some(known) => known.renew(new, now),
-                None => push_bounded(&mut self.counters, new, |_| true),
-            }
+            self.state_remaining(call, stated, remaining, now);
             self.rules.retain(|known| {
                 known.rule.source != Source::Stated
                     || known.rule.of != stated.of
@@ -336,6 +321,38 @@ impl Counting {
             self.state_amount(stated, now);
         }
         self.supersede();
+    }
+
+    fn state_remaining(
+        &mut self,
+        call: Option<u64>,
+        stated: StatedLimit,
+        remaining: u64,
+        now: Instant,
+    ) {
+        let newest = self
+            .log
+            .entries()
+            .next_back()
+            .map_or(0, |newest| newest.call);
+        let by = call.unwrap_or(newest);
+        let weight = self
+            .log
+            .call(by)
+            .map_or(0, |entry| entry.weight(stated.of, true));
+        let spent = self.not_included(by, call.is_some(), stated.of);
+        let known = self
+            .counters
+            .iter_mut()
+            .find(|counter| counter.is_about(&stated));
+        let new = Counter::new(stated, remaining, spent, (by, newest), now);
+        match known {
+            Some(known) if call.is_some_and(|call| known.is_concurrent(call)) => {
+                known.renew_concurrent(by, remaining, weight);
+            }
+            Some(known) => known.renew(new),
+            None => push_bounded(&mut self.counters, new, |_| true),
+        }
     }
 
     /// A statement of how many are allowed, without what is left of it.

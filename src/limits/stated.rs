@@ -41,7 +41,9 @@ pub(super) struct Counter {
     remaining: u64,
     spent: u64,
     /// The call whose answer stated it: later ones are not counted in it.
-    pub(super) by: u64,
+    by: u64,
+    /// The newest call when it was stated. The answers to all calls up to this one may be older than the statement.
+    newest: u64,
     until: Instant,
     /// Whether the upstream has named that end.
     is_end_stated: bool,
@@ -50,12 +52,12 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    /// `spent`: what the calls need that the statement may not include.
+    /// `spent`: what the calls need that the statement in the answer to `by` may not include; `newest`: the newest call.
     pub(super) fn new(
         stated: StatedLimit,
         remaining: u64,
         spent: u64,
-        by: u64,
+        (by, newest): (u64, u64),
         now: Instant,
     ) -> Self {
         let length = stated.window.unwrap_or(UNSTATED);
@@ -64,6 +66,7 @@ impl Counter {
             remaining,
             spent,
             by,
+            newest,
             until: stated.until.unwrap_or(later(now, length)),
             is_end_stated: stated.until.is_some(),
             began: None,
@@ -75,28 +78,30 @@ impl Counter {
         self.stated.of == stated.of && self.stated.window == stated.window
     }
 
-    /// Takes over a statement. Of an older call than the last one's it can only lower what is left.
-    pub(super) fn renew(&mut self, new: Self, now: Instant) {
-        let is_present = self.until > now;
-        let is_older = new.by < self.by;
-        if is_present && is_older && new.left() >= self.left() {
-            return;
-        }
-        let mut new = new;
-        if is_older {
-            new.by = self.by;
-        }
-        if new.stated.limit.is_none() {
-            new.stated.limit = self.stated.limit;
-        }
+    /// Whether the answer to this call may be older than the statement.
+    pub(super) const fn is_concurrent(&self, call: u64) -> bool {
+        call <= self.newest
+    }
+
+    /// Takes over a newer statement.
+    pub(super) fn renew(&mut self, mut new: Self) {
+        new.stated.limit = new.stated.limit.or(self.stated.limit);
         // An end that is not stated is not put off by each statement, while the count goes down.
-        if is_present && !new.is_end_stated && new.remaining <= self.remaining {
+        if !new.is_end_stated && new.remaining <= self.remaining {
             (new.until, new.is_end_stated) = (self.until, self.is_end_stated);
         }
-        if is_present {
-            new.began = self.began;
-        }
+        new.began = self.began;
         *self = new;
+    }
+
+    /// Takes over a statement in the answer to a call that was in flight at the present one, and may be older: of both the
+    /// smaller holds. It includes the call itself, whose need is `weight`.
+    pub(super) fn renew_concurrent(&mut self, call: u64, remaining: u64, weight: u64) {
+        self.remaining = self.remaining.min(remaining);
+        if call != self.by {
+            self.spent = self.spent.saturating_sub(weight);
+        }
+        self.by = self.by.max(call);
     }
 
     /// Begins a new window where the present one is over. Says whether anything is known of it.

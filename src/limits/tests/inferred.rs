@@ -217,7 +217,7 @@ proptest! {
                 let times = upstream.taken.iter().map(|&(begun, _)| begun);
                 times.filter(|&begun| begun <= at && at - begun < length).count() as u64
             };
-            let is_remembered = |&at: &Instant| now - at < secs(600);
+            let is_remembered = |&at: &Instant| now - at < secs(590);
             for &(at, _) in &upstream.taken {
                 prop_assert!(within(at) <= limit.limit.unwrap(), "{limit:?} at {:?}", at - start);
             }

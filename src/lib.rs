@@ -157,13 +157,10 @@ mod headers;
 pub mod health;
 pub mod images;
 mod json;
+#[expect(unused_imports, reason = "the health map does not use it yet")]
 #[cfg_attr(
     not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "the health map does not use it yet"
-    )
+    expect(dead_code, reason = "the health map does not use it yet")
 )]
 mod limits;
 pub mod listing;

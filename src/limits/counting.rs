@@ -13,13 +13,10 @@ use crate::{
         log::{Answer, Entry, Log},
         room::{Left, Reported, Room},
         rule::{DAY, Rule, Source, Window},
-        stated::{Counter, StatedLimit},
+        stated::Counter,
     },
     provider::Quantity,
 };
-
-/// Stated limits that are kept, of each kind. The most known are Cerebras' six. Of more, the oldest is forgotten.
-const MOST_STATED: usize = 12;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Counting {
@@ -33,7 +30,7 @@ pub(crate) struct Counting {
     pub(super) log: Log,
     pub(super) evidence: Evidence,
     /// Until when calls are counted although no limit is known, because there was one.
-    watched: Instant,
+    pub(super) watched: Instant,
 }
 
 impl Counting {
@@ -78,7 +75,7 @@ impl Counting {
     }
 
     /// Where the operator or the upstream has stated a limit, the table's is not applied.
-    fn supersede(&mut self) {
+    pub(super) fn supersede(&mut self) {
         let facts = self.rules.iter().map(|known| known.rule);
         let facts: Vec<Rule> = facts.filter(|rule| rule.source.is_fact()).collect();
         for known in &mut self.rules {
@@ -106,7 +103,7 @@ impl Counting {
     }
 
     /// Forgets what no longer counts.
-    fn advance(&mut self, now: Instant) {
+    pub(super) fn advance(&mut self, now: Instant) {
         self.inferred.take_if(|(_, until)| *until <= now);
         let Self {
             rules,
@@ -130,7 +127,10 @@ impl Counting {
         let rules = self
             .applied()
             .map(|counted| counted.room(tokens, &self.log, now));
-        let counters = self.counters.iter().map(|counter| counter.room(tokens));
+        let counters = self
+            .counters
+            .iter()
+            .map(|counter| counter.room(tokens, now));
         let holds = iter::once(self.holds.room(tokens, now));
         rules
             .chain(counters)
@@ -313,93 +313,6 @@ impl Counting {
         });
     }
 
-    pub(super) fn state(&mut self, call: Option<u64>, stated: StatedLimit, now: Instant) {
-        self.watched = later(now, DAY);
-        self.advance(now);
-        if let Some(remaining) = stated.remaining {
-            let newest = self
-                .log
-                .entries()
-                .next_back()
-                .map_or(0, |newest| newest.call);
-            let by = call.unwrap_or(newest);
-            let spent = self.not_included(by, call.is_some(), stated.of);
-            let new = Counter::new(stated, remaining, spent, by, now);
-            match self
-                .counters
-                .iter_mut()
-                .find(|counter| counter.is_about(&stated))
-            {
-                Some(known) => known.renew(new, now),
-                None => push_bounded(&mut self.counters, new, |_| true),
-            }
-            self.rules.retain(|known| {
-                known.rule.source != Source::Stated
-                    || known.rule.of != stated.of
-                    || known.rule.window.length() != stated.window
-            });
-        } else {
-            self.state_amount(stated, now);
-        }
-        self.supersede();
-    }
-
-    /// A statement of how many are allowed, without what is left of it.
-    fn state_amount(&mut self, stated: StatedLimit, now: Instant) {
-        let (Some(amount), Some(length)) = (stated.limit, stated.window) else {
-            return;
-        };
-        if let Some(known) = self
-            .counters
-            .iter_mut()
-            .find(|counter| counter.is_about(&stated))
-        {
-            known.stated.limit = Some(amount);
-            return;
-        }
-        let window = match stated.until {
-            Some(end) => Window::Until {
-                end,
-                period: length,
-            },
-            None => Window::Rolling(length),
-        };
-        let (of, source) = (stated.of, Source::Stated);
-        let rule = Rule {
-            amount,
-            of,
-            window,
-            source,
-        };
-        let mut new = Counted::new(rule, &self.log, now);
-        let is_known = |known: &Counted| known.rule.source == source && known.rule.is_like(&rule);
-        if let Some(old) = self.rules.iter().find(|known| is_known(known)) {
-            new.continues(old);
-        }
-        self.rules.retain(|known| !is_known(known));
-        push_bounded(&mut self.rules, new, |known| known.rule.source == source);
-    }
-
-    /// What the calls need that a statement in the answer to `by` may not include: those that are unanswered, and those
-    /// that began after it.
-    fn not_included(&self, by: u64, is_answer: bool, of: Quantity) -> u64 {
-        let mut needed = self.log.pending(of);
-        for entry in self.log.entries().rev() {
-            let weight = entry.weight(of, true);
-            if entry.call > by {
-                if !entry.is_pending() {
-                    needed = needed.saturating_add(weight);
-                }
-                continue;
-            }
-            if is_answer && entry.call == by && entry.is_pending() {
-                needed = needed.saturating_sub(weight);
-            }
-            break;
-        }
-        needed
-    }
-
     pub(super) fn left(&mut self, now: Instant) -> Option<Left> {
         self.advance(now);
         let rules = self
@@ -455,14 +368,4 @@ impl Counting {
         self.watched = self.watched.checked_sub(ahead).unwrap_or(now);
         self.advance(now);
     }
-}
-
-/// Adds to those that `is_one`; of more than [`MOST_STATED`] of them the oldest goes.
-fn push_bounded<T>(all: &mut Vec<T>, new: T, is_one: impl Fn(&T) -> bool) {
-    if all.iter().filter(|known| is_one(known)).count() >= MOST_STATED {
-        if let Some(oldest) = all.iter().position(is_one) {
-            all.remove(oldest);
-        }
-    }
-    all.push(new);
 }

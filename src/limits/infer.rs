@@ -36,13 +36,10 @@ pub(super) const LONGEST: Duration = WINDOWS[3];
 pub(super) const MEMORY: Duration = Duration::from_secs(600);
 /// So many refusals make a rule.
 const ENOUGH: usize = 2;
-/// Refusals that are remembered: of more, the oldest is forgotten.
-const MOST: usize = 64;
+/// Refusals within this time are remembered together, so that there are at most 60 of them.
+const TOGETHER: Duration = Duration::from_secs(10);
 /// The calls in flight are all known so long after counting has begun.
 const FLIGHT: Duration = Duration::from_secs(10);
-/// How much earlier than here a place in flight may be taken and freed at the upstream.
-const JITTER: Duration = Duration::from_millis(50);
-
 #[derive(Clone, Debug, Default)]
 pub(super) struct Evidence {
     /// Since when all calls are known; `None`: all are.
@@ -50,12 +47,36 @@ pub(super) struct Evidence {
     refusals: VecDeque<Refusal>,
 }
 
-/// How many calls there may have been when one was refused; `None` where not all of them are known.
+/// What the refusals of some seconds say.
 #[derive(Clone, Copy, Debug)]
 struct Refusal {
+    /// When the first of them came.
     at: Instant,
-    within: [Option<u64>; WINDOWS.len()],
-    at_once: Option<u64>,
+    within: [Bound; WINDOWS.len()],
+    at_once: Bound,
+}
+
+/// An upper bound of one limit.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    /// The fewest calls that may have been there when one was refused.
+    least: u64,
+    /// The number of refusals that it follows from: those before which all calls are known.
+    refusals: usize,
+}
+
+impl Bound {
+    const NONE: Self = Self {
+        least: u64::MAX,
+        refusals: 0,
+    };
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            least: self.least.min(other.least),
+            refusals: self.refusals.saturating_add(other.refusals),
+        }
+    }
 }
 
 impl Evidence {
@@ -111,23 +132,30 @@ impl Evidence {
                     *count += requests;
                 }
             }
-            if entry.ended.is_none_or(|ended| ended + JITTER > begun) {
+            if entry.ended.is_none_or(|ended| ended > begun) {
                 at_once += requests;
             }
         }
-        let mut counts = within.into_iter().zip(WINDOWS);
-        let mut next = || {
-            counts
-                .next()
-                .and_then(|(count, window)| is_known(window).then_some(count))
+        let bound = |least, time| match is_known(time) {
+            true => Bound { least, refusals: 1 },
+            false => Bound::NONE,
         };
-        self.refusals.push_back(Refusal {
+        let mut new = Refusal {
             at: now,
-            within: [next(), next(), next(), next()],
-            at_once: is_known(FLIGHT).then_some(at_once),
-        });
-        if self.refusals.len() > MOST {
-            self.refusals.pop_front();
+            within: [Bound::NONE; WINDOWS.len()],
+            at_once: bound(at_once, FLIGHT),
+        };
+        for (index, window) in WINDOWS.into_iter().enumerate() {
+            new.within[index] = bound(within[index], window);
+        }
+        match self.refusals.back_mut() {
+            Some(last) if now.saturating_duration_since(last.at) < TOGETHER => {
+                for (known, new) in last.within.iter_mut().zip(new.within) {
+                    *known = known.and(new);
+                }
+                last.at_once = last.at_once.and(new.at_once);
+            }
+            _ => self.refusals.push_back(new),
         }
     }
 
@@ -174,9 +202,9 @@ impl Evidence {
     }
 
     /// The most that all refusals allow, if there are enough of them.
-    fn most(&self, of: impl Fn(&Refusal) -> Option<u64>) -> Option<u64> {
-        let counts = || self.refusals.iter().filter_map(&of);
-        counts().min().filter(|_| counts().count() >= ENOUGH)
+    fn most(&self, of: impl Fn(&Refusal) -> Bound) -> Option<u64> {
+        let bound = self.refusals.iter().map(of).fold(Bound::NONE, Bound::and);
+        (bound.refusals >= ENOUGH).then_some(bound.least)
     }
 
     /// The machine was suspended for this long while tokio's clock stood still.

@@ -7,6 +7,8 @@
 //! | `rule` | one limit: how many of what within which time, and who says so |
 //! | `count` | what is used of one rule |
 //! | `stated` | what an upstream has stated to be left, and until when |
+//! | `statements` | what such a statement changes |
+//! | `refill` | whether that is refilled all the time, or begins anew at its end |
 //! | `holds` | refusals of requests of some size |
 //! | `infer` | a limit that nobody states, from what was accepted and refused |
 //! | `log` | the calls that still count |
@@ -25,10 +27,12 @@ mod holds;
 mod infer;
 mod log;
 mod quota;
+mod refill;
 mod room;
 mod rule;
 mod saved;
 mod stated;
+mod statements;
 
 #[cfg(test)]
 mod tests;

@@ -296,7 +296,7 @@ fn saved_rule(counted: &Counted, anchor: Anchor) -> Option<SavedRule> {
 
 fn saved_statement(counter: &Counter, anchor: Anchor) -> Option<SavedStatement> {
     let until = counter
-        .stated_end()
+        .stated_end(anchor.instant)
         .filter(|&until| until > anchor.instant)?;
     Some(SavedStatement {
         of: counter.stated.of,

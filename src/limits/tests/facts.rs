@@ -248,7 +248,7 @@ proptest! {
         let rules = [requests(7, 10, Source::Operator), tokens(150, 20, Source::Stated)];
         let start = Instant::now();
         let (mut quota, mut model) = (Quota::new(&rules, start), Model::default());
-        let (mut now, mut call, mut open) = (start, 0, Vec::new());
+        let (mut now, mut call, mut open, mut answered) = (start, 0, Vec::new(), Vec::new());
         for step in steps {
             let pick = |n: usize, open: &mut Vec<u64>| {
                 (!open.is_empty()).then(|| open.remove(n % open.len()))
@@ -272,11 +272,13 @@ proptest! {
                 }
                 Step::GiveBack(n) => if let Some(call) = pick(n, &mut open) {
                     quota.give_back(call, now);
-                    model.0.retain(|&(known, ..)| known != call);
+                    // What was refused has been there.
+                    model.0.retain(|&(known, ..)| known != call || answered.contains(&call));
                 },
                 Step::Refused(n) => if !open.is_empty() {
                     let call = open[n % open.len()];
                     quota.refused(call, now);
+                    answered.push(call);
                     model.0.iter_mut().filter(|known| known.0 == call).for_each(|known| known.2 = 0);
                 },
                 Step::Ended(n, used) => if let Some(call) = pick(n, &mut open) {

@@ -132,7 +132,6 @@ impl Attempt {
     /// The head of a success has come: gives the probe lease back, so that the next probe may go. It is not known yet
     /// whether an answer follows.
     pub fn responded(&self) {
-        self.accepted(Instant::now());
         if self.has_lease {
             let (mut state, now) = self.map.lock();
             state.responded(&self.cell, self.sequence, now);

@@ -15,7 +15,7 @@ use crate::{
         state::State,
         tally::Speed,
     },
-    limits::{Quota, Room},
+    limits::Quota,
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
 };
 

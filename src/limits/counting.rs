@@ -255,12 +255,14 @@ impl Counting {
         }
     }
 
-    pub(super) fn refused(&mut self, call: u64, now: Instant) {
+    pub(super) fn refused(&mut self, call: u64, now: Instant) -> bool {
         self.watched = later(now, DAY);
-        if let Some(entry) = self.answer(call, false, now) {
-            self.evidence.refused(&entry, &self.log, now);
-            self.infer(now);
-        }
+        let Some(entry) = self.answer(call, false, now) else {
+            return false;
+        };
+        self.evidence.refused(&entry, &self.log, now);
+        self.infer(now);
+        entry.is_trial || self.inferred.is_some()
     }
 
     /// The first answer to a call in flight.

@@ -95,9 +95,10 @@ impl Quota {
         }
     }
 
-    /// The upstream refused the call because of a limit, and stated no end of that.
-    pub(crate) fn refused(&mut self, call: u64, now: Instant) {
-        self.begin(now).refused(call, now);
+    /// The upstream refused the call because of a limit, and stated no end of that. Says whether that is explained: the
+    /// call was one too many by a limit that is known or that has been inferred.
+    pub(crate) fn refused(&mut self, call: u64, now: Instant) -> bool {
+        self.begin(now).refused(call, now)
     }
 
     /// The upstream refused a request of so many tokens, because only so many are `left`. Until then no request of that

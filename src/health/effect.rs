@@ -295,15 +295,11 @@ impl Failure<'_> {
             return false;
         }
         let (call, now) = (self.at.attempt, self.at.now);
-        self.entry.quota.refused(call, now);
+        let of_model = self.entry.quota.refused(call, now);
         let meets_another = self.provider.meets_another(self.target, now);
-        if meets_another || self.outcome.scope == Scope::Provider {
-            self.provider.quota.refused(call, now);
-        }
-        let quotas = [&mut self.entry.quota, &mut self.provider.quota];
-        quotas
-            .into_iter()
-            .any(|quota| quota.room(0, now) != Room::Now)
+        let may_be_of_account = meets_another || self.outcome.scope == Scope::Provider;
+        let of_account = may_be_of_account && self.provider.quota.refused(call, now);
+        of_model || of_account
     }
 
     /// The cooldown at the scope of the evidence.

@@ -340,7 +340,7 @@ proptest! {
                 0 => quota.reserve(call, number, now),
                 1 => quota.give_back(call, now),
                 2 => quota.accepted(call, now),
-                3 => quota.refused(call, now),
+                3 => _ = quota.refused(call, now),
                 4 => quota.ended(call, Some(number), now),
                 5 => quota.refused_tokens(number, Some(call), now + ms(wait), now),
                 6 => quota.state(Some(call), StatedLimit {

@@ -188,9 +188,9 @@ mod tests {
                 .map(|all| (all.begins, all.turns[1].0, all.turns[0].1.prompt))
                 .collect::<Vec<_>>()
         };
-        let alone = asks(&[a.clone()], 1);
-        assert_eq!(alone, asks(&[a.clone()], 1));
-        assert_ne!(alone, asks(&[a.clone()], 2));
+        let alone = asks(std::slice::from_ref(&a), 1);
+        assert_eq!(alone, asks(std::slice::from_ref(&a), 1));
+        assert_ne!(alone, asks(std::slice::from_ref(&a), 2));
         let both = asks(&[a, b], 1);
         assert_eq!(both.len(), 70);
         assert!(alone.iter().all(|ask| both.contains(ask)));

@@ -93,7 +93,7 @@ impl Comparison {
         for (name, summary) in &self.policies {
             let of_oracle = self
                 .of_oracle(summary)
-                .map_or("".to_owned(), |share| format!("{share:.1}"));
+                .map_or_else(String::new, |share| format!("{share:.1}"));
             let changes = match summary.turns {
                 (0, _) => String::new(),
                 (turns, changed) => format!("{:.0}", percent(changed, turns)),
@@ -136,6 +136,19 @@ impl Comparison {
                 "- {name}: lost {}; calls in vain (knowable): {}",
                 none(lost),
                 none(in_vain)
+            );
+        }
+        if let Some((name, summary)) = self.policies.first() {
+            let services = summary.tally.services.iter();
+            let services: Vec<_> = services
+                .map(|(name, [calls, in_vain, knowable])| {
+                    format!("{name} {calls} − {in_vain} ({knowable})")
+                })
+                .collect();
+            let _ = writeln!(
+                text,
+                "- {name}, by service: calls − in vain (knowable): {}",
+                services.join(", ")
             );
         }
         text + "\n"

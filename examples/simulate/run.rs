@@ -125,6 +125,10 @@ pub(crate) fn runtime() -> Result<Runtime, BoxError> {
 /// A map reads the system's clock when it is made, and goes by tokio's from then on. So that the same command does the same
 /// at any time, tokio's clock is moved to a day that is to come. It is moved by whole milliseconds: what the two clocks
 /// differ by then is less than one, and tokio's timers are rounded up to the next.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the clock of the map is to be moved from what the system says"
+)]
 async fn health_at(seed: u64, wall: Millis) -> Result<HealthMap, BoxError> {
     loop {
         let before = since_1970(SystemTime::now())?;

@@ -81,3 +81,92 @@ fn bar(length: u64) -> ProgressBar {
     }
     bar
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::overview;
+
+    /// Few places, bursts, stalls and a model that vanishes.
+    const SCENARIO: &str = r#"
+        title = "all kinds of trouble"
+        [[provider]]
+        name = "narrow"
+        [[provider.limit]]
+        name = "minute"
+        counts = "requests"
+        of = "account"
+        amount = 8
+        per_s = 60
+        window = "rolling"
+        others_per_minute = 2
+        refusal = { status = 429, headers = [["retry-after", "<reset_s>"]], body = '{"error":{"message":"Slow down."}}' }
+        [[provider.model]]
+        id = "a"
+        copies = 2
+        window = 32768
+        first_token_s = 1
+        tokens_per_s = 50
+        [[provider]]
+        name = "troubled"
+        [[provider.model]]
+        id = "b"
+        window = 32768
+        first_token_s = 2
+        tokens_per_s = 50
+        stalls = 0.1
+        errors_in_200 = 0.1
+        bursts = { on_s = 20, off_s = 40, refuses = 0.9, says_s = 3 }
+        [[provider.model]]
+        id = "c"
+        window = 32768
+        first_token_s = 2
+        tokens_per_s = 50
+        until_s = 100
+        [[demand]]
+        name = "conversations"
+        for_s = 200
+        count = 40
+        turns = 3
+        think_s = 4
+        prompt_tokens = 300
+    "#;
+
+    fn compare(jobs: usize, seeds: &[u64]) -> Vec<Comparison> {
+        let settings = [("ours".to_owned(), crate::policy::Setting::default())];
+        let policies = ["ours", "uniform", "cooldown", "oracle"]
+            .map(|name| Policy::named(name, &settings).unwrap());
+        all(&[Scenario::parse(SCENARIO)], &policies, seeds, jobs).unwrap()
+    }
+
+    fn text(comparisons: &[Comparison]) -> String {
+        overview(comparisons) + &comparisons[0].markdown()
+    }
+
+    #[test]
+    fn the_same_seeds_give_the_same_report_however_many_runs_there_are_at_a_time() {
+        let one = text(&compare(1, &[1, 2]));
+        assert_eq!(one, text(&compare(3, &[1, 2])));
+        assert_ne!(one, text(&compare(1, &[1, 3])));
+    }
+
+    #[test]
+    fn each_call_either_served_a_request_or_was_in_vain() {
+        let comparison = &compare(1, &[5])[0];
+        for (name, summary) in &comparison.policies {
+            assert_eq!(summary.asked, 120);
+            let lost: u64 = summary.lost.values().sum();
+            assert_eq!(summary.served + lost, summary.asked, "{name}");
+            let tally = &summary.tally;
+            assert_eq!(
+                tally.calls,
+                summary.served + tally.wasted(),
+                "{name}: {tally:?}"
+            );
+            assert!(tally.knowable() <= tally.wasted());
+            let of_services: u64 = tally.services.values().map(|service| service[0]).sum();
+            assert_eq!(of_services, tally.calls);
+            assert_eq!(tally.wasted() > 0, name != "oracle", "{name}");
+        }
+    }
+}

@@ -290,7 +290,7 @@ impl Scenario {
             .to_string_lossy()
             .into_owned();
         if let Some(pool) = &scenario.pool {
-            let path = path.parent().unwrap_or(Path::new(".")).join(pool);
+            let path = path.parent().unwrap_or_else(|| Path::new(".")).join(pool);
             let text = fs::read_to_string(&path)
                 .map_err(|error| format!("{}: {error}", path.display()))?;
             let pool: PoolFile =

@@ -67,13 +67,29 @@ pub(crate) struct Tally {
     pub(crate) calls: u64,
     /// By cause: how many, and how many of those were knowable.
     pub(crate) in_vain: BTreeMap<Cause, (u64, u64)>,
+    /// By the service: all calls, those in vain, and the knowable ones of these.
+    pub(crate) services: BTreeMap<String, [u64; 3]>,
 }
 
 impl Tally {
-    pub(crate) fn in_vain(&mut self, cause: Cause, knowable: bool) {
+    /// A call to a service begins.
+    pub(crate) fn call(&mut self, service: &str) {
+        self.calls += 1;
+        self.service(service)[0] += 1;
+    }
+
+    /// A call to a service was in vain.
+    pub(crate) fn in_vain(&mut self, service: &str, cause: Cause, knowable: bool) {
         let count = self.in_vain.entry(cause).or_default();
         count.0 += 1;
         count.1 += u64::from(knowable);
+        let count = self.service(service);
+        count[1] += 1;
+        count[2] += u64::from(knowable);
+    }
+
+    fn service(&mut self, name: &str) -> &mut [u64; 3] {
+        self.services.entry(name.to_owned()).or_default()
     }
 
     pub(crate) fn wasted(&self) -> u64 {
@@ -90,6 +106,12 @@ impl Tally {
             let sum = self.in_vain.entry(*cause).or_default();
             sum.0 += count.0;
             sum.1 += count.1;
+        }
+        for (service, count) in &other.services {
+            let sum = self.service(service);
+            for (sum, count) in sum.iter_mut().zip(count) {
+                *sum += count;
+            }
         }
     }
 }

@@ -21,7 +21,6 @@ use tower_free_models::Body;
 use crate::{
     demand::Ask,
     run::Asks,
-    tally::Cause,
     window::Millis,
     wire::{ALIVE, BROKEN, FIRST, ID, LAST, MORE, WHOLE},
     world::{Call, Fate, Times, World},
@@ -185,7 +184,7 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.world.end(&self.call);
         if matches!(self.call.fate, Fate::Answers(_)) && !self.is_complete {
-            self.world.note_in_vain(Cause::Dropped);
+            self.world.dropped(&self.call);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The simulated providers: what becomes of each call.
 
+mod foresight;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -122,8 +124,18 @@ impl World {
         self.lock().tally.clone()
     }
 
-    pub(crate) fn note_in_vain(&self, cause: Cause) {
-        self.lock().tally.in_vain(cause, false);
+    /// A call had an answer that nobody waited for.
+    pub(crate) fn dropped(&self, call: &Call) {
+        let mut state = self.lock();
+        state
+            .tally
+            .in_vain(self.service(call.model), Cause::Dropped, false);
+    }
+
+    /// The service of a model: accounts of one kind are counted together.
+    fn service(&self, model: usize) -> &str {
+        let provider = &self.pool.providers[self.pool.models[model].provider];
+        provider.known.as_deref().unwrap_or(&provider.name)
     }
 
     /// The time until a refusal of this model arrives.
@@ -139,7 +151,7 @@ impl World {
         let nth = state.tries.entry((ask.id, model)).or_default();
         let die = [self.pool.models[model].number, ask.id, *nth];
         *nth += 1;
-        state.tally.calls += 1;
+        state.tally.call(self.service(model));
         let number = state.tally.calls;
         for &limit in &self.pool.models[model].limits {
             state.limits[limit].advance(&self.pool.limits[limit], self.dice, now, now);
@@ -153,7 +165,7 @@ impl World {
             Fate::Unreachable | Fate::Hangs => (Some(Cause::Outage), false),
         };
         if let Some(cause) = cause {
-            state.tally.in_vain(cause, knowable);
+            state.tally.in_vain(self.service(model), cause, knowable);
         }
         let is_out = matches!(cause, Some(Cause::Outage));
         for &limit in &self.pool.models[model].limits {
@@ -367,64 +379,120 @@ impl World {
     }
 }
 
-/// What the oracle asks, and nobody else can.
-impl World {
-    /// The first moment, not before now and not after `latest`, at which this model answers; when the answer comes then; and
-    /// nothing of it is taken yet.
-    pub(crate) fn foresee(
-        &self,
-        model: usize,
-        ask: &Ask,
-        latest: Millis,
-    ) -> Option<(Millis, Times)> {
-        let now = self.now();
-        let place = &self.pool.models[model];
-        let die = [place.number, ask.id, 0];
-        if self.accident(model, &die).is_some() {
-            return None;
-        }
-        let times = self.times(model, ask, &die);
-        let mut state = self.lock();
-        let state = &mut *state;
-        for &limit in &place.limits {
-            // As far as an answer of this request may reach, and those of requests that have a place later.
-            let until = latest + 120_000;
-            state.limits[limit].advance(&self.pool.limits[limit], self.dice, now, until);
-        }
-        let mut at = now;
-        'again: while at <= latest {
-            if self.outage(model, at).is_some() || !place.is_there(at) {
-                at += 1000;
-                continue;
-            }
-            for &limit in &place.limits {
-                let (rule, limit) = (&self.pool.limits[limit], &state.limits[limit]);
-                if limit.refuses(rule, ask, at, at + times.last).is_some() {
-                    at = limit.next(rule, ask, at)?;
-                    continue 'again;
-                }
-            }
-            if let Some(bursts) = &place.rule.bursts {
-                let weather = &mut state.models[model].weather;
-                let until = weather.burst_until(bursts, self.dice, place.number, at);
-                if let Some(until) = until.filter(|_| self.is_hit(bursts.refuses, &die)) {
-                    at = until;
-                    continue;
-                }
-            }
-            return Some((at, times));
-        }
-        None
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Duration, advance};
+
+    use super::*;
+    use crate::demand::conversations;
+
+    fn world(rules: &str, seed: u64) -> (World, Vec<Ask>) {
+        let text = format!(
+            "title = \"a world\"\n[[provider]]\nname = \"p\"\n{rules}\n[[demand]]\nname = \"d\"\nfor_s = 1\ncount = 300\nprompt_tokens = 100\nprompt_spread = 0"
+        );
+        let scenario = Scenario::parse(&text);
+        let asks = conversations(&scenario.demands, Dice::new(seed));
+        let asks = asks.into_iter().map(|all| all.turns[0].1.clone()).collect();
+        (
+            World::new(&scenario, Arc::new(Pool::new(&scenario)), seed),
+            asks,
+        )
     }
 
-    /// Takes what a call at `at` will use, and counts the call.
-    pub(crate) fn take(&self, model: usize, ask: &Ask, at: Millis, times: Times) {
-        let mut state = self.lock();
-        state.tally.calls += 1;
-        let number = state.tally.calls;
-        for &limit in &self.pool.models[model].limits {
-            let rule = &self.pool.limits[limit];
-            state.limits[limit].note(rule, ask, number, at, at + times.last);
+    const MODEL: &str =
+        "[[provider.model]]\nid = \"m\"\nwindow = 1000\nfirst_token_s = 1\ntokens_per_s = 50\n";
+
+    fn limited(limit: &str) -> String {
+        format!(
+            "[[provider.limit]]\nname = \"l\"\nof = \"account\"\nrefusal = {{ status = 429, body = \"no\" }}\n{limit}\n{MODEL}"
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_to_a_call_does_not_depend_on_the_calls_before() {
+        let rules = format!(
+            "{MODEL}stalls = 0.2\nbreaks = 0.2\nbursts = {{ on_s = 5, off_s = 5, refuses = 0.5 }}"
+        );
+        let ((alone, asks), (busy, _)) = (world(&rules, 4), world(&rules, 4));
+        let mut kinds = std::collections::BTreeSet::new();
+        for (n, ask) in asks[..150].iter().enumerate() {
+            advance(Duration::from_millis(100)).await;
+            busy.begin(0, &asks[150 + n]);
+            let fate = format!("{:?}", alone.begin(0, ask).fate);
+            assert_eq!(fate, format!("{:?}", busy.begin(0, ask).fate));
+            kinds.insert(fate[..6].to_owned());
         }
+        assert_eq!(kinds.len(), 3, "{kinds:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_knowable_once_the_limit_has_been_met() {
+        let (world, asks) = world(&limited("counts = \"requests\"\namount = 1\nper_s = 60"), 1);
+        let knowable = |n: usize| {
+            world.begin(0, &asks[n]);
+            world.tally().knowable()
+        };
+        // The first is admitted. The second is refused; before that is answered, the third cannot know.
+        assert_eq!([knowable(0), knowable(1), knowable(2)], [0, 0, 0]);
+        advance(Duration::from_millis(151)).await;
+        assert_eq!(knowable(3), 1);
+        advance(Duration::from_secs(60)).await;
+        assert_eq!([knowable(4), knowable(5)], [1, 2]);
+        assert_eq!(world.tally().wasted(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_others_draw_cannot_be_known_until_it_is_met() {
+        let rule = "counts = \"requests\"\namount = 3\nper_s = 60\nothers_per_minute = 600";
+        let (world, asks) = world(&limited(rule), 1);
+        for minute in 0..2 {
+            // All is drawn by others within a second, in the second minute as well, although the limit is known by then.
+            advance(Duration::from_secs(2)).await;
+            world.begin(0, &asks[minute * 2]);
+            assert_eq!(
+                (world.tally().wasted(), world.tally().knowable()),
+                (minute as u64 * 2 + 1, minute as u64)
+            );
+            advance(Duration::from_secs(1)).await;
+            world.begin(0, &asks[minute * 2 + 1]);
+            assert_eq!(world.tally().knowable(), minute as u64 + 1);
+            advance(Duration::from_secs(57)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_size_that_was_too_large_is_known_for_all_larger_ones() {
+        let (world, asks) = world(&limited("counts = \"tokens\"\namount = 150\nper_s = 60"), 1);
+        let sized = |output| Ask {
+            output,
+            ..asks[0].clone()
+        };
+        let knowable = async |output| {
+            world.begin(0, &sized(output));
+            advance(Duration::from_secs(1)).await;
+            world.tally().knowable()
+        };
+        assert_eq!(
+            [
+                knowable(100).await,
+                knowable(60).await,
+                knowable(60).await,
+                knowable(70).await
+            ],
+            [0, 0, 1, 2]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_under_way_are_freed_when_they_end() {
+        let (world, asks) = world(&limited("counts = \"in_flight\"\namount = 1"), 1);
+        let first = world.begin(0, &asks[0]);
+        assert!(matches!(first.fate, Fate::Answers(_)));
+        assert!(matches!(
+            world.begin(0, &asks[1]).fate,
+            Fate::Refused(Cause::InFlight, _)
+        ));
+        world.end(&first);
+        assert!(matches!(world.begin(0, &asks[2]).fate, Fate::Answers(_)));
     }
 }

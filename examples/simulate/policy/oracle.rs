@@ -61,7 +61,7 @@ impl Oracle {
 mod tests {
     use std::sync::Arc;
 
-    use tokio::time::sleep_until;
+    use tokio::{task::yield_now, time::sleep_until};
 
     use super::*;
     use crate::{
@@ -108,6 +108,10 @@ mod tests {
             let stage = stage();
             for (at, model, id) in calls {
                 sleep_until(stage.world.instant(at)).await;
+                // An answer that ends at this very moment has ended.
+                for _ in 0..10 {
+                    yield_now().await;
+                }
                 let call = Open::begin(&stage.world, model, asks.get(id));
                 let Fate::Answers(times) = call.call.fate else {
                     panic!("{at} {id}: {:?}", call.call.fate);
@@ -123,7 +127,7 @@ mod tests {
 
     #[test]
     fn no_call_of_the_oracle_is_refused() {
-        for name in ["spike", "conversations", "overload"] {
+        for name in ["spike", "conversations", "team-day-2"] {
             let scenario = Scenario::load(name).expect("a scenario");
             assert!(replay(&scenario, 1) > 50, "{name}");
         }

@@ -43,6 +43,8 @@ pub struct Needs {
     pub(crate) prompt: Prompt,
     /// What the request builds upon that only one provider has.
     pub(crate) state: State,
+    /// What is known of the conversation.
+    conversation: Option<u64>,
 }
 
 /// The longest id of a response that is remembered, in bytes. OpenAI's have 55.
@@ -72,6 +74,7 @@ impl Needs {
             output_tokens: None,
             prompt: Prompt::default(),
             state: State::None,
+            conversation: None,
         }
     }
 
@@ -83,6 +86,18 @@ impl Needs {
             ..Prompt::default()
         };
         self
+    }
+
+    /// The same in a conversation that is known by this number.
+    #[must_use]
+    pub fn with_conversation(mut self, key: u64) -> Self {
+        self.conversation = Some(key);
+        self
+    }
+
+    /// See [`SelectRequest::conversation`](crate::select::SelectRequest::conversation).
+    pub(crate) const fn conversation(&self) -> Option<u64> {
+        self.conversation
     }
 
     /// How long the prompt is, in tokens.

@@ -83,10 +83,10 @@ impl Pool<'_> {
         let candidate = |&index: &u32| {
             let record = bound.cells[index as usize].record();
             Candidate {
-                target: &bound.snapshot.targets()[index as usize],
                 success_rate: record.success_rate,
                 first_token: record.first_token,
                 in_flight: record.in_flight,
+                ..Candidate::new(&bound.snapshot.targets()[index as usize])
             }
         };
         let candidates: Vec<_> = best.iter().map(candidate).collect();

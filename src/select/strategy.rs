@@ -91,10 +91,14 @@ impl<'a> SelectRequest<'a> {
         (!session.is_empty()).then_some(session)
     }
 
-    /// A hash of how the conversation begins that the request continues: the same for each of its turns. `None` where the
-    /// endpoint has no conversations, or nothing of one is there.
+    /// A hash of how the conversation begins that the request continues: of its tools and of what is written in its
+    /// instructions, its system messages and its first message of a user. It is the same for each turn of the conversation,
+    /// on every machine and in every version of this crate, and for two conversations that begin in the same way. `None` for
+    /// other endpoints than `/chat/completions` and `/responses`, and where none of these messages is there.
+    ///
+    /// It is computed when it is asked for first, for which these parts of the body are read once more.
     #[must_use]
-    pub const fn conversation(&self) -> Option<u64> {
+    pub fn conversation(&self) -> Option<u64> {
         self.needs.conversation()
     }
 }

@@ -1,9 +1,13 @@
 //! Which of the equally good targets a request gets, by the strategy of the router.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
 
 use http::{Request, Response};
 use http_body_util::Full;
+use serde_json::json;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_free_models::{
     Body, Catalog, FreeModelRouteLayer, HealthMap, Select,
@@ -11,7 +15,7 @@ use tower_free_models::{
     select::{Candidate, Chance, Fastest, Ordered, Random, SelectRequest, Sticky, Uniform},
 };
 
-use crate::support::{chat, targets};
+use crate::support::{chat, chat_with, targets};
 
 /// The models that so many requests get from a router, one after the other.
 async fn models(
@@ -91,6 +95,26 @@ async fn a_session_stays_at_its_target_until_that_is_cooling() {
         moved += usize::from(before != after);
     }
     assert!(moved > 0);
+}
+
+#[tokio::test]
+async fn a_conversation_stays_at_its_target_turn_by_turn() {
+    let health = HealthMap::seeded(1);
+    let mut homes = HashSet::new();
+    for conversation in 0..20 {
+        let first = json!({ "role": "user", "content": format!("Question {conversation}") });
+        let mut messages = vec![json!({ "role": "system", "content": "Be brief." }), first];
+        let mut turns = Vec::new();
+        for turn in 0..5 {
+            turns.push(chat_with(json!({ "model": "free", "messages": messages })));
+            messages.push(json!({ "role": "assistant", "content": format!("Answer {turn}") }));
+            messages.push(json!({ "role": "user", "content": format!("And {turn}?") }));
+        }
+        let homes_of_turns: HashSet<_> = models(Sticky, &health, turns).await.into_iter().collect();
+        assert_eq!(homes_of_turns.len(), 1, "{homes_of_turns:?}");
+        homes.extend(homes_of_turns);
+    }
+    assert!(homes.len() > 4, "{homes:?}");
 }
 
 #[tokio::test]

@@ -65,10 +65,11 @@ pub(crate) const CASES: &[Case] = &[
         rewrite(bodies::mixed(100_000, false))
     }),
     case("rewrite_image_2mb", || rewrite(bodies::image(2_000_000))),
-    case("pick_among_2", || pick(2)),
-    case("pick_among_30", || pick(30)),
-    case("pick_among_300", || pick(300)),
-    case("pick_among_3000", || pick(3_000)),
+    case("pick_among_2", || pick(2, Mix::Uniform)),
+    case("pick_among_30", || pick(30, Mix::Uniform)),
+    case("pick_among_60_mixed", || pick(60, Mix::Mixed)),
+    case("pick_among_300", || pick(300, Mix::Uniform)),
+    case("pick_among_3000", || pick(3_000, Mix::Uniform)),
     // What the two cases after them take without any layer.
     case("bare_answer", || exchange(Mock::answer(), false)),
     case("bare_stream_of_50_events", || {
@@ -91,8 +92,8 @@ fn rewrite(body: Bytes) -> Prepared {
 }
 
 /// Sends a small request through the router alone.
-fn pick(size: usize) -> Prepared {
-    let targets = pools::pool(size, Mix::Uniform);
+fn pick(size: usize, mix: Mix) -> Prepared {
+    let targets = pools::pool(size, mix);
     let health = pools::history(&targets);
     let layer = FreeModelRouteLayer::new(Catalog::from_targets(targets), health).seed(7);
     let answer = |request| {

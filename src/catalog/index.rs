@@ -24,6 +24,8 @@ pub(super) struct Index {
     kinds: Vec<Alike>,
     /// For each target the index of its kind.
     kind_of: Vec<u32>,
+    /// For each [account](Kind::account) the index of its first target.
+    accounts: Vec<usize>,
     /// The indices of all targets, sorted by their model's id: made for the first request that names one.
     by_model: OnceLock<Arc<[u32]>>,
 }
@@ -33,13 +35,13 @@ impl Index {
     pub(super) fn new(targets: &[Target]) -> Self {
         let mut kinds: Vec<Alike> = Vec::new();
         let mut known = HashMap::<Kind, u32>::new();
-        let mut accounts: Vec<&Provider> = Vec::new();
+        let mut accounts: Vec<usize> = Vec::new();
         let mut kind_of: Vec<u32> = Vec::with_capacity(targets.len());
         for (first, target) in targets.iter().enumerate() {
             // The account of this target is more often than not that of the last one.
-            let is_own = |account: &&Provider| **account == *target.provider();
+            let is_own = |&first: &usize| *targets[first].provider() == *target.provider();
             let account = accounts.iter().rposition(is_own).unwrap_or_else(|| {
-                accounts.push(target.provider());
+                accounts.push(first);
                 accounts.len() - 1
             });
             let kind = Kind::of(target, account);
@@ -57,6 +59,7 @@ impl Index {
         Self {
             kinds,
             kind_of,
+            accounts,
             by_model: OnceLock::new(),
         }
     }
@@ -67,6 +70,10 @@ impl Index {
 
     pub(super) fn kind_of(&self) -> &[u32] {
         &self.kind_of
+    }
+
+    pub(super) fn accounts(&self) -> &[usize] {
+        &self.accounts
     }
 
     /// The indices of the targets whose model has this id, ascending.

@@ -11,7 +11,6 @@ pub(crate) mod target;
 
 pub(crate) use self::{
     belief::{Belief, FRESH},
-    index::Alike,
     kind::Kind,
     model::Model,
     name::assumed_output,

@@ -144,6 +144,11 @@ impl Snapshot {
     pub(crate) fn kind_of(&self) -> &[u32] {
         self.index.kind_of()
     }
+
+    /// For each [account](crate::catalog::Kind::account) the index of its first target.
+    pub(crate) fn accounts(&self) -> &[usize] {
+        self.index.accounts()
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!
 //! Locks are taken in this order: that of the map, of a provider, of a target. Whatever is changed of a provider, and all
 //! that is not the plain life of an attempt at a healthy target, is changed under the lock of the map as well. Only what is
-//! over is forgotten without it, by whoever reads an entry.
+//! over is forgotten without it, by the thread that reads an entry.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -105,7 +105,7 @@ pub(crate) struct TargetCell {
     entry: Mutex<TargetEntry>,
 }
 
-/// Where there is no instant, no duration, or no rate (as the bits of a number it is none).
+/// Stands for no instant, no duration and no rate: as the bits of an `f64` it is not a number.
 const NONE: u64 = u64::MAX;
 
 /// What is known of the record of a target.

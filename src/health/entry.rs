@@ -32,7 +32,7 @@ pub(super) struct TargetEntry {
     pub(super) row: u64,
     /// Since when no provider lists it.
     pub(super) vanished: Option<Instant>,
-    /// The map has forgotten it: whoever still has its cell has to ask the map for the present one.
+    /// The map has forgotten it: a request that still has its cell has to ask the map for the present one.
     pub(super) forgotten: bool,
     /// Soft failures since the last success.
     pub(super) soft: u32,

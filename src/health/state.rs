@@ -32,7 +32,7 @@ pub(super) struct State {
     generation: Option<u64>,
     /// The providers of that snapshot.
     pub(super) pool: Vec<Arc<str>>,
-    /// Shared with those who read all of it, which takes too long to keep others waiting.
+    /// Shared, because reading all of it takes longer than the lock of the map may be held.
     pub(super) targets: Arc<Targets>,
     pub(super) providers: HashMap<Arc<str>, Arc<ProviderCell>>,
     pub(super) line: Line,

@@ -9,7 +9,7 @@ use super::segments::Segments;
 /// A body as it is read and sent: its text, and what was kept out of the text.
 ///
 /// A body that came in one frame is its text. In one that came in several, large parts of long strings need not be
-/// joined with the rest, because nobody reads them: these are the holes of the text. All spans of a body are spans of its
+/// joined with the rest, because no reader needs them: these are the holes of the text. All spans of a body are spans of its
 /// text, and a hole belongs to the span around it. No span ends at a hole, as long as every hole is inside of a token.
 #[derive(Clone, Default)]
 pub(crate) struct Collected {

@@ -2,7 +2,7 @@
 //!
 //! What is to be read has to be in one piece. Frames are kept until the end is there, and then joined in a buffer of the
 //! size that they have: so nothing is moved twice, and no memory is taken for what a client only announces. A body of
-//! megabytes is for the most part base64 though, which is read by nobody here. A long run of it is not joined, but kept
+//! megabytes is for the most part base64 though, which nothing here reads. A long run of it is not joined, but kept
 //! by itself, as a [hole](Hole) in the text. The text is read in place of the body, and what is found is the same,
 //! because of these facts:
 //!

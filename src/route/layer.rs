@@ -59,7 +59,7 @@ impl FreeModelRouteLayer {
     /// The strategy that picks among equally good targets. Default: [`Random`](crate::select::Random).
     #[must_use]
     pub fn select(self, select: impl Select + 'static) -> Self {
-        self.with(|router| router.select = Arc::new(select))
+        self.with(|router| router.select = Some(Arc::new(select)))
     }
 
     /// Makes the choice reproducible: requests that come one after the other get the same targets again from

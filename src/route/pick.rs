@@ -19,7 +19,8 @@ use crate::{
 /// What a router picks from, and by.
 pub(super) struct Pool<'a> {
     pub(super) binding: &'a Binding,
-    pub(super) select: &'a dyn Select,
+    /// Without one the pick is random.
+    pub(super) select: Option<&'a dyn Select>,
     pub(super) rng: &'a Rng,
 }
 
@@ -80,6 +81,10 @@ impl Pool<'_> {
 
     /// The index of one of the `best` targets, which are at least one.
     fn select(&self, wish: &Wish<'_>, bound: &Bound, best: &[u32]) -> usize {
+        // What is known of the candidates is not gathered where nothing reads it.
+        let Some(select) = self.select else {
+            return best[self.rng.below(best.len())] as usize;
+        };
         let candidate = |&index: &u32| {
             let record = bound.cells[index as usize].record();
             Candidate {
@@ -91,9 +96,7 @@ impl Pool<'_> {
         };
         let candidates: Vec<_> = best.iter().map(candidate).collect();
         let request = SelectRequest::new(wish.needs, wish.headers);
-        let picked = self
-            .select
-            .select(&request, &candidates, &Chance::of(self.rng));
+        let picked = select.select(&request, &candidates, &Chance::of(self.rng));
         best[picked.min(best.len() - 1)] as usize
     }
 }
@@ -159,7 +162,7 @@ mod tests {
 
     fn pick(
         binding: &Binding,
-        select: &dyn Select,
+        select: Option<&dyn Select>,
         wait: WaitState,
     ) -> Result<Attempt, Option<Place>> {
         let pool = Pool {
@@ -178,6 +181,32 @@ mod tests {
                 NoPick::Refused(_) => panic!("refused"),
                 NoPick::NotNow(no_target) => no_target.place,
             })
+    }
+
+    #[test]
+    fn without_a_strategy_the_pick_is_that_of_random() {
+        let p = provider("p");
+        let targets = (0..50).map(|n| target(&p, &format!("m{n}")));
+        let catalog = Catalog::from_targets(targets);
+        let binding = Binding::new(catalog, HealthMap::seeded(1));
+        let rng = Rng::seeded(5);
+        let plain = Rng::seeded(5);
+        let mut memory = Memory::default();
+        let (needs, headers) = (Needs::new(Endpoint::ChatCompletions), HeaderMap::new());
+        let mut picks = |select, rng| {
+            let binding = &binding;
+            let pool = Pool {
+                binding,
+                select,
+                rng,
+            };
+            let wish = Wish::any(&needs, &headers);
+            let attempt = pool.pick(&wish, &mut memory).ok().unwrap();
+            attempt.target().id().clone()
+        };
+        for _ in 0..20 {
+            assert_eq!(picks(None, &rng), picks(Some(&Random), &plain));
+        }
     }
 
     #[test]
@@ -201,7 +230,7 @@ mod tests {
                     }
                     0
                 };
-                let attempt = pick(&binding, &select, wait).ok().unwrap();
+                let attempt = pick(&binding, Some(&select), wait).ok().unwrap();
                 assert_eq!(
                     attempt.target().id(),
                     targets[1].id(),
@@ -227,7 +256,7 @@ mod tests {
         let binding = Binding::new(catalog.clone(), health.clone());
         for round in 0..100 {
             catalog.replace(&many, old.clone()).unwrap();
-            assert!(pick(&binding, &Random, WaitState::Waits).is_err());
+            assert!(pick(&binding, None, WaitState::Waits).is_err());
             let (barrier, is_replaced) = (Barrier::new(2), AtomicBool::new(false));
             thread::scope(|scope| {
                 scope.spawn(|| {
@@ -237,7 +266,7 @@ mod tests {
                     is_replaced.store(true, Ordering::SeqCst);
                 });
                 barrier.wait();
-                while let Err(place) = pick(&binding, &Random, WaitState::Waits) {
+                while let Err(place) = pick(&binding, None, WaitState::Waits) {
                     if is_replaced.load(Ordering::SeqCst) {
                         let call = place.unwrap().called().now_or_never();
                         assert!(call.is_some(), "round {round}");

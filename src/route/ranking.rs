@@ -4,16 +4,18 @@
 //! for each kind, and the pass reads no more of a target than its kind and one atomic. Each of the others is judged for
 //! itself: what the request names or has tried before, and what has something held against it.
 
+use std::cmp::Ordering;
+
 use tokio::time::Instant;
 
 use crate::{
-    health::{Bound, Glance, Phase, Standing},
+    health::{Bound, Glance, Standing},
     route::{
         eligible::{Eligible, EligibleTargets},
-        tier::{HeldBack, Judged, Rank, rank},
+        tier::{Judged, Rank, held_back, rank, worth},
         wish::Wish,
     },
-    session::{Memory, Tried},
+    session::Memory,
 };
 
 /// What the targets are ranked by for one attempt.
@@ -31,16 +33,12 @@ pub(super) struct Ranking<'a> {
 
 /// What a pick needs to know of a provider.
 struct ProviderState {
-    phase: Phase,
+    /// That of its targets against which nothing is held by themselves, and which have not succeeded lately.
+    standing: Standing,
+    /// These may not be tried now.
+    is_held_back: bool,
     /// It cannot help the request any more.
     avoided: bool,
-}
-
-/// A target against which nothing is held, and which of the [ranks by kind](Ranking::ranks_by_kind) it has.
-#[derive(Clone, Copy)]
-struct Clear {
-    index: u32,
-    class: u32,
 }
 
 /// The best targets for one attempt.
@@ -64,16 +62,19 @@ impl<'a> Ranking<'a> {
         nanos: u64,
     ) -> Self {
         let snapshot = &*bound.snapshot;
-        let mut providers: Vec<ProviderState> = Vec::new();
-        for alike in snapshot.kinds() {
-            if alike.kind.account == providers.len() {
-                let name = snapshot.targets()[alike.first].id().provider();
-                providers.push(ProviderState {
-                    phase: bound.provider_phase(alike.first, now),
-                    avoided: memory.avoids(name),
-                });
+        let state = |&first: &usize| {
+            let standing = Standing {
+                phase: bound.provider_phase(first, now),
+                ..Standing::HEALTHY
+            };
+            let avoided = memory.avoids(snapshot.targets()[first].id().provider());
+            ProviderState {
+                is_held_back: held_back(&standing, None, avoided, memory).is_err(),
+                standing,
+                avoided,
             }
-        }
+        };
+        let providers = snapshot.accounts().iter().map(state).collect();
         Self {
             bound,
             eligible,
@@ -88,70 +89,35 @@ impl<'a> Ranking<'a> {
     /// The targets of the best rank.
     pub(super) fn shortlist(&self) -> Shortlist {
         let special = self.special();
-        let judged = special.iter().filter_map(|&index| self.judged_rank(index));
-        let mut others: Vec<_> = judged.collect();
         let by_kind = self.ranks_by_kind();
-        let clear = self.clear(&by_kind, &special, &mut others);
-
-        let mut is_seen = vec![false; by_kind.len()];
-        clear
-            .iter()
-            .for_each(|one| is_seen[one.class as usize] = true);
-        let seen = by_kind.iter().zip(is_seen).filter(|(_, is_seen)| *is_seen);
-        let of_clear = seen.filter_map(|(&rank, _)| rank).min();
-        let of_others = others.iter().map(|&(_, rank)| rank).min();
-        let Some(first) = of_clear.into_iter().chain(of_others).min() else {
-            return Shortlist::default();
-        };
-        let is_best: Vec<_> = by_kind.iter().map(|&rank| rank == Some(first)).collect();
-        let of_clear = clear.iter().filter(|one| is_best[one.class as usize]);
-        let mut best: Vec<_> = of_clear.map(|one| one.index).collect();
-        if of_others == Some(first) {
-            let of_others = others.iter().filter(|(_, rank)| *rank == first);
-            best.extend(of_others.map(|&(index, _)| index));
-            best.sort_unstable();
-        }
-        let untried = others.iter().filter(|(_, rank)| !rank.is_second_try());
-        let untried = clear.len() + untried.count();
-        Shortlist {
-            best,
-            is_guessed: first.is_guessed(),
-            untried,
-        }
-    }
-
-    /// The targets against which nothing is held and which may be tried now, ascending. Of the others, those that may be
-    /// tried are put into `others`.
-    fn clear(
-        &self,
-        by_kind: &[Option<Rank>],
-        special: &[u32],
-        others: &mut Vec<(u32, Rank)>,
-    ) -> Vec<Clear> {
-        let mut clear = Vec::new();
+        let mut found = Found::default();
         if by_kind.is_empty() {
-            return clear;
+            let judged = special.iter().filter_map(|&index| self.judged_rank(index));
+            judged.for_each(|(index, rank)| found.add(index, rank));
+            return found.shortlist();
         }
-        let now = self.nanos;
         let tells_proven = self.tells_proven();
-        let classes = if tells_proven { 2 } else { 1 };
-        let mut special = special.iter().copied().peekable();
+        let mut special = special.into_iter().peekable();
         let targets = self.bound.snapshot.kind_of().iter().zip(&self.bound.cells);
         for (index, (&kind, cell)) in (0..).zip(targets) {
-            let class = classes * kind;
-            if special.next_if_eq(&index).is_some() || by_kind[class as usize].is_none() {
-                continue;
-            }
-            match cell.glance(now) {
-                Glance::Clear => {
-                    let class = class + u32::from(tells_proven && cell.is_proven(now));
-                    clear.push(Clear { index, class });
+            let glance = match special.next_if_eq(&index) {
+                Some(_) => Glance::Look,
+                None if by_kind[kind as usize].is_none() => continue,
+                None => cell.glance(self.nanos),
+            };
+            let rank = match glance {
+                Glance::Out => None,
+                Glance::Look => self.judged_rank(index).map(|(_, rank)| rank),
+                Glance::Clear if tells_proven && cell.is_proven(self.nanos) => {
+                    by_kind[kind as usize].map(Rank::proven)
                 }
-                Glance::Out => {}
-                Glance::Look => others.extend(self.judged_rank(index)),
+                Glance::Clear => by_kind[kind as usize],
+            };
+            if let Some(rank) = rank {
+                found.add(index, rank);
             }
         }
-        clear
+        found.shortlist()
     }
 
     /// Whether it matters that a target has succeeded lately: it does once another has failed this request.
@@ -159,28 +125,16 @@ impl<'a> Ranking<'a> {
         !self.memory.tried.is_empty()
     }
 
-    /// For each kind the rank of its targets against which nothing is held, if they may be tried now. Where it matters, first
-    /// of those that have not succeeded lately, then of those that have.
+    /// For each kind the rank of its targets against which nothing is held, and which have not succeeded lately, if they may
+    /// be tried now.
     fn ranks_by_kind(&self) -> Vec<Option<Rank>> {
-        let proven: &[bool] = match self.tells_proven() {
-            true => &[false, true],
-            false => &[false],
+        let rank = |eligible: &Option<Eligible<'_>>| {
+            let eligible = eligible.as_ref()?;
+            let provider = &self.providers[eligible.kind.account];
+            let worth = || worth(eligible, &provider.standing, false, self.wish, self.memory);
+            (!provider.is_held_back).then(worth)
         };
-        let by_kind = self.eligible.by_kind();
-        let mut ranks = Vec::with_capacity(by_kind.len() * proven.len());
-        for eligible in by_kind {
-            for &proven in proven {
-                ranks.push(eligible.as_ref().and_then(|eligible| {
-                    let standing = Standing {
-                        phase: self.providers[eligible.kind.account].phase,
-                        proven,
-                        ..Standing::HEALTHY
-                    };
-                    self.rank(eligible, &standing, None).ok()
-                }));
-            }
-        }
-        ranks
+        self.eligible.by_kind().iter().map(rank).collect()
     }
 
     /// The indices of the targets that the request names or has tried, ascending.
@@ -211,24 +165,53 @@ impl<'a> Ranking<'a> {
         let eligible = self.eligible.get(index)?;
         let snapshot = &self.bound.snapshot;
         let target = &snapshot.targets()[index];
-        let phase = self.providers[eligible.kind.account].phase;
-        let standing = self.bound.cells[index].standing(phase, self.now);
+        let provider = &self.providers[eligible.kind.account];
+        let standing = self.bound.cells[index].standing(provider.standing.phase, self.now);
         let tried = self.memory.record_of(target.id());
         Some(Judged {
             target,
             phase: standing.phase,
-            rank: self.rank(&eligible, &standing, tried),
+            rank: rank(
+                &eligible,
+                &standing,
+                tried,
+                provider.avoided,
+                self.wish,
+                self.memory,
+            ),
         })
     }
+}
 
-    fn rank(
-        &self,
-        eligible: &Eligible<'_>,
-        standing: &Standing,
-        tried: Option<&Tried>,
-    ) -> Result<Rank, HeldBack> {
-        let avoided = self.providers[eligible.kind.account].avoided;
-        rank(eligible, standing, tried, avoided, self.wish, self.memory)
+/// The best of the targets that were looked at so far.
+#[derive(Default)]
+struct Found {
+    rank: Option<Rank>,
+    best: Vec<u32>,
+    untried: usize,
+}
+
+impl Found {
+    /// Takes note of a target that may be tried now.
+    fn add(&mut self, index: u32, rank: Rank) {
+        self.untried += usize::from(!rank.is_second_try());
+        match self.rank.map_or(Ordering::Less, |best| rank.cmp(&best)) {
+            Ordering::Greater => return,
+            Ordering::Equal => {}
+            Ordering::Less => {
+                self.rank = Some(rank);
+                self.best.clear();
+            }
+        }
+        self.best.push(index);
+    }
+
+    fn shortlist(self) -> Shortlist {
+        Shortlist {
+            best: self.best,
+            is_guessed: self.rank.is_some_and(|rank| rank.is_guessed()),
+            untried: self.untried,
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
         routing::Routing,
         wish::Wish,
     },
-    select::{Random, Select},
+    select::Select,
     upstream::{Classify, DefaultClassify},
 };
 
@@ -37,7 +37,8 @@ pub(super) struct Router {
     pub(super) health: HealthMap,
     /// Both, as picks read them.
     binding: Arc<Binding>,
-    pub(super) select: Arc<dyn Select>,
+    /// Without one targets are picked at random, as [`Random`](crate::select::Random) does.
+    pub(super) select: Option<Arc<dyn Select>>,
     pub(super) classify: Arc<dyn Classify>,
     pub(super) rng: Rng,
     /// Where the router stands alone.
@@ -60,7 +61,7 @@ impl Router {
             binding: Arc::new(Binding::new(catalog.clone(), health.clone())),
             catalog,
             health,
-            select: Arc::new(Random),
+            select: None,
             classify: Arc::new(DefaultClassify),
             rng: Rng::unpredictable(),
             bounds: Bounds::default(),
@@ -164,7 +165,7 @@ impl Router {
     ) -> Result<Attempt, Refusal> {
         let pool = Pool {
             binding: &self.binding,
-            select: &*self.select,
+            select: self.select.as_deref(),
             rng: &self.rng,
         };
         let provider = match &envelope.needs.state {

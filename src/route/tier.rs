@@ -1,7 +1,5 @@
 //! Which eligible targets may be tried now, and how good each is for the request: facts exclude, estimates rank.
 
-use std::cmp::Reverse;
-
 use tokio::time::Instant;
 
 use crate::{
@@ -27,8 +25,9 @@ pub(super) struct Rank {
     /// The request has tried it already.
     again: bool,
     tier: Tier,
-    /// Its window, where a larger one is a better guess.
-    room: Reverse<Option<u64>>,
+    /// How far its window is from the largest there can be, where a larger one is a better guess. Else 0 for all of its
+    /// tier.
+    less_room: u64,
     /// It has not succeeded lately, which matters once another target has failed this request.
     unproven: bool,
     /// The end of the guess that it cools by: the first to end is tried first.
@@ -74,6 +73,12 @@ impl Rank {
         self.again
     }
 
+    /// The same for a target that has succeeded lately.
+    pub(super) const fn proven(mut self) -> Self {
+        self.unproven = false;
+        self
+    }
+
     /// Whether the target cools by a guess.
     pub(super) const fn is_guessed(&self) -> bool {
         self.until.is_some()
@@ -91,26 +96,47 @@ pub(super) fn rank(
     wish: &Wish<'_>,
     memory: &Memory,
 ) -> Result<Rank, HeldBack> {
+    held_back(standing, tried, avoided, memory)?;
+    Ok(worth(eligible, standing, tried.is_some(), wish, memory))
+}
+
+/// What holds a target back, whatever it is worth.
+pub(super) fn held_back(
+    standing: &Standing,
+    tried: Option<&Tried>,
+    avoided: bool,
+    memory: &Memory,
+) -> Result<(), HeldBack> {
     if standing.quarantined {
         return Err(HeldBack::Quarantined);
     }
     if let Phase::Stated(until, kind) = standing.phase {
         return Err(HeldBack::Cooling(until, kind));
     }
-    let again = match tried {
-        Some(tried) if !tried.again => return Err(HeldBack::Tried),
-        tried => tried.is_some(),
-    };
+    if tried.is_some_and(|tried| !tried.again) {
+        return Err(HeldBack::Tried);
+    }
     if avoided {
         return Err(HeldBack::Avoided);
     }
     match (standing.phase, memory.wait) {
         (Phase::Probing(until), WaitState::Never | WaitState::Waits) => {
-            return Err(HeldBack::Probing(until));
+            Err(HeldBack::Probing(until))
         }
-        (Phase::Guessed(until, _), WaitState::Waits) => return Err(HeldBack::Guessed(until)),
-        _ => {}
+        (Phase::Guessed(until, _), WaitState::Waits) => Err(HeldBack::Guessed(until)),
+        _ => Ok(()),
     }
+}
+
+/// How good a target is that nothing holds back. `again`: the request has tried it.
+#[inline]
+pub(super) fn worth(
+    eligible: &Eligible<'_>,
+    standing: &Standing,
+    again: bool,
+    wish: &Wish<'_>,
+    memory: &Memory,
+) -> Rank {
     let tier = match standing.phase {
         // A name is a wish to try that one first, and a target in probation needs a request that tries it.
         Phase::Probation { .. } | Phase::Healthy if eligible.named && wish.prefer_requested => {
@@ -122,18 +148,22 @@ pub(super) fn rank(
         _ => Tier::Cooling,
     };
     let by_room = tier == Tier::Doubtful || memory.too_small.is_some();
-    Ok(Rank {
+    Rank {
         again,
         tier,
-        room: Reverse(by_room.then(|| window(eligible.kind, standing).unwrap_or(u64::MAX))),
+        less_room: match by_room {
+            true => u64::MAX - window(eligible.kind, standing).unwrap_or(u64::MAX),
+            false => 0,
+        },
         unproven: !memory.tried.is_empty() && !standing.proven,
         until: match standing.phase {
             Phase::Guessed(until, _) => Some(until),
             _ => None,
         },
-    })
+    }
 }
 
+#[inline]
 fn fit(eligible: &Eligible<'_>, standing: &Standing, needs: &Needs, memory: &Memory) -> Tier {
     /// Any model that is offered today has at least such a window.
     const SMALLEST_WINDOW: u64 = 4096;
@@ -143,9 +173,12 @@ fn fit(eligible: &Eligible<'_>, standing: &Standing, needs: &Needs, memory: &Mem
         let too_small = memory.too_small;
         !needs.fits(window) || too_small.is_some_and(|too_small| window <= too_small)
     };
-    let output = needs.output_tokens.zip(kind.max_output);
+    let asks_too_much = match (needs.output_tokens, kind.max_output) {
+        (Some(asked), Some(most)) => asked > most,
+        _ => false,
+    };
     if window.is_some_and(is_too_small)
-        || output.is_some_and(|(asked, most)| asked > most)
+        || asks_too_much
         || !standing.lacks.intersection(needs.hard).is_empty()
     {
         return Tier::Doubtful;
@@ -169,8 +202,10 @@ fn fit(eligible: &Eligible<'_>, standing: &Standing, needs: &Needs, memory: &Mem
 
 /// The window that is stated, or the smaller one that was found.
 fn window(kind: &Kind, standing: &Standing) -> Option<u64> {
-    let windows = [kind.window, standing.window];
-    windows.into_iter().flatten().min()
+    match (kind.window, standing.window) {
+        (Some(stated), Some(found)) => Some(stated.min(found)),
+        (stated, found) => stated.or(found),
+    }
 }
 
 #[cfg(test)]

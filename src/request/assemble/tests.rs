@@ -268,7 +268,7 @@ fn large_frames_are_copied_once_to_a_buffer_of_their_size() {
     assert_eq!(capacity, len);
 }
 
-/// A piece of a string, of a name or of what is none: much of one kind, or a little of what means something.
+/// A piece of a body: a long run of one kind of character, or a few characters that mean something in JSON.
 fn piece() -> impl Strategy<Value = String> {
     /// Only the first four can be holes.
     const KINDS: [&str; 10] = ["A", "/b", "_", "A-1 ", " ", "1", ",", "é", "\\n", "\\u0041"];

@@ -8,7 +8,8 @@ use crate::{catalog::Target, headers::SESSION, request::Needs, rng::Rng};
 
 /// Picks one of the targets of the best tier.
 ///
-/// All candidates can serve the request and are equally healthy, as far as is known. They come in the order of the
+/// All candidates can serve the request and are equally healthy, as far as is known, but for the few picks that may go to a
+/// target which [has to be tried again](Self::explores). They come in the order of the
 /// [`Snapshot`](crate::catalog::Snapshot) of the catalog, which stays the same until the catalog changes. A strategy is called once
 /// for each attempt, so that it is asked again where the target that it picked has failed; no lock of the health map is
 /// held meanwhile. It should not block.

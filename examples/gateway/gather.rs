@@ -32,11 +32,16 @@ const YIELDS: u8 = 2;
 const LONGEST: Duration = Duration::from_millis(5);
 
 pin_project! {
-    /// A body with its chunks joined. The first one is passed on at once, and so is one that nothing follows.
+    /// A body with its chunks joined, but for those that are ready at first: hyper's server writes them with the head, so
+    /// that a client does not wait for the first text of a stream until more of it has come. A chunk that nothing follows
+    /// is passed on at once, too.
     pub(crate) struct Gathered<B: Body> {
         #[pin]
         body: B,
+        // A frame was passed on.
         begun: bool,
+        // Then the body was pending: what was passed on is being written, and chunks are joined from here on.
+        gathers: bool,
         taken: Taken,
         // What came after the taken data and is not joined with it: a large chunk, trailers, an error, the end.
         next: Option<Next<B>>,
@@ -65,6 +70,7 @@ impl<B: Body> Gathered<B> {
         Self {
             body,
             begun: false,
+            gathers: false,
             taken: Taken::default(),
             next: None,
             paused: false,
@@ -94,14 +100,17 @@ impl<B: Body<Data = Bytes>> Body for Gathered<B> {
                 return Poll::Ready(next);
             }
             match this.body.as_mut().poll_frame(cx) {
-                Poll::Pending if taken.is_empty() => return Poll::Pending,
+                Poll::Pending if taken.is_empty() => {
+                    *this.gathers = *this.begun;
+                    return Poll::Pending;
+                }
                 Poll::Pending if taken.is_due() => return Poll::Ready(Some(Ok(taken.frame()))),
                 Poll::Pending => {
                     taken.yields += 1;
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Poll::Ready(Some(Ok(frame))) if *this.begun => match frame.into_data() {
+                Poll::Ready(Some(Ok(frame))) if *this.gathers => match frame.into_data() {
                     Ok(data) if taken.has_room_for(&data) => taken.push(data),
                     Ok(data) => *this.next = Some(Some(Ok(Frame::data(data)))),
                     Err(frame) => *this.next = Some(Some(Ok(frame))),

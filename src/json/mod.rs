@@ -1,6 +1,7 @@
 //! JSON without a tree: tokens, strings that are not copied, and changes by span.
 
 mod collected;
+mod nesting;
 mod reader;
 mod segments;
 mod splice;

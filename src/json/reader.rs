@@ -106,17 +106,27 @@ impl<'a> Reader<'a> {
     // Inlined, because a value is large: where it is handed over in memory, reading a conversation takes a fifth longer.
     #[inline(always)]
     pub(crate) fn value(&mut self) -> Result<Value<'a>, JsonError> {
-        let byte = self.skip_whitespace();
-        let (start, depth) = (self.at, self.depth);
+        let (start, byte) = self.behind_whitespace(self.at);
+        let depth = self.depth;
+        if byte == Some(b'"') {
+            let (text, end) = self.string(start)?;
+            self.at = end;
+            let first = Event::Text(text);
+            return Ok(Value {
+                first,
+                start,
+                depth,
+            });
+        }
+        self.at = start;
         let first = match byte {
-            Some(b'"') => Event::Text(self.string()?),
             Some(b'{') => self.open(Kind::Object)?,
             Some(b'[') => self.open(Kind::Array)?,
             Some(b'-' | b'0'..=b'9') => Event::Number(self.number()?),
             Some(b't') => self.word(b"true", Event::Bool(true))?,
             Some(b'f') => self.word(b"false", Event::Bool(false))?,
             Some(b'n') => self.word(b"null", Event::Null)?,
-            _ => return self.fail("expected a value"),
+            _ => return fail(self.at, "expected a value"),
         };
         Ok(Value {
             first,
@@ -128,25 +138,25 @@ impl<'a> Reader<'a> {
     /// A key, its place with its quotes, and its colon.
     #[inline(always)]
     pub(super) fn key(&mut self) -> Result<(Text<'a>, Range<usize>), JsonError> {
-        let byte = self.skip_whitespace();
-        let start = self.at;
+        let (start, byte) = self.behind_whitespace(self.at);
         if byte != Some(b'"') {
-            return self.fail("expected a key");
+            return fail(start, "expected a key");
         }
-        let key = self.string()?;
-        let span = start..self.at;
-        if self.skip_whitespace() != Some(b':') {
-            return self.fail("expected a colon");
+        let (key, end) = self.string(start)?;
+        let (colon, byte) = self.behind_whitespace(end);
+        if byte != Some(b':') {
+            return fail(colon, "expected a colon");
         }
-        self.at += 1;
-        Ok((key, span))
+        self.at = colon + 1;
+        Ok((key, start..end))
     }
 
     /// Whether the array or object that was just opened ends here.
     pub(super) fn is_empty(&mut self, kind: Kind) -> bool {
-        let is_empty = self.skip_whitespace() == Some(kind.close());
+        let (at, byte) = self.behind_whitespace(self.at);
+        let is_empty = byte == Some(kind.close());
         if is_empty {
-            self.close();
+            self.close(at);
         }
         is_empty
     }
@@ -155,24 +165,25 @@ impl<'a> Reader<'a> {
     /// read.
     #[inline(always)]
     pub(super) fn is_last(&mut self, kind: Kind) -> Result<bool, JsonError> {
-        match self.skip_whitespace() {
+        let (at, byte) = self.behind_whitespace(self.at);
+        match byte {
             Some(b',') => {
-                self.at += 1;
+                self.at = at + 1;
                 Ok(false)
             }
             Some(close) if close == kind.close() => {
-                self.close();
+                self.close(at);
                 Ok(true)
             }
-            _ => self.fail("expected a comma or the end of the array or object"),
+            _ => fail(at, "expected a comma or the end of the array or object"),
         }
     }
 
     /// Makes sure that nothing follows the outermost value.
     pub(crate) fn end(&mut self) -> Result<(), JsonError> {
-        match self.skip_whitespace() {
-            None => Ok(()),
-            Some(_) => self.fail("something follows the end"),
+        match self.behind_whitespace(self.at) {
+            (_, None) => Ok(()),
+            (at, Some(_)) => fail(at, "something follows the end"),
         }
     }
 
@@ -184,22 +195,12 @@ impl<'a> Reader<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    #[cold]
-    fn fail<T>(&self, what: &'static str) -> Result<T, JsonError> {
-        Err(JsonError::Syntax {
-            offset: self.at,
-            what,
-        })
-    }
-
-    /// The first byte that is not white space.
+    /// The place of the first byte from `at` on that is not white space, and that byte.
     #[inline(always)]
-    fn skip_whitespace(&mut self) -> Option<u8> {
-        loop {
-            match self.peek() {
-                Some(b' ' | b'\n' | b'\t' | b'\r') => self.at += 1,
-                byte => return byte,
-            }
+    fn behind_whitespace(&self, at: usize) -> (usize, Option<u8>) {
+        match self.text.get(at) {
+            Some(byte) if *byte > b' ' => (at, Some(*byte)),
+            _ => behind_whitespace(self.text, at),
         }
     }
 
@@ -212,14 +213,15 @@ impl<'a> Reader<'a> {
         Ok(Event::Begin(kind))
     }
 
-    fn close(&mut self) {
-        self.at += 1;
+    /// The innermost array or object ends with the byte at `at`.
+    fn close(&mut self, at: usize) {
+        self.at = at + 1;
         self.depth -= 1;
     }
 
     fn word(&mut self, word: &[u8], event: Event<'a>) -> Result<Event<'a>, JsonError> {
         if !self.rest().starts_with(word) {
-            return self.fail("expected a value");
+            return fail(self.at, "expected a value");
         }
         self.at += word.len();
         Ok(event)
@@ -257,25 +259,42 @@ impl<'a> Reader<'a> {
             self.at += 1;
         }
         match self.at - start {
-            0 => self.fail("expected a digit"),
+            0 => fail(self.at, "expected a digit"),
             _ => Ok(()),
         }
     }
 
+    /// The string whose first quote is at `start`, and where it ends.
     #[inline(always)]
-    fn string(&mut self) -> Result<Text<'a>, JsonError> {
-        self.at += 1;
-        match string::read(self.rest()) {
-            Ok(text) => {
-                self.at += text.raw.len() + 1;
-                Ok(text)
-            }
+    fn string(&self, start: usize) -> Result<(Text<'a>, usize), JsonError> {
+        let start = start + 1;
+        let Some(rest) = self.text.get(start..) else {
+            return fail(start, string::fault(None));
+        };
+        match string::read(rest) {
+            Ok(text) => Ok((text, start + text.raw.len() + 1)),
             Err(valid) => {
-                self.at += valid;
-                self.fail(string::fault(self.peek()))
+                let at = start + valid;
+                fail(at, string::fault(self.text.get(at).copied()))
             }
         }
     }
+}
+
+// These two take no reader: one whose address is known elsewhere could not be kept in registers.
+
+#[cold]
+fn fail<T>(offset: usize, what: &'static str) -> Result<T, JsonError> {
+    Err(JsonError::Syntax { offset, what })
+}
+
+/// See [`Reader::behind_whitespace`].
+#[inline(never)]
+fn behind_whitespace(text: &[u8], at: usize) -> (usize, Option<u8>) {
+    let rest = text.get(at..).unwrap_or_default();
+    let is_space = |byte: &&u8| matches!(byte, b' ' | b'\n' | b'\t' | b'\r');
+    let at = at + rest.iter().take_while(is_space).count();
+    (at, text.get(at).copied())
 }
 
 impl Kind {

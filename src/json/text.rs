@@ -50,6 +50,15 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// Whether the string is this name.
+    #[inline(always)]
+    pub(crate) fn is(self, name: &str) -> bool {
+        match self.escaped {
+            false => self.raw == name.as_bytes(),
+            true => self.unescaped_name() == name,
+        }
+    }
+
     /// The whole string as bytes, however long it is.
     pub(crate) fn bytes(self) -> Cow<'a, [u8]> {
         match self.escaped {
@@ -59,6 +68,7 @@ impl<'a> Text<'a> {
     }
 
     #[cold]
+    #[inline(never)]
     fn unescaped_name(self) -> String {
         match self.raw.len() > Self::LONGEST_NAME {
             true => String::new(),

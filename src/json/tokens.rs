@@ -4,7 +4,10 @@
 
 use std::ops::Range;
 
-use super::reader::{Event, JsonError, Kind, MAX_DEPTH, Reader, Value};
+use super::{
+    nesting::Nesting,
+    reader::{Event, JsonError, Kind, Reader, Value},
+};
 
 /// An [`Event`] and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +25,7 @@ pub(crate) struct Token<'a> {
 #[derive(Debug)]
 pub(crate) struct Tokens<'a> {
     reader: Reader<'a>,
-    /// Which of the arrays and objects that are open are objects, a bit for each: without memory on the heap, because one
-    /// of these is made for every event of a stream.
-    objects: [u64; MAX_DEPTH / 64],
+    nesting: Nesting,
     expect: Expect,
 }
 
@@ -45,20 +46,9 @@ impl<'a> Tokens<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
         Self {
             reader: Reader::new(text),
-            objects: [0; MAX_DEPTH / 64],
+            nesting: Nesting::default(),
             expect: Expect::Value,
         }
-    }
-
-    /// The tokens that are left where the reader has just read how an array or object begins.
-    pub(super) fn inside(reader: Reader<'a>, kind: Kind) -> Self {
-        let mut tokens = Self {
-            reader,
-            objects: [0; MAX_DEPTH / 64],
-            expect: Expect::First,
-        };
-        tokens.opened(kind);
-        tokens
     }
 
     /// The offset of the first byte that is not read yet: one past the last token.
@@ -76,11 +66,6 @@ impl<'a> Tokens<'a> {
             }
         }
         Ok(())
-    }
-
-    /// The reader, behind the last token.
-    pub(super) fn into_reader(self) -> Reader<'a> {
-        self.reader
     }
 
     /// The next token; `None` at the end of a valid text.
@@ -136,7 +121,7 @@ impl<'a> Tokens<'a> {
         } = self.reader.value()?;
         self.expect = match first {
             Event::Begin(kind) => {
-                self.opened(kind);
+                self.nesting.set(depth, kind);
                 Expect::First
             }
             _ => self.after_value(),
@@ -157,26 +142,9 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Notes what was opened.
-    fn opened(&mut self, kind: Kind) {
-        let depth = self.reader.depth() - 1;
-        let bit = 1 << (depth % 64);
-        if let Some(word) = self.objects.get_mut(depth / 64) {
-            match kind {
-                Kind::Object => *word |= bit,
-                Kind::Array => *word &= !bit,
-            }
-        }
-    }
-
     /// The kind of what was opened last and is still open.
     fn innermost(&self) -> Kind {
-        let depth = self.reader.depth() - 1;
-        let word = self.objects.get(depth / 64).copied().unwrap_or_default();
-        match word >> (depth % 64) & 1 {
-            0 => Kind::Array,
-            _ => Kind::Object,
-        }
+        self.nesting.get(self.reader.depth() - 1)
     }
 }
 

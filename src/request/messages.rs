@@ -62,9 +62,10 @@ impl MessageEdits {
         needs: &mut NeedsReader,
     ) -> Result<(), JsonError> {
         let name = name.name_bytes();
+        // Not a `match`, which would compare byte by byte.
         let is = |known: &str| *name == *known.as_bytes();
         if is("role") {
-            if matches!(value.first, Event::Text(role) if *role.name_bytes() == *b"developer") {
+            if matches!(value.first, Event::Text(role) if role.is("developer")) {
                 self.push(MessageEdit::DeveloperRole, value.start..reader.at());
             }
         } else if is("content") {
@@ -73,15 +74,22 @@ impl MessageEdits {
                 first => needs.content(reader, first)?,
             }
         } else if !is("tool_calls") && !is("function_call") {
-            match is("name") || is("refusal") {
-                true => reader.skip(value.first)?,
-                false => needs.left_out(reader, value)?,
-            }
-            if let Some(field) = MESSAGE_FIELDS.into_iter().find(|known| is(known)) {
-                self.push(MessageEdit::Field(field), key.start..reader.at());
-            }
+            reader.skip(value.first)?;
+            self.other(&name, [key.start, value.start, reader.at()], needs);
         }
         Ok(())
+    }
+
+    /// Notes a member that most messages do not have: where it starts, where its value does, and where it ends.
+    #[inline(never)]
+    fn other(&mut self, name: &[u8], [start, value, end]: [usize; 3], needs: &mut NeedsReader) {
+        if !matches!(name, b"name" | b"refusal") {
+            needs.needs.prompt.leave_out(value..end);
+        }
+        let mut known = MESSAGE_FIELDS.into_iter();
+        if let Some(field) = known.find(|known| known.as_bytes() == name) {
+            self.push(MessageEdit::Field(field), start..end);
+        }
     }
 
     fn push(&mut self, edit: MessageEdit, span: Range<usize>) {

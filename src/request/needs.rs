@@ -105,12 +105,12 @@ impl Needs {
     /// How long the prompt is, in tokens.
     ///
     /// This is an estimate, the same for every model, and often wrong by a fifth: it may rank models, and should
-    /// exclude none. It is computed when it is asked for first, in about a millisecond for each megabyte of text;
-    /// [`fits`](Self::fits) often knows without it.
+    /// exclude none. It is computed when it is asked for first, in some microseconds, because of a prompt of more than 16 KiB
+    /// only a sample is counted; [`fits`](Self::fits) often knows without it.
     #[must_use]
     pub fn prompt_tokens(&self) -> u64 {
         *self.prompt.estimate.get_or_init(|| {
-            let text = tokens::estimate(self.prompt.text());
+            let text = tokens::estimate(self.prompt.text(), self.prompt.bytes());
             text.saturating_add(self.prompt.tokens)
         })
     }
@@ -154,7 +154,7 @@ pub(crate) struct Prompt {
     pub(super) beginning: Beginning,
     /// What the parts that are not text come to, in tokens.
     pub(crate) tokens: u64,
-    /// The number of bytes that are read as text, counted once: each candidate of a pick is compared with it.
+    /// See [`bytes`](Self::bytes). Counted once: each candidate of a pick is compared with it.
     bytes: OnceLock<u64>,
     estimate: OnceLock<u64>,
 }
@@ -223,10 +223,15 @@ impl Prompt {
         })
     }
 
+    /// The number of bytes that are read as text.
+    fn bytes(&self) -> u64 {
+        let count = || self.text().map(|text| text.len() as u64).sum();
+        *self.bytes.get_or_init(count)
+    }
+
     /// What the estimate can be at least and at most.
     fn bounds(&self) -> RangeInclusive<u64> {
-        let count = || self.text().map(|text| text.len() as u64).sum();
-        let text = tokens::bounds(*self.bytes.get_or_init(count));
+        let text = tokens::bounds(self.bytes());
         let with_others = |text: &u64| text.saturating_add(self.tokens);
         with_others(text.start())..=with_others(text.end())
     }

@@ -9,13 +9,13 @@
 //! the labels and messages for the classifier, the waits for [`resets`](super::resets), and the message, code and parameter for the
 //! client.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use serde_json::Value;
 
 use crate::upstream::{
     document,
-    fields::{Holds, holds},
+    fields::{Holds, Known, known},
     prose::Message,
 };
 
@@ -95,16 +95,18 @@ pub(super) struct Waits {
 impl Envelope {
     /// Reads a body.
     ///
-    /// A body that is not declared to be JSON is read as JSON only if it is a whole document (`may_be_cut` is false):
+    /// A body that is not declared to be JSON is read as JSON only if it is a whole document (`may_be_cut` says no):
     /// plain text may begin with words of the caller, and these may look like the beginning of a document.
-    pub(super) fn of(text: &str, may_be_cut: bool) -> (Self, Option<Value>) {
+    pub(super) fn of(text: &str, may_be_cut: impl FnOnce() -> bool) -> (Self, Option<Value>) {
         let mut envelope = Self::default();
         match document::parse(text) {
             Ok(tree) => {
                 envelope.message = envelope.read(&tree, At::default());
                 return (envelope, Some(tree));
             }
-            Err(document::NotJson { is_cut: true }) if may_be_cut => envelope = Self::of_cut(text),
+            Err(document::NotJson { is_cut: true }) if may_be_cut() => {
+                envelope = Self::of_cut(text)
+            }
             Err(_) => {
                 let message = envelope.say(text, At::default());
                 // Broken JSON is not for a person.
@@ -156,26 +158,33 @@ impl Envelope {
             }
             Value::Object(fields) => {
                 let counts = |name: &str| at.only.is_empty() || at.only.contains(&name);
-                let fields = || fields.iter().filter(|(name, _)| counts(name));
-                // Before the objects within: of several statuses and parameters the outermost counts.
-                fields().for_each(|(name, value)| self.field(name, value, at));
-                let inner = fields().filter_map(|(name, value)| {
-                    Some((name.to_ascii_lowercase(), self.inner(name, value, at)?))
-                });
+                // The fields within come last: of several statuses and parameters the outermost counts.
+                let mut inner = Vec::new();
+                for (name, value) in fields.iter().filter(|(name, _)| counts(name)) {
+                    match known(name) {
+                        Some(field) => {
+                            self.field(field.holds, value, at);
+                            inner.push((field, value));
+                        }
+                        None => self.counter(name, value),
+                    }
+                }
+                let inner = inner
+                    .into_iter()
+                    .filter_map(|(Known { name, holds }, value)| {
+                        Some((name, self.inner(holds, value, at)?))
+                    });
                 let place = value["loc"]
                     .as_array()
                     .and_then(|steps| place_in_request(steps));
-                message_of(&inner.collect(), place)
+                message_of(&inner.collect::<Vec<_>>(), place)
             }
             _ => None,
         }
     }
 
     /// Takes a field that holds a fact.
-    fn field(&mut self, name: &str, value: &Value, at: At) {
-        let Some(holds) = holds(name) else {
-            return self.counter(name, value);
-        };
+    fn field(&mut self, holds: Holds, value: &Value, at: At) {
         if holds == Holds::Place {
             return self.found_at(value);
         }
@@ -191,24 +200,24 @@ impl Envelope {
                 self.label(&text, at);
                 self.status(&text, at);
                 if is_shown(at) && text.len() <= MAX_WORD && self.codes.len() < MAX_LABELS {
-                    self.codes.push(text);
+                    self.codes.push(text.into_owned());
                 }
             }
             Holds::Name => self.name(text, at),
             Holds::Quota => push(&mut self.quotas, text.to_ascii_lowercase()),
-            Holds::Param => _ = self.param.get_or_insert(text),
+            Holds::Param => _ = self.param.get_or_insert_with(|| text.into_owned()),
             Holds::Window => self.window = self.window.or_else(|| text.parse().ok()),
             Holds::Upstream => self.relayed |= !at.relayed,
-            Holds::Retry => push(&mut self.waits.retry, text),
-            Holds::RetryMillis => push(&mut self.waits.retry_millis, text),
+            Holds::Retry => push(&mut self.waits.retry, text.into_owned()),
+            Holds::RetryMillis => push(&mut self.waits.retry_millis, text.into_owned()),
             _ => {}
         }
     }
 
     /// Reads a field that holds messages or further fields.
-    fn inner(&mut self, name: &str, value: &Value, at: At) -> Option<String> {
+    fn inner(&mut self, holds: Holds, value: &Value, at: At) -> Option<String> {
         let at = At { only: &[], ..at };
-        match holds(name)? {
+        match holds {
             Holds::Error => self.read(
                 value,
                 At {
@@ -228,8 +237,10 @@ impl Envelope {
             Holds::Metadata if at.in_error => self.read(value, at),
             Holds::Headers if at.in_error => {
                 for (name, value) in value.as_object()? {
-                    match holds(name) {
-                        Some(Holds::Retry | Holds::RetryMillis) => self.field(name, value, at),
+                    match known(name).map(|field| field.holds) {
+                        Some(holds @ (Holds::Retry | Holds::RetryMillis)) => {
+                            self.field(holds, value, at);
+                        }
                         _ => self.counter(name, value),
                     }
                 }
@@ -278,9 +289,9 @@ impl Envelope {
         }
     }
 
-    fn name(&mut self, name: String, at: At) {
+    fn name(&mut self, name: Cow<'_, str>, at: At) {
         if is_shown(at) && is_name(&name) && self.names.len() < MAX_LABELS {
-            self.names.push(name);
+            self.names.push(name.into_owned());
         }
     }
 
@@ -291,10 +302,15 @@ impl Envelope {
     }
 
     fn counter(&mut self, name: &str, value: &Value) {
+        const MARK: &str = "ratelimit-";
+
+        if name.len() < MARK.len() {
+            return;
+        }
         let name = name.to_ascii_lowercase();
-        if let (true, Some(value)) = (name.contains("ratelimit-"), scalar(value)) {
+        if let (true, Some(value)) = (name.contains(MARK), scalar(value)) {
             if self.waits.counters.len() < MAX_LABELS * 2 {
-                self.waits.counters.push((name, value));
+                self.waits.counters.push((name, value.into_owned()));
             }
         }
     }
@@ -318,10 +334,10 @@ const fn is_shown(at: At) -> bool {
 }
 
 /// A string that is not empty, or a number, as text.
-fn scalar(value: &Value) -> Option<String> {
+fn scalar(value: &Value) -> Option<Cow<'_, str>> {
     match value {
-        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => (!text.is_empty()).then(|| text.into()),
+        Value::Number(number) => Some(number.to_string().into()),
         _ => None,
     }
 }
@@ -353,9 +369,11 @@ fn place_in_request(steps: &[Value]) -> Option<String> {
     (1..=MAX_WORD).contains(&place.len()).then_some(place)
 }
 
-/// The message for a person, made of the messages in the fields of one object.
-fn message_of(fields: &BTreeMap<String, String>, place: Option<String>) -> Option<String> {
-    let first = |names: &[&str]| names.iter().find_map(|name| fields.get(*name)).cloned();
+/// The message for a person, made of the messages in the fields of one object. Of several that differ in the case of
+/// their names the last counts.
+fn message_of(fields: &[(&'static str, String)], place: Option<String>) -> Option<String> {
+    let field = |name: &&str| fields.iter().rfind(|(found, _)| found == name);
+    let first = |names: &[&str]| Some(names.iter().find_map(field)?.1.clone());
     // One of FastAPI's list of faults.
     if let Some(message) = first(&["msg"]) {
         return Some(match place {

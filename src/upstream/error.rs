@@ -6,12 +6,13 @@ mod tests;
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
     refusal::kind_of,
     upstream::{
+        as_text,
         body_headers::{encodings, may_be_json},
         document::prefix,
         envelope::{Envelope, MAX_WORD, is_name},
@@ -26,9 +27,11 @@ const MAX_RAW: usize = 4096;
 const MAX_SUMMARY: usize = 300;
 
 /// Headers in which an upstream explains its error, and what to put before their values.
-const EXPLAINING: [(&str, &str); 2] = [
-    ("x-ratelimit-type", "exceeded for "), // GitHub Models names whose limit it is
-    ("x-error-message", ""),               // Hugging Face
+static EXPLAINING: [(HeaderName, &str); 2] = [
+    // GitHub Models names whose limit it is.
+    (HeaderName::from_static("x-ratelimit-type"), "exceeded for "),
+    // Hugging Face.
+    (HeaderName::from_static("x-error-message"), ""),
 ];
 
 /// A failed response, or an error that was found in a 2xx or in an event of a stream, read once.
@@ -74,17 +77,17 @@ impl UpstreamError {
     #[must_use]
     pub fn read(status: StatusCode, headers: &HeaderMap, body: impl Into<Bytes>) -> Self {
         let body = body.into();
-        let text = String::from_utf8_lossy(&body);
+        let text = as_text(&body);
         let text = text.trim_start_matches('\u{feff}').trim();
         let (mut envelope, form) = if encodings(headers).next().is_some() {
             (Envelope::default(), Form::Encoded)
         } else if text.starts_with('<') {
             (Envelope::default(), Form::Html)
         } else {
-            let (envelope, tree) = Envelope::of(text, may_be_json(headers));
+            let (envelope, tree) = Envelope::of(text, || may_be_json(headers));
             (envelope, tree.map_or(Form::Text, Form::Json))
         };
-        for (header, before) in EXPLAINING {
+        for (header, before) in &EXPLAINING {
             let value = headers.get(header).and_then(|value| value.to_str().ok());
             if let Some(value) = value {
                 envelope.add(&format!("{before}{value}"));

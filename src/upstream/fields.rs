@@ -85,10 +85,17 @@ const FIELDS: &[(&str, Holds)] = &[
     ("retry_after_ms", Holds::RetryMillis),
 ];
 
-/// What the field of this name holds, if it is known.
-pub(super) fn holds(name: &str) -> Option<Holds> {
-    let known = FIELDS
-        .iter()
-        .find(|(known, _)| known.eq_ignore_ascii_case(name));
-    known.map(|(_, holds)| *holds)
+/// A field that is known.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    /// Its name as the table has it.
+    pub(super) name: &'static str,
+    pub(super) holds: Holds,
+}
+
+/// The field of this name, if it is known.
+pub(super) fn known(name: &str) -> Option<Known> {
+    let mut fields = FIELDS.iter();
+    let &(name, holds) = fields.find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+    Some(Known { name, holds })
 }

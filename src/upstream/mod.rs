@@ -16,6 +16,7 @@ mod patterns;
 mod place;
 mod prose;
 pub(crate) mod resets;
+mod searchable;
 mod shape;
 pub(crate) mod strict;
 mod template;

@@ -11,6 +11,8 @@
 //!
 //! Sources are named beside the signs: the provider whose error it is, from its documentation or from recorded traffic.
 
+use std::{collections::BTreeSet, sync::LazyLock};
+
 use crate::{
     capability::Capability,
     outcome::{Lack, Scope},
@@ -158,9 +160,31 @@ const CREDENTIAL_WORDS: &[&str] = &[
     "account disabled",
 ];
 
+/// The signs that are believed under this status, in the order of the table.
+pub(super) fn signs_under(status: u16) -> impl Iterator<Item = &'static Sign> {
+    /// Those of each status that the table names, and of all others at last.
+    static SIGNS_UNDER: LazyLock<Vec<(Option<u16>, Vec<&Sign>)>> = LazyLock::new(|| {
+        let named: BTreeSet<_> = SIGNS.iter().flat_map(|sign| sign.0).copied().collect();
+        let believed = |status: Option<u16>| {
+            let is = |sign: &&Sign| {
+                sign.0.is_empty() || status.is_some_and(|status| sign.0.contains(&status))
+            };
+            SIGNS.iter().filter(is).collect()
+        };
+        let named = named.into_iter().map(Some).chain([None]);
+        named.map(|status| (status, believed(status))).collect()
+    });
+
+    let mut statuses = SIGNS_UNDER.iter();
+    let under = statuses.find(|(named, _)| named.is_none_or(|named| named == status));
+    under
+        .into_iter()
+        .flat_map(|(_, signs)| signs.iter().copied())
+}
+
 /// The table, a line for each sign.
 #[rustfmt::skip]
-pub(super) const SIGNS: &[Sign] = &[
+pub(super) static SIGNS: &[Sign] = &[
     // -- A sick deployment or a bad generation, under the status of a bad request.
     Sign(ANY, Label("tool_use_failed"), Unavailable), // Groq
     Sign(ANY, Label("json_validate_failed"), Unavailable), // Groq

@@ -6,6 +6,10 @@
 //! the caller, where an upstream quotes without quotes; the table says under which statuses
 //! words are believed at all ([`patterns`](super::patterns)).
 
+use memchr::memchr3;
+
+use crate::upstream::searchable::Searchable;
+
 /// A quoted part with more than this many bytes, or more words than two, is not the name of a parameter.
 const MAX_NAME: usize = 64;
 const MAX_NAME_WORDS: usize = 2;
@@ -39,9 +43,10 @@ const QUOTES: &[(char, &[char])] = &[
 #[derive(Debug)]
 pub(super) struct Message {
     /// Its first line in lower case, without what stands in quotes; the quotes themselves stay.
-    pub(super) open: String,
-    /// The same with quoted names in it, for phrases that hold one: "unknown variant `image_url`".
-    named: String,
+    pub(super) open: Searchable,
+    /// The same with quoted names in it, for phrases that hold one: "unknown variant `image_url`". `None` if it quotes
+    /// nothing.
+    named: Option<Searchable>,
     /// The first line is all that was said.
     whole: bool,
 }
@@ -50,11 +55,13 @@ impl Message {
     /// Reads a message. One that `may_be_whole` is the error's own, and not cut short.
     pub(super) fn of(text: &str, may_be_whole: bool) -> Self {
         let text = text.trim();
-        let line = text.split(LINE_ENDS).next().unwrap_or_default().trim_end();
+        let line = first_line(text).trim_end();
         let lower = line.to_ascii_lowercase();
+        let open = without_quoted(&lower, |_| false);
+        let quotes = open.len() < lower.len();
         Self {
-            open: without_quoted(&lower, |_| false),
-            named: without_quoted(&lower, is_name),
+            open: Searchable::new(open),
+            named: quotes.then(|| Searchable::new(without_quoted(&lower, is_name))),
             whole: may_be_whole && line.len() == text.len(),
         }
     }
@@ -73,41 +80,75 @@ impl Message {
 
     /// Whether it opens with one of these phrases.
     pub(super) fn opens_with(&self, phrases: &[&str]) -> bool {
-        phrases.iter().any(|phrase| self.open.starts_with(phrase))
+        let open = self.open.as_str();
+        phrases.iter().any(|phrase| open.starts_with(phrase))
     }
 
     /// Whether it is this sentence and nothing else: `*` stands for one word or a quoted part, `*/*` for a word with a
     /// slash in it, `**` for any words.
     pub(super) fn is(&self, sentence: &str) -> bool {
-        let line: Vec<_> = self.open.trim_end_matches('.').split_whitespace().collect();
+        if !self.whole {
+            return false;
+        }
+        let line = self.open.as_str().trim_end_matches('.');
+        let line: Vec<_> = line.split_whitespace().collect();
         let sentence: Vec<_> = sentence.split_whitespace().collect();
-        self.whole && matches(&line, &sentence)
+        matches(&line, &sentence)
     }
 
     /// What follows the phrase.
-    pub(super) fn after(&self, phrase: &str) -> Option<&str> {
-        Some(self.line_for(phrase).split_once(phrase)?.1)
+    pub(super) fn after<'a>(&'a self, phrase: &'a str) -> Option<&'a str> {
+        self.line_for(phrase).all_after(phrase).next()
     }
 
     /// The first name that stands in quotes.
     pub(super) fn first_name(&self) -> Option<&str> {
-        let (at, close) = self.named.char_indices().find_map(|(i, c)| {
+        let named = self.named().as_str();
+        let (at, close) = named.char_indices().find_map(|(i, c)| {
             let close = QUOTES.iter().find(|(open, _)| *open == c)?.1;
             Some((i + c.len_utf8(), close))
         })?;
-        let rest = &self.named[at..];
+        let rest = &named[at..];
         rest.split_once(close)
             .map(|(name, _)| name)
             .filter(|name| !name.is_empty())
     }
 
     /// A phrase that holds a quote is looked for where names are.
-    fn line_for(&self, phrase: &str) -> &str {
-        if phrase.contains(['`', '\'', '"']) {
-            &self.named
-        } else {
-            &self.open
+    fn line_for(&self, phrase: &str) -> &Searchable {
+        match &self.named {
+            Some(named) if next_quote(phrase).is_some() => named,
+            _ => &self.open,
         }
+    }
+
+    fn named(&self) -> &Searchable {
+        self.named.as_ref().unwrap_or(&self.open)
+    }
+}
+
+/// The text up to the first end of a line.
+fn first_line(text: &str) -> &str {
+    let end = match text.is_ascii() {
+        // Most messages; bytes are compared faster than characters.
+        true => text.bytes().position(|byte| matches!(byte, b'\n'..=b'\r')),
+        false => text.find(LINE_ENDS),
+    };
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// Where the next quote of ASCII is.
+fn next_quote(text: &str) -> Option<usize> {
+    memchr3(b'"', b'\'', b'`', text.as_bytes())
+}
+
+/// How many bytes there are before the next character that may be a quote.
+fn before_quote(text: &str) -> usize {
+    let end = next_quote(text).unwrap_or(text.len());
+    let bytes = &text.as_bytes()[..end];
+    match bytes.is_ascii() {
+        true => end,
+        false => bytes.iter().take_while(|byte| byte.is_ascii()).count(),
     }
 }
 
@@ -136,7 +177,12 @@ fn without_quoted(line: &str, keep: impl Fn(&str) -> bool) -> String {
     let mut out = String::with_capacity(line.len());
     let mut rest = line;
     let mut before = None;
-    while let Some(c) = rest.chars().next() {
+    loop {
+        let (plain, after) = rest.split_at(before_quote(rest));
+        out.push_str(plain);
+        before = plain.chars().next_back().or(before);
+        rest = after;
+        let Some(c) = rest.chars().next() else { break };
         out.push(c);
         rest = &rest[c.len_utf8()..];
         let close = QUOTES
@@ -187,7 +233,7 @@ mod tests {
     use super::*;
 
     fn open(text: &str) -> String {
-        Message::of(text, true).open
+        Message::of(text, true).open.as_str().to_owned()
     }
 
     #[test]

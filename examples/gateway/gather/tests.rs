@@ -68,10 +68,30 @@ fn data(polled: Poll<Next<Script>>) -> String {
     String::from_utf8(data.to_vec()).expect("text")
 }
 
-#[test]
-fn the_first_chunk_is_passed_on_at_once_and_what_is_ready_after_it_in_one() {
-    let mut body = gathered([chunk("a"), chunk("b"), Wait, Wait, chunk("c"), chunk("d")]);
+/// Passes the first chunk on, after which chunks are joined.
+fn begun(rest: impl IntoIterator<Item = Step>) -> task::Spawn<Gathered<Script>> {
+    let mut body = gathered([chunk("a"), Wait].into_iter().chain(rest));
     assert_eq!(data(poll(&mut body)), "a");
+    assert_pending!(poll(&mut body));
+    assert!(!body.is_woken());
+    body
+}
+
+#[test]
+fn what_is_ready_at_first_is_passed_on_at_once_and_written_before_more_is_taken() {
+    let mut body = gathered([Wait, chunk("a"), chunk("b"), Wait, chunk("c"), chunk("d")]);
+    assert_pending!(poll(&mut body));
+    for expected in ["a", "b"] {
+        assert_eq!(data(poll(&mut body)), expected);
+    }
+    assert_pending!(poll(&mut body));
+    assert_eq!(data(poll(&mut body)), "cd");
+    assert!(matches!(poll(&mut body), Poll::Ready(None)));
+}
+
+#[test]
+fn what_is_ready_later_is_passed_on_in_one() {
+    let mut body = begun([chunk("b"), Wait, Wait, chunk("c"), chunk("d")]);
     for _ in 0..YIELDS {
         assert_pending!(poll(&mut body));
         assert!(body.is_woken());
@@ -82,8 +102,7 @@ fn the_first_chunk_is_passed_on_at_once_and_what_is_ready_after_it_in_one() {
 
 #[test]
 fn a_chunk_that_comes_alone_waits_for_no_other() {
-    let mut body = gathered([chunk("a"), chunk("b"), Wait, Wait, Wait, Wait, chunk("c")]);
-    assert_eq!(data(poll(&mut body)), "a");
+    let mut body = begun([chunk("b"), Wait, Wait, Wait, Wait, chunk("c")]);
     for _ in 0..YIELDS {
         assert_pending!(poll(&mut body));
         assert!(body.is_woken());
@@ -98,8 +117,7 @@ fn a_chunk_that_comes_alone_waits_for_no_other() {
 #[test]
 fn trailers_and_errors_come_after_the_data_before_them() {
     for last in [Trailers, Error] {
-        let mut body = gathered([chunk("a"), chunk("b"), chunk("c"), last.clone()]);
-        assert_eq!(data(poll(&mut body)), "a");
+        let mut body = begun([chunk("b"), chunk("c"), last.clone()]);
         assert_eq!(data(poll(&mut body)), "bc");
         assert!(!body.is_end_stream());
         if matches!(last, Error) {
@@ -119,13 +137,7 @@ fn trailers_and_errors_come_after_the_data_before_them() {
 #[test]
 fn a_large_chunk_is_not_copied() {
     let large = Bytes::from(vec![b'x'; MOST]);
-    let mut body = gathered([
-        chunk("a"),
-        Chunk(large.clone()),
-        chunk("b"),
-        Chunk(large.clone()),
-    ]);
-    assert_eq!(data(poll(&mut body)), "a");
+    let mut body = begun([Chunk(large.clone()), chunk("b"), Chunk(large.clone())]);
     for n in 0..2 {
         let Poll::Ready(Some(Ok(frame))) = poll(&mut body) else {
             panic!("no frame")
@@ -141,8 +153,7 @@ fn a_large_chunk_is_not_copied() {
 #[tokio::test(start_paused = true)]
 async fn data_is_not_held_for_long_where_each_yield_takes_long() {
     let steady = (0..100).flat_map(|_| [chunk("x"), Wait]);
-    let mut body = gathered(std::iter::once(chunk("a")).chain(steady));
-    assert_eq!(data(poll(&mut body)), "a");
+    let mut body = begun(steady);
     for _ in 0..4 {
         assert_pending!(poll(&mut body));
         tokio::time::advance(LONGEST / 4).await;

@@ -3,7 +3,7 @@
 //! Evidence beats status: the same 400, 402, 403, 404 or 429 means different things by what its body names. So the
 //! [patterns](super::super::patterns) in the body are looked for first, and the status decides what they leave open.
 
-use std::time::Duration;
+use std::{cell::OnceCell, time::Duration};
 
 use http::{HeaderMap, header};
 
@@ -14,8 +14,9 @@ use crate::{
         arguments,
         classify::Evidence,
         envelope::{Envelope, ROUTERS_OWN},
-        patterns::{BEFORE_WINDOW, By, DAY_WORDS, Means, SIGNS, Sign},
+        patterns::{BEFORE_WINDOW, By, DAY_WORDS, Means, Sign, signs_under},
         resets,
+        searchable::Searchable,
     },
 };
 
@@ -34,6 +35,8 @@ pub(super) struct Case<'a> {
     error: &'a Envelope,
     /// All messages in lower case, with whatever they quote: no evidence of what lasts.
     text: String,
+    /// The words that may name a wait, once they are needed.
+    prose_of_waits: OnceCell<Searchable>,
 }
 
 impl<'a> Case<'a> {
@@ -44,6 +47,7 @@ impl<'a> Case<'a> {
             status: evidence.error.status().as_u16(),
             error,
             text: error.text.to_ascii_lowercase(),
+            prose_of_waits: OnceCell::new(),
         }
     }
 
@@ -74,7 +78,8 @@ impl<'a> Case<'a> {
     }
 
     fn means(&self) -> Means {
-        let sign = SIGNS.iter().find(|sign| self.shows(sign));
+        let mut signs = signs_under(self.status);
+        let sign = signs.find(|sign| self.shows(sign));
         match sign.map_or_else(|| self.means_by_status(), |sign| sign.2) {
             // It is still there for chats.
             Means::Gone if self.is_for_another_endpoint() => Means::Lacks(Lack::Parameter),
@@ -82,12 +87,11 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn shows(&self, Sign(statuses, by, means): &Sign) -> bool {
+    /// Whether a sign shows that is believed under this status.
+    fn shows(&self, Sign(_, by, means): &Sign) -> bool {
         let messages = || self.error.messages.iter();
         let labelled = |label: &str| self.has_label(|found| found == label);
-        if !(statuses.is_empty() || statuses.contains(&self.status))
-            || means.cools() && self.blames_another_parameter()
-        {
+        if means.cools() && self.blames_another_parameter() {
             return false;
         }
         match by {
@@ -259,31 +263,36 @@ impl<'a> Case<'a> {
         resets::stated(
             headers,
             &self.error.waits,
-            &self.prose_of_waits(),
+            || self.prose_of_waits(),
             of_limit,
             now,
         )
     }
 
     /// The words that may name a wait: only where the status is one of limits.
-    fn prose_of_waits(&self) -> String {
-        if self.evidence.error.status_in_words() || !matches!(self.status, 402 | 429 | 503) {
-            return String::new();
-        }
-        let open: Vec<_> = self.error.messages.iter().map(|said| &*said.open).collect();
-        open.join("\n")
+    fn prose_of_waits(&self) -> &Searchable {
+        self.prose_of_waits.get_or_init(|| {
+            if self.evidence.error.status_in_words() || !matches!(self.status, 402 | 429 | 503) {
+                return Searchable::default();
+            }
+            Searchable::lines(self.error.messages.iter().map(|said| &said.open))
+        })
     }
 
     fn recovery_of_limit(&self) -> Recovery {
-        let of_day = |text: &str| DAY_WORDS.iter().any(|words| text.contains(words));
+        let of_day = |holds: &dyn Fn(&str) -> bool| DAY_WORDS.iter().any(|words| holds(words));
         // Google's delay counts the minute, also where the day is used up.
-        if self.error.quotas.iter().any(|id| of_day(id)) {
+        let mut quotas = self.error.quotas.iter();
+        if quotas.any(|id| of_day(&|words| id.contains(words))) {
             return Recovery::DayEnd;
         }
-        match self.stated() {
-            Some(wait) => Recovery::After(wait),
-            None if of_day(&self.prose_of_waits()) => Recovery::DayEnd,
-            None => Recovery::Unstated,
+        if let Some(wait) = self.stated() {
+            return Recovery::After(wait);
+        }
+        let prose = self.prose_of_waits();
+        match of_day(&|words| prose.contains(words)) {
+            true => Recovery::DayEnd,
+            false => Recovery::Unstated,
         }
     }
 

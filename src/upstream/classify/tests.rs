@@ -10,7 +10,7 @@ use crate::{
     provider::{FreeRule, Provider},
     upstream::{
         classify::*,
-        patterns::{By, Means, SIGNS, Sign},
+        patterns::{By, Means, SIGNS, Sign, signs_under},
         resets,
     },
 };
@@ -845,6 +845,20 @@ fn every_phrase_is_written_as_it_is_compared() {
             assert!(!phrase.is_empty());
             assert_eq!(phrase.to_ascii_lowercase(), phrase);
         }
+    }
+}
+
+#[test]
+fn a_sign_is_believed_under_its_statuses_or_under_any_in_the_order_of_the_table() {
+    for status in 300..=600 {
+        let believed = SIGNS
+            .iter()
+            .filter(|Sign(statuses, ..)| statuses.is_empty() || statuses.contains(&status));
+        let place = |sign: &'static Sign| std::ptr::from_ref(sign);
+        assert!(
+            signs_under(status).map(place).eq(believed.map(place)),
+            "{status}"
+        );
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) use self::parse::parse_reset;
 use crate::upstream::{
     envelope::Waits,
     resets::parse::{millis, sentence},
+    searchable::Searchable,
 };
 
 /// The longest wait that is believed: 32 days, so that a monthly quota fits.
@@ -28,10 +29,10 @@ const MAX_SENTENCE: Duration = Duration::from_secs(24 * 60 * 60);
 /// What the upstream says of this very error goes first: `Retry-After`, the same in the body, a sentence. Then come the
 /// counters that every response carries: those at zero, else, for an error that is one `of_limit`, the one that resets
 /// first. Another error has nothing to do with a counter that something is left of. A past end is no wait.
-pub(super) fn stated(
+pub(super) fn stated<'a>(
     headers: &HeaderMap,
     waits: &Waits,
-    prose: &str,
+    prose: impl FnOnce() -> &'a Searchable,
     of_limit: bool,
     now: SystemTime,
 ) -> Option<Duration> {
@@ -60,7 +61,7 @@ pub(super) fn stated(
     };
     retry_after(headers, now)
         .or_else(in_body)
-        .or_else(|| Some(sentence(prose, now)?.min(MAX_SENTENCE)))
+        .or_else(|| Some(sentence(prose(), now)?.min(MAX_SENTENCE)))
         .or_else(counters)
 }
 
@@ -82,20 +83,23 @@ pub(crate) fn exhausted(headers: &HeaderMap, now: SystemTime) -> Option<Duration
 
 /// The upstream's own clock: an instant it names is meant by that.
 fn date(headers: &HeaderMap) -> Option<SystemTime> {
-    httpdate::parse_http_date(text(headers, header::DATE.as_str())?).ok()
+    httpdate::parse_http_date(text(headers, &header::DATE)?).ok()
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
 /// RFC 9110 10.2.3, and two finer or rarer headers of the same meaning: OpenAI's and Azure's `retry-after-ms`, GitHub
 /// Models' `x-ratelimit-timeremaining`.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    text(headers, "retry-after-ms")
+    static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+    static TIME_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-timeremaining");
+
+    text(headers, &RETRY_AFTER_MS)
         .and_then(millis)
-        .or_else(|| parse_reset(text(headers, "retry-after")?, now))
-        .or_else(|| parse_reset(text(headers, "x-ratelimit-timeremaining")?, now))
+        .or_else(|| parse_reset(text(headers, &header::RETRY_AFTER)?, now))
+        .or_else(|| parse_reset(text(headers, &TIME_REMAINING)?, now))
 }
 
 /// One counter of a limit: when it resets, and whether nothing is left of it.

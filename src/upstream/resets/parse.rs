@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::upstream::resets::MAX;
+use crate::upstream::{resets::MAX, searchable::Searchable};
 
 /// The wait until `text`, told apart by its shape: seconds from now, an epoch in seconds or milliseconds, a duration as
 /// Go writes it (`2m59.56s`), RFC 3339, or an HTTP date.
@@ -80,15 +80,8 @@ const BEFORE_INSTANT: &[&str] = &["reset at ", "resets at "];
 
 /// The wait that a sentence names; of several the shortest, because all but one may be the caller's words, which must
 /// not make it longer.
-pub(crate) fn sentence(text: &str, now: SystemTime) -> Option<Duration> {
-    let text = text.to_ascii_lowercase();
-    let after = |marks: &'static [&'static str]| {
-        let text = &text;
-        marks.iter().flat_map(move |mark| {
-            let found = text.match_indices(mark);
-            found.map(move |(at, _)| &text[at + mark.len()..])
-        })
-    };
+pub(crate) fn sentence(text: &Searchable, now: SystemTime) -> Option<Duration> {
+    let after = |marks: &'static [&'static str]| marks.iter().flat_map(|mark| text.all_after(mark));
     let durations = after(BEFORE_DURATION).filter_map(|rest| Some(duration(rest)?.0.min(MAX)));
     let instants = after(BEFORE_INSTANT).filter_map(|rest| instant(rest, now));
     durations.chain(instants).min()

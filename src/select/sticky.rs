@@ -7,6 +7,7 @@ use crate::{
 ///
 /// A conversation is known by its [session](SelectRequest::session), else by
 /// [how it begins](SelectRequest::conversation); a request that has neither is picked for as [`Random`](super::Random) does.
+/// Conversations that begin with the same words share a target, unless sessions tell them apart.
 ///
 /// Nothing is remembered: the conversation and each candidate are hashed together, and the candidate with the best
 /// hash wins (weighted rendezvous hashing). So every process that has the same pool picks the same, no client can change what

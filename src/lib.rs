@@ -133,7 +133,7 @@
 //!
 //! # Making it your own
 //!
-//! - A [`Select`] picks among equally good targets; it sees the request, and may be a closure.
+//! - A [`Select`] picks among equally good targets: one of [`select`], or a closure of yours, which sees the request.
 //! - A [`Classify`] says what a failed response means; it sees the provider and the model, and can change one answer of
 //!   [`DefaultClassify`](classify::DefaultClassify).
 //! - [`HealthMap::on_outcome`] calls you for every attempt that ends: logs, metrics and alarms belong there.
@@ -153,6 +153,7 @@ mod content_type;
 mod deadline;
 mod endpoint;
 pub mod fallback;
+mod hash;
 mod headers;
 pub mod health;
 pub mod images;

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf, thread};
 
 use clap::Parser;
 
-use crate::{config::Config, host::Name, listen::Listen, origin::Origin};
+use crate::{config::Config, host::Name, listen::Listen, origin::Origin, selector::Selector};
 
 /// An OpenAI-compatible gateway that answers from free models.
 ///
@@ -49,6 +49,10 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "NAME,…", conflicts_with = "config")]
     pub(crate) plan: Vec<String>,
 
+    /// Which of the equally good models a request gets [default: random]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) selector: Option<Selector>,
+
     /// Make the choice of models reproducible, for requests sent one after another
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -75,6 +79,7 @@ impl Cli {
         }
         config.hosts.extend_from_slice(&self.hosts);
         config.cors_origins.extend_from_slice(&self.cors_origins);
+        config.selector = self.selector.unwrap_or(config.selector);
         config.seed = self.seed.or(config.seed);
     }
 }
@@ -91,7 +96,7 @@ fn origin(text: &str) -> Result<Origin, &'static str> {
 mod tests {
     use clap::{CommandFactory, Parser};
 
-    use super::{Cli, Config, Name};
+    use super::{Cli, Config, Name, Selector};
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -102,15 +107,38 @@ mod tests {
     fn the_command_line_goes_before_the_file() {
         let mut config = Config {
             seed: Some(1),
+            selector: Selector::Sticky,
             ..Config::default()
         };
         Cli::parse_from(["gateway"]).override_in(&mut config);
         assert_eq!(config.listen.to_string(), "127.0.0.1:3733");
         assert_eq!(config.seed, Some(1));
+        assert_eq!(config.selector, Selector::Sticky);
 
-        Cli::parse_from(["gateway", "--listen", ":0", "--seed", "7"]).override_in(&mut config);
+        let said = [
+            "gateway",
+            "--listen",
+            ":0",
+            "--seed",
+            "7",
+            "--selector",
+            "ordered",
+        ];
+        Cli::parse_from(said).override_in(&mut config);
         assert_eq!(config.listen.to_string(), "127.0.0.1:0");
         assert_eq!(config.seed, Some(7));
+        assert_eq!(config.selector, Selector::Ordered);
+    }
+
+    #[test]
+    fn a_selector_that_is_none_is_refused_with_all_names_and_the_nearest() {
+        let error = Cli::try_parse_from(["gateway", "--selector", "stikcy"]).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("random, uniform, fastest, sticky, ordered"),
+            "{error}"
+        );
+        assert!(error.contains("similar value exists: 'sticky'"), "{error}");
     }
 
     #[test]

@@ -42,9 +42,10 @@ use serde::Deserialize;
 
 pub(crate) use self::provider::{Free, Key, Modality, Model, Provider};
 use self::values::{
-    address, duration, duration_or_zero, host_names, origins, size, some_id, variable_name,
+    address, duration, duration_or_zero, host_names, origins, selector, size, some_id,
+    variable_name,
 };
-use crate::{host::Name, listen::Listen, origin::Origin};
+use crate::{host::Name, listen::Listen, origin::Origin, selector::Selector};
 
 /// The gateway's settings; every key has a default.
 #[derive(Clone, Debug, Deserialize)]
@@ -72,6 +73,9 @@ pub(crate) struct Config {
     /// The model of embedding requests that name none.
     #[serde(deserialize_with = "some_id")]
     pub(crate) embedding_model: Option<String>,
+    /// Which of the equally good models a request gets.
+    #[serde(deserialize_with = "selector")]
+    pub(crate) selector: Selector,
     /// Makes the choice of models reproducible.
     pub(crate) seed: Option<u64>,
     /// How many models one request may be sent to.
@@ -173,6 +177,7 @@ impl Default for Config {
             max_body: 64_000_000,
             prefer_requested: true,
             embedding_model: None,
+            selector: Selector::default(),
             seed: None,
             max_attempts: NonZeroUsize::MIN.saturating_add(5),
             deadline: Duration::from_secs(300),

@@ -27,6 +27,7 @@ mod page;
 mod pool;
 mod refusal;
 mod say;
+mod selector;
 mod server;
 mod signals;
 mod simulated;
@@ -106,6 +107,10 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
         }
     }
 
+    let order = sources
+        .iter()
+        .map(|source| source.provider.name().to_owned());
+    let order = order.collect();
     let (connector, catalog) = (client::connector(), Catalog::new());
     let client = client::client(connector.clone());
     let health = config.seed.map_or_else(HealthMap::new, HealthMap::seeded);
@@ -124,6 +129,7 @@ async fn run(cli: &Cli) -> Result<(), BoxError> {
     let gateway = Gateway {
         catalog,
         health,
+        order,
         reports: refresh.reports(),
     };
     tokio::spawn(refresh.run(client));

@@ -17,6 +17,8 @@ use crate::{access::HEALTHZ, config::Config, models, page, refusal::openai_error
 pub(crate) struct Gateway {
     pub(crate) catalog: Catalog,
     pub(crate) health: HealthMap,
+    /// The names of the providers as the operator has ordered them: they come into the catalog as their listings are read.
+    pub(crate) order: Vec<String>,
     /// What the last refresh of each provider came to.
     pub(crate) reports: Reports,
 }
@@ -67,6 +69,7 @@ pub(crate) fn stack(gateway: &Gateway, config: &Config) -> Stack {
         })
         .route(|layer| {
             let layer = layer.prefer_requested(config.prefer_requested);
+            let layer = config.selector.set(layer, &gateway.order);
             let layer = match &config.embedding_model {
                 Some(model) => layer.embedding_model(model),
                 None => layer,

@@ -28,8 +28,9 @@ use crate::{
         standing::{Standing, worse},
         tally::Speed,
     },
-    limits::{Quota, Room},
+    limits::{Left, Quota, Room},
     outcome::OutcomeKind,
+    select::Allowance,
 };
 
 /// What a pick sees of a target or of a provider without its lock.
@@ -85,6 +86,7 @@ pub(crate) struct ProviderCell {
     held: Held,
     /// Whether calls of its account are counted, so that its limits have to be asked.
     counts: AtomicBool,
+    allowance: PublishedAllowance,
     newest: Newest,
     entry: Mutex<ProviderEntry>,
 }
@@ -105,6 +107,7 @@ pub(crate) struct TargetCell {
     fits: AtomicU64,
     /// Whether calls of the model are counted.
     counts: AtomicBool,
+    allowance: PublishedAllowance,
     /// These are copies of what the entry holds, for a pick that sees no need to read it.
     last_success: AtomicU64,
     in_flight: AtomicU64,
@@ -116,12 +119,51 @@ pub(crate) struct TargetCell {
 /// Stands for no instant, no duration and no rate: as the bits of an `f64` it is not a number.
 const NONE: u64 = u64::MAX;
 
+/// A copy of what limits leave: two numbers of requests a second, as their bits.
+#[derive(Debug)]
+struct PublishedAllowance {
+    left: AtomicU64,
+    granted: AtomicU64,
+}
+
+impl Default for PublishedAllowance {
+    fn default() -> Self {
+        Self {
+            left: AtomicU64::new(NONE),
+            granted: AtomicU64::new(NONE),
+        }
+    }
+}
+
+impl PublishedAllowance {
+    fn publish(&self, left: Option<Left>) {
+        refresh(
+            &self.left,
+            left.map_or(NONE, |left| left.per_second.to_bits()),
+        );
+        refresh(
+            &self.granted,
+            left.map_or(NONE, |left| left.granted.to_bits()),
+        );
+    }
+
+    fn read(&self) -> Option<Allowance> {
+        let left = self.left.load(Ordering::Relaxed);
+        let granted = f64::from_bits(self.granted.load(Ordering::Relaxed));
+        (left != NONE).then(|| Allowance::new(f64::from_bits(left), granted))
+    }
+}
+
 /// What is known of the record of a target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Record {
     pub(crate) success_rate: Option<f64>,
     pub(crate) first_token: Option<Duration>,
     pub(crate) in_flight: u64,
+    /// What the limits of the model leave.
+    pub(crate) allowance: Option<Allowance>,
+    /// What the limits of the account leave to all its models.
+    pub(crate) account_allowance: Option<Allowance>,
 }
 
 impl ProviderCell {
@@ -131,6 +173,7 @@ impl ProviderCell {
             epoch,
             held: Held::default(),
             counts: AtomicBool::new(false),
+            allowance: PublishedAllowance::default(),
             newest: Newest::default(),
             entry: Mutex::default(),
         }
@@ -175,6 +218,7 @@ impl TargetCell {
             held: Held::default(),
             fits: AtomicU64::new(u64::MAX),
             counts: AtomicBool::new(false),
+            allowance: PublishedAllowance::default(),
             last_success: AtomicU64::new(NONE),
             in_flight: AtomicU64::new(0),
             success_rate: AtomicU64::new(NONE),
@@ -206,6 +250,8 @@ impl TargetCell {
             success_rate: read(&self.success_rate).map(f64::from_bits),
             first_token: read(&self.first_token).map(Duration::from_nanos),
             in_flight: self.in_flight.load(Ordering::Relaxed),
+            allowance: self.allowance.read(),
+            account_allowance: self.provider.allowance.read(),
         }
     }
 
@@ -318,6 +364,9 @@ impl Publish for ProviderCell {
         };
         refresh(&self.held.0, held);
         publish_counts(&self.counts, &entry.quota);
+        if entry.quota.is_counting() {
+            self.allowance.publish(entry.quota.left(Instant::now()));
+        }
     }
 }
 
@@ -341,6 +390,7 @@ impl Publish for TargetCell {
         let (fits, room) = match entry.quota.is_counting() {
             true => {
                 let now = Instant::now();
+                self.allowance.publish(entry.quota.left(now));
                 (entry.quota.fits(now), entry.quota.room(0, now))
             }
             false => (u64::MAX, Room::Now),

@@ -1,6 +1,6 @@
 //! What an event in the life of an attempt changes in the state: nothing else but the arguments decides.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::Instant;
 
@@ -88,6 +88,9 @@ impl State {
         if is_failure {
             both.target.ended(outcome.kind, ended.speed);
             both.answer_quotas(outcome, ended.attempt, now);
+            if outcome.kind == OutcomeKind::RateLimited {
+                self.known.any.store(true, Ordering::Release);
+            }
             if is_our_network {
                 both.target.record.failure();
             } else if !is_callers_own(outcome.kind, ended.target) {

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::SystemTime,
 };
@@ -21,7 +21,7 @@ use crate::{
         hooks::{EndedAttempt, Hooks},
         line::Interest,
         snapshot::{self, HealthSnapshot},
-        state::State,
+        state::{KnownLimits, State},
     },
     rng::Rng,
 };
@@ -62,8 +62,7 @@ struct Shared {
     clock: Arc<SharedClock>,
     /// How many events have freed something.
     freed: Arc<AtomicU64>,
-    /// Whether a limit of tokens is known anywhere.
-    counts_tokens: Arc<AtomicBool>,
+    known: Arc<KnownLimits>,
     /// How often targets were forgotten.
     sweeps: AtomicU64,
     rng: Rng,
@@ -86,16 +85,16 @@ impl HealthMap {
 
     fn with_rng(rng: Rng) -> Self {
         let clock = Arc::new(SharedClock::new());
-        let (freed, counts_tokens) = (Arc::default(), Arc::default());
+        let (freed, known) = (Arc::default(), Arc::default());
         Self::of(Arc::new(Shared {
             state: Mutex::new(State::new(
                 Arc::clone(&clock),
                 Arc::clone(&freed),
-                Arc::clone(&counts_tokens),
+                Arc::clone(&known),
             )),
             clock,
             freed,
-            counts_tokens,
+            known,
             sweeps: AtomicU64::new(0),
             rng,
             on_outcome: Hooks::default(),
@@ -249,7 +248,12 @@ impl HealthMap {
 
     /// Whether a limit of tokens is known, so that the tokens of a request have to be estimated.
     pub(crate) fn counts_tokens(&self) -> bool {
-        self.shared().counts_tokens.load(Ordering::Acquire)
+        self.shared().known.tokens.load(Ordering::Acquire)
+    }
+
+    /// Whether any limit is known.
+    pub(crate) fn knows_limits(&self) -> bool {
+        self.shared().known.any.load(Ordering::Acquire)
     }
 
     /// How many events have freed something so far.

@@ -43,8 +43,15 @@ pub(super) struct State {
     pub(super) targets: Arc<Targets>,
     pub(super) providers: HashMap<Arc<str>, Arc<ProviderCell>>,
     pub(super) line: Line,
-    /// Whether a limit of tokens is known anywhere: picks read it without a lock.
-    counts_tokens: Arc<AtomicBool>,
+    pub(super) known: Arc<KnownLimits>,
+}
+
+/// Which limits are known of any target: picks read it without a lock. Once true, they stay so.
+#[derive(Debug, Default)]
+pub(super) struct KnownLimits {
+    pub(super) any: AtomicBool,
+    /// The tokens of a request have to be estimated.
+    pub(super) tokens: AtomicBool,
 }
 
 /// Takes the hash that a [`TargetId`] contains: a new catalog looks up every target, and need not hash each once more.
@@ -73,10 +80,10 @@ impl State {
     pub(super) fn new(
         clock: Arc<SharedClock>,
         freed: Arc<AtomicU64>,
-        counts_tokens: Arc<AtomicBool>,
+        known: Arc<KnownLimits>,
     ) -> Self {
         Self {
-            counts_tokens,
+            known,
             clock,
             generation: None,
             pool: Vec::new(),
@@ -149,7 +156,10 @@ impl State {
         let now = Instant::now();
         let rules = limits::rules(provider, scope, now, self.clock.wall(now));
         if rules.iter().any(|rule| rule.of == Quantity::Tokens) {
-            self.counts_tokens.store(true, Ordering::Release);
+            self.known.tokens.store(true, Ordering::Release);
+        }
+        if !rules.is_empty() {
+            self.known.any.store(true, Ordering::Release);
         }
         quota.set_rules(&rules, now);
     }

@@ -305,8 +305,7 @@ pub(super) fn spread(
     let after = (time - rest).as_secs_f64() / length.as_secs_f64().max(0.001);
     let requests = left as f64 + amount as f64 * after;
     Left {
-        requests: left,
-        until,
         per_second: requests / time.as_secs_f64(),
+        granted: amount as f64 / length.as_secs_f64().max(0.001),
     }
 }

@@ -62,12 +62,10 @@ impl Room {
 /// What the scarcest limit of requests leaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Left {
-    /// How many requests.
-    pub(crate) requests: u64,
-    /// Until when.
-    pub(crate) until: Instant,
-    /// How many requests a second that is until then, or over the next 60 s where it ends earlier.
+    /// How many requests a second it leaves until it resets, or over the next 60 s where it resets earlier.
     pub(crate) per_second: f64,
+    /// How many requests a second it allows in the long run.
+    pub(crate) granted: f64,
 }
 
 /// One limit, for those who look from outside.

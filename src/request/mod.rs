@@ -5,7 +5,7 @@
 //! original [`Bytes`](bytes::Bytes), so a second attempt at another model costs no copy and no second scan.
 //!
 //! Of the files that read a body, each builds on those before it in this list: `error`; `fields`, what the names of
-//! top-level fields say; `tokens`, how long text is to a model; `needs`; `needs_reader`, where in a request something is
+//! top-level fields say; `tokens`, how long text is to a model; `conversation`, how one begins; `needs`; `needs_reader`, where in a request something is
 //! needed; `messages`, `tools` and `form`, what can change in them; `scan`, the one pass; `recipient`, `rules` and
 //! `schema`, what a dialect makes of a request; `rewrite`. `admit`, `assemble` and `collect` come before them, and `parsed`
 //! after.
@@ -13,6 +13,7 @@
 mod admit;
 mod assemble;
 mod collect;
+mod conversation;
 mod error;
 mod fields;
 mod form;

@@ -6,7 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
-use super::tokens;
+use super::{conversation::Beginning, tokens};
 use crate::{capability::CapabilitySet, endpoint::Endpoint, json::Collected};
 
 /// What one request requires of a model.
@@ -43,6 +43,8 @@ pub struct Needs {
     pub(crate) prompt: Prompt,
     /// What the request builds upon that only one provider has.
     pub(crate) state: State,
+    /// The number that its conversation is known by, computed when it is asked for first.
+    conversation: OnceLock<Option<u64>>,
 }
 
 /// The longest id of a response that is remembered, in bytes. OpenAI's have 55.
@@ -72,6 +74,7 @@ impl Needs {
             output_tokens: None,
             prompt: Prompt::default(),
             state: State::None,
+            conversation: OnceLock::new(),
         }
     }
 
@@ -83,6 +86,20 @@ impl Needs {
             ..Prompt::default()
         };
         self
+    }
+
+    /// The same in a conversation that is known by this number.
+    #[must_use]
+    pub fn with_conversation(mut self, key: u64) -> Self {
+        self.conversation = Some(key).into();
+        self
+    }
+
+    /// See [`SelectRequest::conversation`](crate::select::SelectRequest::conversation).
+    pub(crate) fn conversation(&self) -> Option<u64> {
+        let prompt = &self.prompt;
+        let key = || prompt.beginning.key(&prompt.body);
+        *self.conversation.get_or_init(key)
     }
 
     /// How long the prompt is, in tokens.
@@ -133,6 +150,8 @@ pub(crate) struct Prompt {
     spans: Vec<Range<usize>>,
     /// What the model does not read as text inside of these spans, in order.
     left_out: Vec<Range<usize>>,
+    /// Where the conversation begins.
+    pub(super) beginning: Beginning,
     /// What the parts that are not text come to, in tokens.
     pub(crate) tokens: u64,
     /// See [`bytes`](Self::bytes). Counted once: each candidate of a pick is compared with it.

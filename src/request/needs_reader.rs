@@ -44,6 +44,7 @@ impl NeedsReader {
         let endpoints = [Endpoint::ChatCompletions, Endpoint::Responses];
         if name == b"tools" && endpoints.contains(&self.needs.endpoint) {
             self.tools |= any;
+            self.needs.prompt.beginning.note(name, span.clone());
             self.needs.prompt.read(span);
         }
     }
@@ -147,7 +148,11 @@ impl NeedsReader {
         }
         reader.skip_unread(&value)?;
         if is_read {
-            self.needs.prompt.read(value.start..reader.at());
+            let span = value.start..reader.at();
+            if self.needs.endpoint == Responses {
+                self.needs.prompt.beginning.note(name, span.clone());
+            }
+            self.needs.prompt.read(span);
         }
         Ok(())
     }

@@ -176,6 +176,9 @@ impl<'a> Scan<'a> {
                 match (self.needs.needs.endpoint, &*name.name_bytes()) {
                     (Endpoint::ChatCompletions, b"messages") => {
                         self.edits.messages.read(reader, value, &mut self.needs)?;
+                        let span = value.start..reader.at();
+                        let beginning = &mut self.needs.needs.prompt.beginning;
+                        beginning.note(b"messages", span);
                     }
                     (_, name) => self.needs.field(reader, name, value)?,
                 }

@@ -47,8 +47,9 @@ pub struct FreeModelRouteLayer {
 }
 
 impl FreeModelRouteLayer {
-    /// Routes to the targets of `catalog` that are healthy in `health`: uniformly at random, preferring a
-    /// model that the request names.
+    /// Routes to the targets of `catalog` that are healthy in `health`: at random, preferring a model that the request
+    /// names. About one request in ten goes to a target whose guessed cooldown has ended and which has not answered since, if
+    /// there is one that fits the request as well.
     #[must_use]
     pub fn new(catalog: Catalog, health: HealthMap) -> Self {
         Self {

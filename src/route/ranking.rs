@@ -9,10 +9,11 @@ use std::cmp::Ordering;
 use tokio::time::Instant;
 
 use crate::{
-    health::{Bound, Glance, Standing},
+    catalog::Target,
+    health::{Bound, Glance, Phase, Standing},
     route::{
         eligible::{Eligible, EligibleTargets},
-        tier::{Judged, Rank, held_back, rank, worth},
+        tier::{HeldBack, Judged, Rank, held_back, rank, worth},
         wish::Wish,
     },
     session::Memory,
@@ -52,6 +53,9 @@ pub(super) struct Shortlist {
     pub(super) is_guessed: bool,
     /// How many targets of any rank may be tried now that the request has not tried.
     pub(super) untried: usize,
+    /// The indices of those in probation that would be of the best rank or a better one if they were healthy, ascending;
+    /// empty where the best are not healthy themselves.
+    pub(super) in_probation: Vec<u32>,
 }
 
 impl<'a> Ranking<'a> {
@@ -94,7 +98,7 @@ impl<'a> Ranking<'a> {
         if by_kind.is_empty() {
             let judged = special.iter().filter_map(|&index| self.judged_rank(index));
             judged.for_each(|(index, rank)| found.add(index, rank));
-            return found.shortlist();
+            return self.shortlisted(found);
         }
         let tells_proven = self.tells_proven();
         let mut special = special.into_iter().peekable();
@@ -117,7 +121,35 @@ impl<'a> Ranking<'a> {
                 found.add(index, rank);
             }
         }
-        found.shortlist()
+        self.shortlisted(found)
+    }
+
+    fn shortlisted(&self, found: Found) -> Shortlist {
+        let Some(rank) = found.rank else {
+            return Shortlist::default();
+        };
+        let is_as_good = |&index: &u32| self.rested_rank(index).is_some_and(|own| own <= rank);
+        let in_probation = match rank.is_healthy() {
+            true => found.probation.into_iter().filter(is_as_good).collect(),
+            false => Vec::new(),
+        };
+        Shortlist {
+            best: found.best,
+            is_guessed: rank.is_guessed(),
+            untried: found.untried,
+            in_probation,
+        }
+    }
+
+    /// The rank that a target which is in probation would have if its probes had been answered.
+    fn rested_rank(&self, index: u32) -> Option<Rank> {
+        let (eligible, mut standing) = self.standing(index as usize)?;
+        if standing.phase != (Phase::Probation { rested: false }) {
+            return None;
+        }
+        standing.phase = Phase::Probation { rested: true };
+        let target = &self.bound.snapshot.targets()[index as usize];
+        self.rank(target, &eligible, &standing).ok()
     }
 
     /// Whether it matters that a target has succeeded lately: it does once another has failed this request.
@@ -162,24 +194,32 @@ impl<'a> Ranking<'a> {
     }
 
     fn judge(&self, index: usize) -> Option<Judged<'a>> {
-        let eligible = self.eligible.get(index)?;
-        let snapshot = &self.bound.snapshot;
-        let target = &snapshot.targets()[index];
-        let provider = &self.providers[eligible.kind.account];
-        let standing = self.bound.cells[index].standing(&provider.standing, self.tokens, self.now);
-        let tried = self.memory.record_of(target.id());
+        let (eligible, standing) = self.standing(index)?;
+        let target = &self.bound.snapshot.targets()[index];
         Some(Judged {
             target,
             phase: standing.phase,
-            rank: rank(
-                &eligible,
-                &standing,
-                tried,
-                provider.avoided,
-                self.wish,
-                self.memory,
-            ),
+            rank: self.rank(target, &eligible, &standing),
         })
+    }
+
+    /// What a target is to the request, if it can serve it, and how it stands.
+    fn standing(&self, index: usize) -> Option<(Eligible<'a>, Standing)> {
+        let eligible = self.eligible.get(index)?;
+        let provider = &self.providers[eligible.kind.account];
+        let standing = self.bound.cells[index].standing(&provider.standing, self.tokens, self.now);
+        Some((eligible, standing))
+    }
+
+    fn rank(
+        &self,
+        target: &Target,
+        eligible: &Eligible<'_>,
+        standing: &Standing,
+    ) -> Result<Rank, HeldBack> {
+        let tried = self.memory.record_of(target.id());
+        let avoided = self.providers[eligible.kind.account].avoided;
+        rank(eligible, standing, tried, avoided, self.wish, self.memory)
     }
 }
 
@@ -189,12 +229,17 @@ struct Found {
     rank: Option<Rank>,
     best: Vec<u32>,
     untried: usize,
+    /// Those in probation, or beside whose probes the request may be sent.
+    probation: Vec<u32>,
 }
 
 impl Found {
     /// Takes note of a target that may be tried now.
     fn add(&mut self, index: u32, rank: Rank) {
         self.untried += usize::from(!rank.is_second_try());
+        if !rank.is_healthy() && !rank.is_guessed() {
+            self.probation.push(index);
+        }
         match self.rank.map_or(Ordering::Less, |best| rank.cmp(&best)) {
             Ordering::Greater => return,
             Ordering::Equal => {}
@@ -204,14 +249,6 @@ impl Found {
             }
         }
         self.best.push(index);
-    }
-
-    fn shortlist(self) -> Shortlist {
-        Shortlist {
-            best: self.best,
-            is_guessed: self.rank.is_some_and(|rank| rank.is_guessed()),
-            untried: self.untried,
-        }
     }
 }
 
@@ -225,7 +262,7 @@ mod tests {
     use super::*;
     use crate::{
         capability::Capability,
-        catalog::{Catalog, Model, Target},
+        catalog::{Catalog, Model},
         endpoint::Endpoint,
         health::{Binding, HealthMap},
         outcome::{Lack, Outcome, OutcomeKind, Recovery},
@@ -471,6 +508,12 @@ mod tests {
                     best: best.map(|(index, _)| *index).collect(),
                     is_guessed: first.is_some_and(Rank::is_guessed),
                     untried,
+                    in_probation: ranks.iter().filter(|&&(index, rank)| {
+                        let phase = ranking.judge(index as usize).map(|judged| judged.phase);
+                        let is_cooling = phase == Some(Phase::Probation { rested: false }) && !rank.is_healthy();
+                        let rested = ranking.rested_rank(index);
+                        is_cooling && first.is_some_and(Rank::is_healthy) && rested.as_ref() <= first
+                    }).map(|(index, _)| *index).collect(),
                 };
                 prop_assert_eq!(&shortlist, &plain);
                 prop_assert_eq!(ranking.shortlist(), plain, "after each cell was read");

@@ -85,6 +85,11 @@ impl Rank {
     pub(super) const fn is_guessed(&self) -> bool {
         self.until.is_some()
     }
+
+    /// Whether the target is as good as those against which nothing is held.
+    pub(super) fn is_healthy(&self) -> bool {
+        self.tier < Tier::Cooling
+    }
 }
 
 /// How good a target is for a request, if it may be tried now.

@@ -8,59 +8,28 @@ use crate::{catalog::Target, headers::SESSION, request::Needs, rng::Rng};
 
 /// Picks one of the targets of the best tier.
 ///
-/// All candidates can serve the request and are equally healthy, as far as is known. They come in the order of the
+/// All candidates can serve the request and are equally healthy, as far as is known, but for the few picks that may go to a
+/// target which [has to be tried again](Self::explores). They come in the order of the
 /// [`Snapshot`](crate::catalog::Snapshot) of the catalog, which stays the same until the catalog changes. A strategy is called once
 /// for each attempt, so that it is asked again where the target that it picked has failed; no lock of the health map is
 /// held meanwhile. It should not block.
 ///
-/// A function or a closure with the types of [`select`](Self::select) is a strategy too. This one keeps a session at one
-/// target as long as that is among the best, and moves few sessions when the pool changes (rendezvous hashing: the
-/// candidate with the highest hash of session and id wins):
+/// The strategies of this crate are in [`select`](crate::select). A function or a closure with the types of
+/// [`select`](Self::select) is a strategy too. This one prefers a provider's models to all others:
 ///
 /// ```
-/// use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-///
-/// use http::{Request, Response};
-/// use http_body_util::Full;
-/// use tower::{Layer, ServiceExt, service_fn};
 /// use tower_free_models::{
-///     Body, Catalog, FreeModelRouteLayer, HealthMap, Model, Provider, provider::FreeRule,
-///     select::{Candidate, Chance, SelectRequest},
+///     Catalog, FreeModelRouteLayer, HealthMap, Select,
+///     select::{Candidate, Chance, Random, SelectRequest},
 /// };
 ///
-/// fn sticky(request: &SelectRequest<'_>, candidates: &[Candidate<'_>], chance: &Chance) -> usize {
-///     let Some(session) = request.session() else {
-///         return chance.below(candidates.len());
-///     };
-///     let hasher = BuildHasherDefault::<DefaultHasher>::default();
-///     let weight = |at: &usize| hasher.hash_one((session, candidates[*at].target.id()));
-///     (0..candidates.len()).max_by_key(weight).unwrap_or(0)
+/// fn local_first(request: &SelectRequest<'_>, candidates: &[Candidate<'_>], chance: &Chance) -> usize {
+///     let is_local = |candidate: &Candidate<'_>| candidate.target.id().provider() == "local";
+///     let local = candidates.iter().position(is_local);
+///     local.unwrap_or_else(|| Random.select(request, candidates, chance))
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let local = Provider::new("local").base_url("http://127.0.0.1:9001/v1").free(FreeRule::All).build()?;
-/// let model = |id: &str| local.target(Model::new(id)).expect("a free model");
-/// let catalog = Catalog::from_targets(["a", "b", "c", "d"].map(model));
-/// let client = service_fn(async |_: Request<Body>| Ok::<_, std::io::Error>(Response::new(Full::from("{}"))));
-/// let route = FreeModelRouteLayer::new(catalog.clone(), HealthMap::new()).select(sticky).layer(client);
-/// let answered_by = async |session: &str| -> Result<String, Box<dyn std::error::Error>> {
-///     let request = Request::post("/v1/chat/completions")
-///         .header("content-type", "application/json")
-///         .header("x-session-id", session)
-///         .body(Full::from(r#"{"messages": []}"#))?;
-///     let response = route.clone().oneshot(request).await?;
-///     Ok(response.headers()["x-free-model"].to_str()?.to_owned())
-/// };
-///
-/// let first = answered_by("conversation 1").await?;
-/// assert_eq!(answered_by("conversation 1").await?, first);
-/// // A model that leaves the pool takes no other model's sessions with it.
-/// let stay = ["a", "b", "c", "d"].into_iter().filter(|id| *id == first || *id < "c");
-/// catalog.replace(&local, stay.map(model).collect())?;
-/// assert_eq!(answered_by("conversation 1").await?, first);
-/// # Ok(())
-/// # }
+/// let route = FreeModelRouteLayer::new(Catalog::new(), HealthMap::new()).select(local_first);
 /// ```
 pub trait Select: Send + Sync {
     /// The index of the pick. `candidates` is never empty; an index outside of it counts as the last one.
@@ -70,6 +39,17 @@ pub trait Select: Send + Sync {
         candidates: &[Candidate<'_>],
         chance: &Chance,
     ) -> usize;
+
+    /// Whether one candidate is as good as another to this strategy, so that the router may leave it fewer of them. Default:
+    /// no.
+    ///
+    /// A target that has failed and may be tried again is not as good as a healthy one, but it has to be tried for the
+    /// pool to know when it has recovered: about one pick in ten may go to such a target. For that pick a strategy which
+    /// explores gets those targets alone as candidates. One which does not gets them beside the healthy ones, and
+    /// picks by its own preference.
+    fn explores(&self) -> bool {
+        false
+    }
 }
 
 impl<F> Select for F
@@ -111,6 +91,17 @@ impl<'a> SelectRequest<'a> {
         let session = self.headers.get(SESSION)?.to_str().ok()?;
         (!session.is_empty()).then_some(session)
     }
+
+    /// A hash of how the conversation begins that the request continues: of its tools and of what is written in its
+    /// instructions, its system messages and its first message of a user. It is the same for each turn of the conversation,
+    /// on every machine and in every version of this crate, and for two conversations that begin in the same way. `None` for
+    /// other endpoints than `/chat/completions` and `/responses`, and where none of these messages is there.
+    ///
+    /// It is computed when it is asked for first, for which these parts of the body are read once more.
+    #[must_use]
+    pub fn conversation(&self) -> Option<u64> {
+        self.needs.conversation()
+    }
 }
 
 /// One of the targets to pick from, and what is known of its record.
@@ -125,10 +116,15 @@ pub struct Candidate<'a> {
     pub first_token: Option<Duration>,
     /// Attempts under way.
     pub in_flight: u64,
+    /// What the limits of this target alone allow; `None` where no such limit is known.
+    pub allowance: Option<Allowance>,
+    /// What the limits of its provider's account allow to all targets of that provider together; `None` where no such limit
+    /// is known.
+    pub account_allowance: Option<Allowance>,
 }
 
 impl<'a> Candidate<'a> {
-    /// A target without a record. The fields can be set: a test of a strategy makes its candidates so.
+    /// A target without a record or a known limit. The fields can be set: a test of a strategy makes its candidates so.
     #[must_use]
     pub const fn new(target: &'a Target) -> Self {
         Self {
@@ -136,7 +132,39 @@ impl<'a> Candidate<'a> {
             success_rate: None,
             first_token: None,
             in_flight: 0,
+            allowance: None,
+            account_allowance: None,
         }
+    }
+}
+
+/// What a limit allows, in requests a second.
+///
+/// The strategies take a number that is negative, infinite or none as not known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Allowance {
+    /// What it leaves now: the requests that it still admits, divided by the seconds until it resets. It changes with every
+    /// request.
+    pub left: f64,
+    /// What it grants in the long run: its amount divided by its window in seconds. It stays the same as long as the limit
+    /// does.
+    pub granted: f64,
+}
+
+impl Allowance {
+    /// A limit that leaves and grants so many requests a second.
+    ///
+    /// ```
+    /// use tower_free_models::select::Allowance;
+    ///
+    /// // 50 requests a day, of which 10 are left for the last six hours.
+    /// let allowance = Allowance::new(10.0 / (6.0 * 3600.0), 50.0 / 86_400.0);
+    /// assert!(allowance.left < allowance.granted);
+    /// ```
+    #[must_use]
+    pub const fn new(left: f64, granted: f64) -> Self {
+        Self { left, granted }
     }
 }
 

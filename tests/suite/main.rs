@@ -22,6 +22,7 @@ mod outcomes;
 mod providers;
 mod readiness;
 mod refresh;
+mod selectors;
 mod streams;
 mod support;
 mod time;

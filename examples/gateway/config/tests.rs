@@ -47,6 +47,7 @@ fn every_key_of_the_file_arrives() {
         max_body = "64MiB"
         prefer_requested = false
         embedding_model = "local/minilm"
+        selector = "sticky"
         seed = 7
         max_attempts = 3
         deadline = "1h"
@@ -95,6 +96,7 @@ fn every_key_of_the_file_arrives() {
     assert_eq!(config.max_body, 64 << 20);
     assert!(!config.prefer_requested);
     assert_eq!(config.embedding_model.as_deref(), Some("local/minilm"));
+    assert_eq!(config.selector, Selector::Sticky);
     assert_eq!(config.seed, Some(7));
     assert_eq!(config.max_attempts.get(), 3);
     assert_eq!(config.deadline, Duration::from_secs(3600));
@@ -598,4 +600,20 @@ fn what_a_provider_is_can_be_said_wholly_and_nothing_else_can() {
         local("listing = { path = \"/models\" }\n[[provider.model]]\nid = \"a\""),
         &["\"local\"", "listing"],
     );
+}
+
+#[test]
+fn a_selector_is_one_of_the_names_and_what_is_none_is_not_repeated() {
+    refused(
+        setting("selector = \"stikcy\""),
+        &[
+            "line 1",
+            "`selector`",
+            "\"uniform\"",
+            "did you mean \"sticky\"?",
+        ],
+    );
+    refused(setting("selector = 7"), &["line 1", "`selector`"]);
+    let error = setting("selector = \"sk-secret\"").unwrap_err();
+    assert!(!error.contains("secret"), "{error}");
 }

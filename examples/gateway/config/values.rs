@@ -16,6 +16,7 @@ use crate::{
     host::Name,
     listen::{self, Listen},
     origin::Origin,
+    selector::Selector,
 };
 
 pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
@@ -90,6 +91,10 @@ pub(super) fn base_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Uri>
 
 pub(super) fn some_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     id(from).map(Some)
+}
+
+pub(super) fn selector<'de, D: Deserializer<'de>>(from: D) -> Result<Selector, D::Error> {
+    Selector::named(&String::deserialize(from)?).map_err(de::Error::custom)
 }
 
 /// Names stand in headers, in logs and before the `/` of `provider/model`.

@@ -54,6 +54,7 @@ async fn front(config: &Config, keys: Option<&str>) -> (Front, Arc<Upstream>) {
     let catalog = Catalog::from_targets([provider.target(Model::new("tiny")).unwrap()]);
     let health = HealthMap::new();
     let gateway = Gateway {
+        order: Vec::new(),
         reports: Refresh::new(catalog.clone(), health.clone()).reports(),
         catalog,
         health,

@@ -397,7 +397,7 @@ impl Publish for TargetCell {
         };
         refresh(&self.fits, fits);
         let full_until = match room {
-            Room::Stated(until) => Some(until),
+            Room::Stated(until) | Room::Confirmed(until) => Some(until),
             _ => None,
         };
         let held = match entry.cooldown.stated_end().max(full_until) {

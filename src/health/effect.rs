@@ -23,6 +23,8 @@ use crate::{
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A refused credential is tried again after this long, then after twice as long, and so on.
 const UNAUTHORISED: Duration = Duration::from_secs(3600);
+/// A limit that ends within this time may be one of a minute, whose amount can be inferred.
+const SHORT: Duration = Duration::from_secs(90);
 /// This many soft failures in a row cool a target, and so do this many failures that may be accidents, of a target that
 /// is doing well.
 const SOFT_LIMIT: u32 = 3;
@@ -174,7 +176,10 @@ impl Both<'_> {
         for quota in [&mut self.target.quota, &mut self.provider.quota] {
             match outcome.kind {
                 // Of one that was too slow it is not known whether it was taken.
-                Kind::RateLimited | Kind::OutOfQuota | Kind::TooSlow => {}
+                Kind::TooSlow => {}
+                Kind::OutOfQuota => quota.not_taken(call, now),
+                // Once it is clear which limit it may have been.
+                Kind::RateLimited => {}
                 Kind::Unreachable => quota.give_back(call, now),
                 _ => quota.accepted(call, now),
             }
@@ -261,7 +266,13 @@ impl Failure<'_> {
             Kind::Succeeded | Kind::Abandoned | Kind::Refused => {}
             Kind::Unfit => self.learn(),
             Kind::RateLimited | Kind::Unavailable | Kind::TooSlow => match stated {
-                Some(wait) => self.hard_cooldown().state(wait, kind, at),
+                Some(wait) => {
+                    if kind == Kind::RateLimited && wait <= SHORT {
+                        // Its end is known, and its amount is not.
+                        self.is_inferred();
+                    }
+                    self.hard_cooldown().state(wait, kind, at);
+                }
                 None if kind == Kind::RateLimited && self.is_inferred() => {
                     self.entry.record.failure()
                 }
@@ -295,14 +306,26 @@ impl Failure<'_> {
     fn is_inferred(&mut self) -> bool {
         // What another upstream behind the provider is busy with says nothing of this account.
         if self.outcome.relayed {
+            self.entry.quota.not_taken(self.at.attempt, self.at.now);
+            self.provider.quota.not_taken(self.at.attempt, self.at.now);
             return false;
         }
         let (call, now) = (self.at.attempt, self.at.now);
-        let of_model = self.entry.quota.refused(call, now);
         let meets_another = self.provider.meets_another(self.target, now);
         let may_be_of_account = meets_another || self.outcome.scope == Scope::Provider;
         let of_account = may_be_of_account && self.provider.quota.refused(call, now);
-        of_model || of_account
+        self.provider.quota.not_taken(call, now);
+        if of_account {
+            self.entry.quota.forget_inferred(now);
+        }
+        let is_explained = of_account || self.entry.quota.refused(call, now);
+        if is_explained {
+            // What was guessed before is known better now.
+            self.entry
+                .cooldown
+                .forgive(OutcomeKind::RateLimited, |_| true);
+        }
+        is_explained
     }
 
     /// The cooldown at the scope of the evidence.
@@ -455,5 +478,67 @@ mod tests {
         health.begin(&target).unwrap().succeed();
         let call = place.unwrap().called().now_or_never();
         assert!(call.is_none());
+    }
+}
+
+#[cfg(test)]
+mod probe {
+    use super::*;
+    use crate::{
+        catalog::Model,
+        health::HealthMap,
+        provider::{FreeRule, Provider},
+    };
+    #[tokio::test(start_paused = true)]
+    async fn probe_inference() {
+        let p = Provider::new("nv")
+            .base_url("http://p.test/v1")
+            .free(FreeRule::All)
+            .build()
+            .unwrap();
+        let targets: Vec<_> = (0..4)
+            .map(|n| p.target(Model::new(format!("m{n}"))).unwrap())
+            .collect();
+        let health = HealthMap::seeded(1);
+        let mut accepted: Vec<Instant> = Vec::new();
+        let (mut refused, mut sent) = (0, 0);
+        for step in 0..6000 {
+            let now = Instant::now();
+            for target in &targets {
+                let (state, now2) = health.lock();
+                let standing = state.standing(target, now2);
+                drop(state);
+                if !matches!(standing.phase, Phase::Healthy | Phase::Probation { .. }) {
+                    continue;
+                }
+                let Some(mut attempt) = health.begin(target) else {
+                    continue;
+                };
+                sent += 1;
+                let within = accepted
+                    .iter()
+                    .filter(|at| now - **at < Duration::from_secs(60))
+                    .count();
+                if within < 40 {
+                    accepted.push(now);
+                    attempt.commit();
+                    attempt.succeed();
+                } else {
+                    refused += 1;
+                    attempt.fail(&Outcome::of(OutcomeKind::RateLimited));
+                }
+            }
+            if step % 600 == 0 {
+                let snap = health.snapshot();
+                println!(
+                    "{step}: sent {sent} refused {refused} {:?}",
+                    snap.providers[0].limits
+                );
+                for t in &snap.targets {
+                    println!("   {:?} {:?}", t.state, t.limits);
+                }
+            }
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
     }
 }

@@ -53,8 +53,8 @@ pub(super) struct ProviderEntry {
     pub(super) cooldown: Cooldown,
     /// The limits that all its models share.
     pub(super) quota: Quota,
-    /// The last target that was refused because of a limit whose end was not stated.
-    pub(super) refused: Option<(TargetId, Instant)>,
+    /// The last two targets that were refused because of a limit whose amount was not stated.
+    refused: [Option<(TargetId, Instant)>; 2],
     /// Targets that could not be reached lately.
     pub(super) unreachable: Vec<(TargetId, Instant)>,
 }
@@ -77,10 +77,14 @@ impl ProviderEntry {
 
     /// Whether a limit whose end is not stated may be one of the account: it has met two models within a minute.
     pub(super) fn meets_another(&mut self, target: &TargetId, now: Instant) -> bool {
-        let last = self.refused.replace((target.clone(), now));
-        last.is_some_and(|(id, at)| {
-            id != *target && now.saturating_duration_since(at) <= SAME_LIMIT
-        })
+        let [last, _] = &self.refused;
+        if last.as_ref().is_none_or(|(id, _)| id != target) {
+            self.refused.swap(0, 1);
+        }
+        self.refused[0] = Some((target.clone(), now));
+        let is_recent = |at: Instant| now.saturating_duration_since(at) <= SAME_LIMIT;
+        let [_, other] = &self.refused;
+        other.as_ref().is_some_and(|&(_, at)| is_recent(at))
     }
 }
 

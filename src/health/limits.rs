@@ -30,7 +30,7 @@ impl Held {
         let phase = match room {
             Room::Now | Room::TooLarge { .. } => Phase::Healthy,
             Room::Estimated(until) => Phase::Guessed(until, reason),
-            Room::Stated(until) => Phase::Stated(until, reason),
+            Room::Stated(until) | Room::Confirmed(until) => Phase::Stated(until, reason),
             Room::AtOnce { is_fact: true } => Phase::Stated(now + NEXT_END, reason),
             Room::AtOnce { is_fact: false } => Phase::Guessed(now + NEXT_END, reason),
         };

@@ -14,6 +14,7 @@ use crate::{
         room::{Left, Reported, Room},
         rule::{DAY, Rule, Source, Window},
         stated::Counter,
+        trial::Trials,
     },
     provider::Quantity,
 };
@@ -28,6 +29,7 @@ pub(crate) struct Counting {
     pub(super) counters: Vec<Counter>,
     pub(super) holds: Holds,
     pub(super) log: Log,
+    trials: Trials,
     pub(super) evidence: Evidence,
     /// Until when calls are counted although no limit is known, because there was one.
     pub(super) watched: Instant,
@@ -43,6 +45,7 @@ impl Counting {
             counters: Vec::new(),
             holds: Holds::default(),
             log: Log::default(),
+            trials: Trials::default(),
             evidence,
             watched: later(now, DAY),
         }
@@ -72,6 +75,12 @@ impl Counting {
     pub(super) fn known_rules(&self) -> Vec<Rule> {
         let rules = self.rules.iter().map(|counted| counted.rule);
         rules.filter(|rule| rule.source != Source::Stated).collect()
+    }
+
+    /// Forgets what was inferred.
+    pub(super) fn forget_inferred(&mut self, now: Instant) {
+        self.inferred = None;
+        self.evidence.begin(now);
     }
 
     /// Where the operator or the upstream has stated a limit, the table's is not applied.
@@ -132,10 +141,17 @@ impl Counting {
             .iter()
             .map(|counter| counter.room(tokens, now));
         let holds = iter::once(self.holds.room(tokens, now));
-        rules
+        let room = rules
             .chain(counters)
             .chain(holds)
-            .fold(Room::Now, Room::and)
+            .fold(Room::Now, Room::and);
+        match room {
+            Room::Estimated(end) if !self.trials.may_begin(now) => Room::Confirmed(end),
+            Room::AtOnce { is_fact } => Room::AtOnce {
+                is_fact: is_fact || !self.trials.may_begin(now),
+            },
+            room => room,
+        }
     }
 
     pub(super) fn fits(&mut self, now: Instant) -> u64 {
@@ -192,6 +208,7 @@ impl Counting {
         }
         if is_trial {
             self.log.change(call, |entry| entry.is_trial = true);
+            self.trials.begun(call);
         }
     }
 
@@ -239,6 +256,7 @@ impl Counting {
             entry.answer = Answer::GivenBack;
             entry.ended = Some(now);
         });
+        self.trials.ended(call);
     }
 
     pub(super) fn accepted(&mut self, call: u64, now: Instant) {
@@ -255,6 +273,10 @@ impl Counting {
         }
     }
 
+    pub(super) fn not_taken(&mut self, call: u64, now: Instant) {
+        self.answer(call, false, now);
+    }
+
     pub(super) fn refused(&mut self, call: u64, now: Instant) -> bool {
         self.watched = later(now, DAY);
         let Some(entry) = self.answer(call, false, now) else {
@@ -262,7 +284,7 @@ impl Counting {
         };
         self.evidence.refused(&entry, &self.log, now);
         self.infer(now);
-        entry.is_trial || self.inferred.is_some()
+        (entry.is_trial || self.inferred.is_some()) && self.room(0, now) != Room::Now
     }
 
     /// The first answer to a call in flight.
@@ -280,17 +302,15 @@ impl Counting {
         for counted in &mut self.rules {
             counted.answered(call, is_accepted, now);
         }
+        self.trials.answered(call, is_accepted, now);
         Some(entry)
     }
 
     fn infer(&mut self, now: Instant) {
         self.evidence.forget(now);
         // With less evidence a rule that was known before a restart stays.
-        if self.evidence.is_enough() {
-            let rule = self
-                .evidence
-                .rule(&self.log, now)
-                .zip(self.evidence.until());
+        if let Some(rule) = self.evidence.rule(&self.log, now) {
+            let rule = rule.zip(self.evidence.until());
             let counted = rule.map(|(rule, until)| (Counted::new(rule, &self.log, now), until));
             self.inferred = counted;
         }
@@ -309,6 +329,7 @@ impl Counting {
     }
 
     pub(super) fn ended(&mut self, call: u64, used_tokens: Option<u64>, now: Instant) {
+        self.trials.ended(call);
         self.change(call, false, |entry| {
             entry.tokens = used_tokens.unwrap_or(entry.tokens);
             entry.ended = Some(now);
@@ -367,6 +388,7 @@ impl Counting {
         }
         self.holds.jump(ahead, now);
         self.evidence.jump(ahead);
+        self.trials.jump(ahead);
         self.watched = self.watched.checked_sub(ahead).unwrap_or(now);
         self.advance(now);
     }

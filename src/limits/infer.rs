@@ -38,6 +38,10 @@ pub(super) const MEMORY: Duration = Duration::from_secs(600);
 const ENOUGH: usize = 2;
 /// Refusals within this time are remembered together, so that there are at most 60 of them.
 const TOGETHER: Duration = Duration::from_secs(10);
+/// What was in flight when a call was refused has an answer so long after, or is taken to be accepted.
+const SETTLED: Duration = Duration::from_secs(15);
+/// As many refusals wait for that at a time; of more, the oldest are settled before.
+const FRESH: usize = 16;
 /// The calls in flight are all known so long after counting has begun.
 const FLIGHT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Default)]
@@ -45,6 +49,17 @@ pub(super) struct Evidence {
     /// Since when all calls are known; `None`: all are.
     known_since: Option<Instant>,
     refusals: VecDeque<Refusal>,
+    /// The last refusals, each by itself: calls that were in flight with them may turn out to have been refused as well, and
+    /// then they did not count.
+    fresh: VecDeque<Fresh>,
+}
+
+/// A refusal of which it is not yet clear which calls around it were accepted.
+#[derive(Clone, Copy, Debug)]
+struct Fresh {
+    call: u64,
+    begun: Instant,
+    at: Instant,
 }
 
 /// What the refusals of some seconds say.
@@ -77,6 +92,56 @@ impl Bound {
             refusals: self.refusals.saturating_add(other.refusals),
         }
     }
+
+    /// The most that the refusals allow, if they are enough.
+    fn most(self) -> Option<u64> {
+        (self.refusals >= ENOUGH).then_some(self.least)
+    }
+}
+
+impl Refusal {
+    /// What both say.
+    fn and(&self, other: &Self) -> Self {
+        let mut all = *self;
+        for (known, new) in all.within.iter_mut().zip(other.within) {
+            *known = known.and(new);
+        }
+        all.at_once = all.at_once.and(other.at_once);
+        all
+    }
+
+    /// The most generous rule that this and all accepted calls allow.
+    fn rule(&self, log: &Log, now: Instant) -> Option<Rule> {
+        let mut best: Option<(f64, Rule)> = None;
+        let mut offer = |amount: u64, window, seconds: f64| {
+            let rate = amount as f64 / seconds;
+            let is_better = best
+                .is_none_or(|(known, rule)| rate > known || rate == known && amount > rule.amount);
+            if is_better {
+                let (of, source) = (Quantity::Requests, Source::Inferred);
+                let rule = Rule {
+                    amount,
+                    of,
+                    window,
+                    source,
+                };
+                best = Some((rate, rule));
+            }
+        };
+        for (bound, window) in self.within.iter().zip(WINDOWS) {
+            let is_possible = |&most: &u64| most >= accepted_within(window, log).max(1);
+            if let Some(most) = bound.most().filter(is_possible) {
+                offer(most, Window::Rolling(window), window.as_secs_f64());
+            }
+        }
+        if let Some(most) = self.at_once.most() {
+            let (together, mean) = accepted_at_once(log, now);
+            if most >= together.max(1) {
+                offer(most, Window::AtOnce, mean);
+            }
+        }
+        best.map(|(_, rule)| rule)
+    }
 }
 
 impl Evidence {
@@ -84,6 +149,7 @@ impl Evidence {
     pub(super) fn begin(&mut self, now: Instant) {
         self.known_since = Some(now);
         self.refusals.clear();
+        self.fresh.clear();
     }
 
     /// There were no calls before.
@@ -92,13 +158,14 @@ impl Evidence {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.refusals.is_empty()
+        self.refusals.is_empty() && self.fresh.is_empty()
     }
 
     /// When the last refusal is forgotten.
     pub(super) fn until(&self) -> Option<Instant> {
-        let newest = self.refusals.back();
-        newest.map(|newest| newest.at + MEMORY)
+        let fresh = self.fresh.back().map(|fresh| fresh.at);
+        let newest = fresh.or_else(|| self.refusals.back().map(|settled| settled.at));
+        newest.map(|newest| newest + MEMORY)
     }
 
     pub(super) fn forget(&mut self, now: Instant) {
@@ -110,21 +177,50 @@ impl Evidence {
         {
             self.refusals.pop_front();
         }
+        self.fresh.retain(|fresh| !is_over(fresh.at));
     }
 
     /// A call was refused.
     pub(super) fn refused(&mut self, refused: &Entry, log: &Log, now: Instant) {
         self.forget(now);
-        let begun = refused.begun;
+        self.fresh.push_back(Fresh {
+            call: refused.call,
+            begun: refused.begun,
+            at: now,
+        });
+        let is_settled = |fresh: &Fresh| now.saturating_duration_since(fresh.at) >= SETTLED;
+        while self.fresh.len() > FRESH || self.fresh.front().is_some_and(is_settled) {
+            let Some(fresh) = self.fresh.pop_front() else {
+                return;
+            };
+            let new = self.bounds_of(&fresh, log);
+            match self.refusals.back_mut() {
+                Some(last) if fresh.at.saturating_duration_since(last.at) < TOGETHER => {
+                    *last = last.and(&new);
+                }
+                _ => self.refusals.push_back(new),
+            }
+        }
+    }
+
+    /// What a refusal says by what is known now of the calls around it.
+    fn bounds_of(&self, refused: &Fresh, log: &Log) -> Refusal {
+        let Fresh { call, begun, at } = *refused;
         let is_known = |time: Duration| {
             let since = self.known_since;
             since.is_none_or(|since| begun.saturating_duration_since(since) >= time)
         };
         let (mut within, mut at_once) = ([0; WINDOWS.len()], 0);
-        for entry in log.entries().rev() {
+        let newest_first = log.entries().rev();
+        let farthest = LONGEST + tolerance(LONGEST);
+        for entry in newest_first.skip_while(|entry| entry.begun > at) {
             let before = begun.saturating_duration_since(entry.begun);
+            let is_open = entry.ended.is_none_or(|ended| ended > begun);
+            if before >= farthest && !is_open {
+                continue;
+            }
             let requests = u64::from(entry.requests.saturating_sub(entry.refused));
-            if !entry.may_count() || entry.call == refused.call {
+            if !entry.may_count() || entry.call == call {
                 continue;
             }
             for (count, window) in within.iter_mut().zip(WINDOWS) {
@@ -132,7 +228,7 @@ impl Evidence {
                     *count += requests;
                 }
             }
-            if entry.ended.is_none_or(|ended| ended > begun) {
+            if is_open {
                 at_once += requests;
             }
         }
@@ -141,70 +237,25 @@ impl Evidence {
             false => Bound::NONE,
         };
         let mut new = Refusal {
-            at: now,
+            at,
             within: [Bound::NONE; WINDOWS.len()],
             at_once: bound(at_once, FLIGHT),
         };
         for (index, window) in WINDOWS.into_iter().enumerate() {
             new.within[index] = bound(within[index], window);
         }
-        match self.refusals.back_mut() {
-            Some(last) if now.saturating_duration_since(last.at) < TOGETHER => {
-                for (known, new) in last.within.iter_mut().zip(new.within) {
-                    *known = known.and(new);
-                }
-                last.at_once = last.at_once.and(new.at_once);
-            }
-            _ => self.refusals.push_back(new),
-        }
+        new
     }
 
-    /// Whether there are refusals enough to say that a rule holds, or none.
-    pub(super) fn is_enough(&self) -> bool {
-        let mut windows = 0..WINDOWS.len();
-        let is_known = |index: usize| self.most(|refusal| refusal.within[index]).is_some();
-        windows.any(is_known) || self.most(|refusal| refusal.at_once).is_some()
-    }
-
-    /// The most generous rule that all calls allow.
-    pub(super) fn rule(&self, log: &Log, now: Instant) -> Option<Rule> {
-        let mut best: Option<(f64, Rule)> = None;
-        let mut offer = |amount: u64, window, seconds: f64| {
-            let rate = amount as f64 / seconds;
-            let is_better = best
-                .is_none_or(|(known, rule)| rate > known || rate == known && amount > rule.amount);
-            if is_better {
-                let (of, source) = (Quantity::Requests, Source::Inferred);
-                best = Some((
-                    rate,
-                    Rule {
-                        amount,
-                        of,
-                        window,
-                        source,
-                    },
-                ));
-            }
-        };
-        for (index, window) in WINDOWS.into_iter().enumerate() {
-            let most = self.most(|refusal| refusal.within[index]);
-            if let Some(most) = most.filter(|&most| most >= accepted_within(window, log).max(1)) {
-                offer(most, Window::Rolling(window), window.as_secs_f64());
-            }
-        }
-        if let Some(most) = self.most(|refusal| refusal.at_once) {
-            let (together, mean) = accepted_at_once(log, now);
-            if most >= together.max(1) {
-                offer(most, Window::AtOnce, mean);
-            }
-        }
-        best.map(|(_, rule)| rule)
-    }
-
-    /// The most that all refusals allow, if there are enough of them.
-    fn most(&self, of: impl Fn(&Refusal) -> Bound) -> Option<u64> {
-        let bound = self.refusals.iter().map(of).fold(Bound::NONE, Bound::and);
-        (bound.refusals >= ENOUGH).then_some(bound.least)
+    /// The most generous rule that all calls allow. `None`: there are not refusals enough to say that a rule holds, or that
+    /// none does.
+    pub(super) fn rule(&self, log: &Log, now: Instant) -> Option<Option<Rule>> {
+        let settled = self.refusals.iter().copied();
+        let fresh = self.fresh.iter().map(|fresh| self.bounds_of(fresh, log));
+        let known = settled.chain(fresh).reduce(|all, one| all.and(&one))?;
+        let mut all = known.within.iter().chain([&known.at_once]);
+        all.any(|bound| bound.most().is_some())
+            .then(|| known.rule(log, now))
     }
 
     /// The machine was suspended for this long while tokio's clock stood still.
@@ -214,6 +265,13 @@ impl Evidence {
         self.refusals.retain_mut(|refusal| {
             older(refusal.at).is_some_and(|at| {
                 refusal.at = at;
+                true
+            })
+        });
+        self.fresh.retain_mut(|fresh| {
+            let times = older(fresh.begun).zip(older(fresh.at));
+            times.is_some_and(|times| {
+                (fresh.begun, fresh.at) = times;
                 true
             })
         });

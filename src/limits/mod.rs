@@ -11,6 +11,7 @@
 //! | `refill` | whether that is refilled all the time, or begins anew at its end |
 //! | `holds` | refusals of requests of some size |
 //! | `infer` | a limit that nobody states, from what was accepted and refused |
+//! | `trial` | calls beyond an estimate |
 //! | `log` | the calls that still count |
 //! | `room` | what a quota answers |
 //! | `saved` | what is kept across restarts |
@@ -33,6 +34,7 @@ mod rule;
 mod saved;
 mod stated;
 mod statements;
+mod trial;
 
 #[cfg(test)]
 mod tests;

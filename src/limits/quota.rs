@@ -51,6 +51,13 @@ impl Quota {
         *self = Self::new(&rules.unwrap_or_default(), now);
     }
 
+    /// Forgets what was inferred: the refusals had another reason.
+    pub(crate) fn forget_inferred(&mut self, now: Instant) {
+        if let Some(counting) = &mut self.0 {
+            counting.forget_inferred(now);
+        }
+    }
+
     /// Begins to count, if it does not yet.
     fn begin(&mut self, now: Instant) -> &mut Counting {
         self.0.get_or_insert_with(|| Box::new(Counting::new(now)))
@@ -95,8 +102,15 @@ impl Quota {
         }
     }
 
+    /// The upstream refused the call, because of a limit that may be another one.
+    pub(crate) fn not_taken(&mut self, call: u64, now: Instant) {
+        if let Some(counting) = &mut self.0 {
+            counting.not_taken(call, now);
+        }
+    }
+
     /// The upstream refused the call because of a limit, and stated no end of that. Says whether that is explained: the
-    /// call was one too many by a limit that is known or that has been inferred.
+    /// call was one too many by a limit that is known or that has been inferred, and no other call has room now.
     pub(crate) fn refused(&mut self, call: u64, now: Instant) -> bool {
         self.begin(now).refused(call, now)
     }

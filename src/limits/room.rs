@@ -13,11 +13,13 @@ pub(crate) enum Room {
     Now,
     /// By the table, or by what was inferred, not before this instant.
     Estimated(Instant),
+    /// The same, and a call that was sent all the same was refused lately, or is under way.
+    Confirmed(Instant),
     /// By what the upstream has stated, or the operator, not before this instant.
     Stated(Instant),
     /// As many calls are in flight as are allowed: when one of them ends is not known.
     AtOnce {
-        /// Whether that limit is stated, and no estimate.
+        /// Whether that limit is stated, or confirmed, and no mere estimate.
         is_fact: bool,
     },
     /// It never has, because it has more tokens than the whole limit. Smaller calls may have room.
@@ -52,7 +54,7 @@ impl Room {
         match self {
             Self::Now => (false, 0, None),
             Self::AtOnce { is_fact } => (is_fact, 1, None),
-            Self::Estimated(end) => (false, 2, Some(end)),
+            Self::Estimated(end) | Self::Confirmed(end) => (false, 2, Some(end)),
             Self::Stated(end) => (true, 2, Some(end)),
             Self::TooLarge { is_fact, .. } => (is_fact, 3, None),
         }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     outcome::{LimitHit, LimitOf},
-    provider::{FreeRule, Limit, Period, Provider, Quantity},
+    provider::{Limit, Period, Quantity},
     upstream::{
         UpstreamError,
         limits::{
@@ -31,6 +31,16 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
         (name, HeaderValue::from_str(value).unwrap())
     };
     pairs.iter().map(pair).collect()
+}
+
+/// The table's limits of Groq.
+fn groq() -> [Limit; 4] {
+    [
+        Limit::new(30, Requests, Period::Minute),
+        Limit::new(1_000, Requests, Period::Day),
+        Limit::new(8_000, Tokens, Period::Minute),
+        Limit::new(200_000, Tokens, Period::Day),
+    ]
 }
 
 type Row = (
@@ -200,11 +210,7 @@ fn headers_state_the_limits_that_their_names_say() {
 
 #[test]
 fn a_window_that_is_not_stated_follows_from_the_table_and_the_reset() {
-    let groq = Provider::known("groq")
-        .unwrap()
-        .free(FreeRule::All)
-        .build()
-        .unwrap();
+    let groq = groq();
     let other = [
         Limit::new(20, Requests, Period::Minute),
         Limit::new(50, Requests, Period::AtOnce),
@@ -212,43 +218,39 @@ fn a_window_that_is_not_stated_follows_from_the_table_and_the_reset() {
     for (table, row, window) in [
         // The table has this amount.
         (
-            groq.limits(),
+            &groq[..],
             (Requests, None, Some(1_000), Some(1_000), None),
             Some(DAY),
         ),
         (
-            groq.limits(),
+            &groq[..],
             (Tokens, None, Some(8_000), Some(8_000), None),
             Some(MINUTE),
         ),
         // Another model's amount: a bucket that is full after that time.
         (
-            groq.limits(),
+            &groq[..],
             (Requests, None, Some(14_400), Some(14_399), Some(6.0)),
             Some(DAY),
         ),
         (
-            groq.limits(),
+            &groq[..],
             (Tokens, None, Some(6_000), Some(5_963), Some(0.37)),
             Some(MINUTE),
         ),
         (
-            groq.limits(),
+            &groq[..],
             (Tokens, None, Some(6_000), Some(0), Some(60.0)),
             Some(MINUTE),
         ),
         (
-            groq.limits(),
+            &groq[..],
             (Requests, None, Some(14_400), Some(14_400), None),
             None,
         ),
+        (&groq[..], (Tokens, None, None, Some(1), Some(1.0)), None),
         (
-            groq.limits(),
-            (Tokens, None, None, Some(1), Some(1.0)),
-            None,
-        ),
-        (
-            groq.limits(),
+            &groq[..],
             (Tokens, Some(HOUR), Some(8_000), Some(1), None),
             Some(HOUR),
         ),
@@ -419,10 +421,10 @@ proptest! {
                 map.append(name, value);
             }
         }
-        let groq = Provider::known("groq").unwrap().free(FreeRule::All).build().unwrap();
+        let groq = groq();
         for stated in of(&map, now()) {
             prop_assert!(stated.resets.is_none_or(|resets| resets <= MAX));
-            let _ = stated.stated(groq.limits(), Instant::now());
+            let _ = stated.stated(&groq[..], Instant::now());
         }
         let words = format!("on tokens per minute: Limit {0}, Used {0}. Rate limit of {1} per {2}s exceeded for user{0}", values[0], values[1], values[2]);
         for status in [200, 402, 413, 429] {

@@ -180,7 +180,7 @@ pub mod classify {
     //! What a failed response is evidence of, and what it means: what a [`Classify`](crate::Classify) reads and returns.
 
     pub use crate::{
-        outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
+        outcome::{Lack, LimitHit, LimitOf, Outcome, OutcomeKind, Recovery, Scope},
         upstream::{DefaultClassify, Evidence, UpstreamError},
     };
 }

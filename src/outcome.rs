@@ -115,11 +115,66 @@ pub enum Lack {
     /// The prompt and the requested output do not fit the model's window, which has this many tokens, if it was named.
     ContextLength(Option<u64>),
     /// A single request of this size exceeds the provider's limit of tokens per minute: no wait will help.
-    TokensPerMinute,
+    /// The limit is in tokens, if it was named.
+    TokensPerMinute(Option<u64>),
     /// The model refuses a parameter of the request.
     Parameter,
     /// The provider has no such endpoint.
     Endpoint,
+}
+
+/// What a limit that was reached counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LimitOf {
+    /// Requests within a time.
+    Requests,
+    /// Tokens within a time.
+    Tokens,
+    /// Requests in flight at the same time.
+    AtOnce,
+}
+
+/// The limit that refused a request, as far as the upstream names it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tower_free_models::classify::{LimitHit, LimitOf, Outcome, OutcomeKind};
+///
+/// let mut hit = LimitHit::new(LimitOf::Tokens);
+/// hit.window = Some(Duration::from_secs(60));
+/// hit.limit = Some(8_000);
+/// let mut outcome = Outcome::of(OutcomeKind::RateLimited);
+/// outcome.limit = Some(hit);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimitHit {
+    /// What it counts.
+    pub of: LimitOf,
+    /// The length of its window, if that was named; `None` also for [`LimitOf::AtOnce`], which has none.
+    pub window: Option<Duration>,
+    /// How many are allowed, if that was named. Never 0.
+    pub limit: Option<u64>,
+    /// How many were used without the request that was refused, if that was named.
+    pub used: Option<u64>,
+    /// How many the request would have used, by the upstream's count, if that was named.
+    pub requested: Option<u64>,
+}
+
+impl LimitHit {
+    /// A limit of which nothing more was named.
+    #[must_use]
+    pub const fn new(of: LimitOf) -> Self {
+        Self {
+            of,
+            window: None,
+            limit: None,
+            used: None,
+            requested: None,
+        }
+    }
 }
 
 /// The outcome of an attempt, at the scope that its evidence supports.
@@ -133,6 +188,9 @@ pub struct Outcome {
     pub recovery: Recovery,
     /// What the target lacked, where the kind is [`OutcomeKind::Unfit`].
     pub lack: Option<Lack>,
+    /// Which limit was reached, where the kind is [`OutcomeKind::RateLimited`] or [`OutcomeKind::OutOfQuota`] and the
+    /// upstream says so of our account.
+    pub limit: Option<LimitHit>,
     /// The provider is a router and passed on what the upstream of this one model said. After an
     /// [`OutcomeKind::Refused`] another model of the same provider may be tried, because it has another upstream.
     pub relayed: bool,
@@ -147,6 +205,7 @@ impl Outcome {
             scope: Scope::Target,
             recovery: Recovery::Unstated,
             lack: None,
+            limit: None,
             relayed: false,
         }
     }

@@ -293,7 +293,10 @@ impl<E> Judge<E> {
         let of_the_provider = outcome.scope == Scope::Provider && outcome.kind != Kind::Unreachable;
         // Another model of a router has another upstream.
         let for_good = outcome.kind == Kind::Refused && !outcome.relayed
-            || matches!(outcome.lack, Some(Lack::TokensPerMinute | Lack::Endpoint));
+            || matches!(
+                outcome.lack,
+                Some(Lack::TokensPerMinute(_) | Lack::Endpoint)
+            );
         if for_good || of_the_provider {
             memory.avoid(target.provider().name(), !for_good);
         }

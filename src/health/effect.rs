@@ -374,7 +374,7 @@ impl Failure<'_> {
             // something of the request or of the provider, and nothing of the model.
             Some(
                 Lack::ContextLength(None)
-                | Lack::TokensPerMinute
+                | Lack::TokensPerMinute(_)
                 | Lack::Parameter
                 | Lack::Endpoint,
             )

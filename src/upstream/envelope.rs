@@ -56,8 +56,8 @@ pub(super) struct Envelope {
     /// Codes (numbers too), types, statuses, reasons, limit sources and routing steps, in lower case; those of outer
     /// objects first. No caller can write one: the upstream takes them from its own lists.
     pub(super) labels: Vec<String>,
-    /// Google's `quotaId`s, in lower case.
-    pub(super) quotas: Vec<String>,
+    /// The quotas that Google names.
+    pub(super) quotas: Vec<GoogleQuota>,
     /// All messages as they were sent, each with a line feed at its end. They may quote the request.
     pub(super) text: String,
     /// What of these messages is evidence.
@@ -81,6 +81,14 @@ pub(super) struct Envelope {
     pub(super) waits: Waits,
     /// The message for a person, made of all messages.
     pub(super) message: Option<String>,
+}
+
+/// A quota that Google says is exceeded.
+pub(super) struct GoogleQuota {
+    /// Its `quotaId`, in lower case: what is counted, in which time, and for whom.
+    pub(super) id: String,
+    /// Its `quotaValue`.
+    pub(super) amount: Option<u64>,
 }
 
 /// The waits that a body states, as they were sent.
@@ -142,6 +150,12 @@ impl Envelope {
         self.say(text, At::default());
     }
 
+    /// A router passes on what its upstream said, and nothing of its own account.
+    pub(super) fn is_of_routers_upstream(&self) -> bool {
+        let own = |label: &String| label.starts_with(ROUTERS_OWN);
+        self.relayed && !self.labels.iter().any(own)
+    }
+
     /// Reads a value that holds messages; returns them for a person.
     fn read(&mut self, value: &Value, at: At) -> Option<String> {
         match value {
@@ -158,6 +172,9 @@ impl Envelope {
             }
             Value::Object(fields) => {
                 let counts = |name: &str| at.only.is_empty() || at.only.contains(&name);
+                if at.only.is_empty() {
+                    self.quota(value);
+                }
                 // The fields within come last: of several statuses and parameters the outermost counts.
                 let mut inner = Vec::new();
                 for (name, value) in fields.iter().filter(|(name, _)| counts(name)) {
@@ -204,7 +221,6 @@ impl Envelope {
                 }
             }
             Holds::Name => self.name(text, at),
-            Holds::Quota => push(&mut self.quotas, text.to_ascii_lowercase()),
             Holds::Param => _ = self.param.get_or_insert_with(|| text.into_owned()),
             Holds::Window => self.window = self.window.or_else(|| text.parse().ok()),
             Holds::Upstream => self.relayed |= !at.relayed,
@@ -299,6 +315,19 @@ impl Envelope {
         let status = text.trim().parse().ok();
         let status = status.filter(|status| (300..=599).contains(status) && !at.relayed);
         self.status = self.status.or(status);
+    }
+
+    fn quota(&mut self, violation: &Value) {
+        let Some(id) = violation["quotaId"].as_str() else {
+            return;
+        };
+        if self.quotas.len() < MAX_LABELS && (1..=MAX_LABEL).contains(&id.len()) {
+            let amount = scalar(&violation["quotaValue"]);
+            self.quotas.push(GoogleQuota {
+                id: id.to_ascii_lowercase(),
+                amount: amount.and_then(|text| text.parse().ok()),
+            });
+        }
     }
 
     fn counter(&mut self, name: &str, value: &Value) {

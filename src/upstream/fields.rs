@@ -26,8 +26,6 @@ pub(super) enum Holds {
     Code,
     /// The name of an exception or a validator.
     Name,
-    /// Google's name of a quota.
-    Quota,
     /// The parameter that is at fault.
     Param,
     /// Where FastAPI found the fault: `["body", "messages", 0, "content"]`.
@@ -70,7 +68,6 @@ const FIELDS: &[(&str, Holds)] = &[
     ("status", Holds::Status),
     ("code", Holds::Code),
     ("name", Holds::Name),
-    ("quotaId", Holds::Quota),
     ("param", Holds::Param),
     ("loc", Holds::Place),
     ("n_ctx", Holds::Window),

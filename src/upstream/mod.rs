@@ -11,6 +11,7 @@ mod event_kind;
 mod events;
 mod fields;
 mod follow;
+pub(crate) mod limits;
 mod meaning;
 mod patterns;
 mod place;

@@ -191,8 +191,8 @@ pub(super) static SIGNS: &[Sign] = &[
     Sign(&[400, 404, 500], Text(&["degraded function cannot be invoked"]), Unavailable), // NVIDIA NIM
 
     // -- One request is over a minute's tokens: no wait helps, whatever `Retry-After` it carries.
-    Sign(&[413], Text(&["tokens per min"]), Lacks(TokensPerMinute)), // Groq
-    Sign(&[400, 429], Text(&["request too large", "tokens per min"]), Lacks(TokensPerMinute)), // OpenAI
+    Sign(&[413], Text(&["tokens per min"]), Lacks(TokensPerMinute(None))), // Groq
+    Sign(&[400, 429], Text(&["request too large", "tokens per min"]), Lacks(TokensPerMinute(None))), // OpenAI
 
     // -- The request does not fit the window.
     Sign(SIZE, Label("context_length_exceeded"), TooLong), // OpenAI, OpenRouter

@@ -13,7 +13,8 @@ use crate::{
     upstream::{
         arguments,
         classify::Evidence,
-        envelope::{Envelope, ROUTERS_OWN},
+        envelope::{Envelope, GoogleQuota},
+        limits,
         patterns::{BEFORE_WINDOW, By, DAY_WORDS, Means, Sign, signs_under},
         resets,
         searchable::Searchable,
@@ -53,12 +54,11 @@ impl<'a> Case<'a> {
 
     pub(super) fn outcome(&self) -> Outcome {
         let outcome = self.outcome_of(self.means());
-        let own = || self.has_label(|label| label.starts_with(ROUTERS_OWN));
         let output = self.evidence.endpoint.output();
         if outcome.kind == OutcomeKind::Gone && !self.evidence.target.model().is_for(output) {
             // The request named a model that is not made for this, and the model may be there for all else.
             Outcome::unfit(Lack::Capability(output))
-        } else if self.error.relayed && !own() {
+        } else if self.error.is_of_routers_upstream() {
             relayed(outcome)
         } else {
             outcome
@@ -203,7 +203,11 @@ impl<'a> Case<'a> {
     /// Google counts by project, or by project and model, as its `quotaId` says.
     fn scope_of_quotas(&self) -> Scope {
         let quotas = &self.error.quotas;
-        if quotas.is_empty() || quotas.iter().any(|id| id.contains("permodel")) {
+        if quotas.is_empty()
+            || quotas
+                .iter()
+                .any(|GoogleQuota { id, .. }| id.contains("permodel"))
+        {
             Scope::Target
         } else {
             Scope::Provider
@@ -213,13 +217,15 @@ impl<'a> Case<'a> {
     fn outcome_of(&self, means: Means) -> Outcome {
         match means {
             Means::Limited(scope) => {
-                at(OutcomeKind::RateLimited, scope).until(self.recovery_of_limit())
+                let limited = at(OutcomeKind::RateLimited, scope).until(self.recovery_of_limit());
+                self.with_limit(limited)
             }
             Means::Quota => {
                 let stated = self.stated().filter(|wait| *wait >= SHORTEST_QUOTA);
-                Outcome::of(OutcomeKind::OutOfQuota)
+                let spent = Outcome::of(OutcomeKind::OutOfQuota)
                     .provider()
-                    .until(stated.map_or(Recovery::DayEnd, Recovery::After))
+                    .until(stated.map_or(Recovery::DayEnd, Recovery::After));
+                self.with_limit(spent)
             }
             Means::Unauthorised => Outcome::of(OutcomeKind::Unauthorised).provider(),
             Means::Gated => Outcome::of(OutcomeKind::Gated).until(self.return_of_a_model()),
@@ -228,11 +234,29 @@ impl<'a> Case<'a> {
             Means::Lacks(Lack::Parameter) => {
                 Outcome::unfit(arguments::lack(self.error, self.evidence.endpoint))
             }
+            Means::Lacks(Lack::TokensPerMinute(_)) => {
+                let most = limits::largest_request(self.evidence.error);
+                Outcome::unfit(Lack::TokensPerMinute(most))
+            }
             Means::Lacks(lack) => Outcome::unfit(lack),
             Means::TooLong => Outcome::unfit(Lack::ContextLength(self.window())),
             Means::Unavailable => Outcome::of(OutcomeKind::Unavailable)
                 .until(self.stated().map_or(Recovery::Unstated, Recovery::After)),
             Means::Refused => Outcome::of(OutcomeKind::Refused),
+        }
+    }
+
+    /// With the limit that the error names.
+    fn with_limit(&self, outcome: Outcome) -> Outcome {
+        let Evidence {
+            error,
+            headers,
+            now,
+            ..
+        } = *self.evidence;
+        Outcome {
+            limit: limits::hit(error, headers, now),
+            ..outcome
         }
     }
 
@@ -283,7 +307,7 @@ impl<'a> Case<'a> {
         let of_day = |holds: &dyn Fn(&str) -> bool| DAY_WORDS.iter().any(|words| holds(words));
         // Google's delay counts the minute, also where the day is used up.
         let mut quotas = self.error.quotas.iter();
-        if quotas.any(|id| of_day(&|words| id.contains(words))) {
+        if quotas.any(|GoogleQuota { id, .. }| of_day(&|words| id.contains(words))) {
             return Recovery::DayEnd;
         }
         if let Some(wait) = self.stated() {

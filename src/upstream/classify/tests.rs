@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use crate::{
     capability::Capability,
     catalog::Model,
-    outcome::{Lack, OutcomeKind, Recovery, Scope},
+    outcome::{Lack, LimitOf, OutcomeKind, Recovery, Scope},
     provider::{FreeRule, Provider},
     upstream::{
         classify::*,
@@ -35,10 +35,22 @@ fn target() -> Target {
 }
 
 fn classify_at(endpoint: Endpoint, status: u16, headers: &HeaderMap, body: &[u8]) -> Outcome {
+    // Which limit it was is for the tests of limits.
+    Outcome {
+        limit: None,
+        ..with_limit(endpoint, status, headers, body)
+    }
+}
+
+fn with_limit(endpoint: Endpoint, status: u16, headers: &HeaderMap, body: &[u8]) -> Outcome {
     let status = StatusCode::from_u16(status).unwrap();
     let error = UpstreamError::read(status, headers, body.to_vec());
     let target = target();
-    DefaultClassify.classify(&Evidence::new(&target, endpoint, headers, &error, now()))
+    let evidence = Evidence::new(&target, endpoint, headers, &error, now());
+    let outcome = DefaultClassify.classify(&evidence);
+    let is_of_limit = matches!(outcome.kind, RateLimited | OutOfQuota);
+    assert!(is_of_limit || outcome.limit.is_none(), "{outcome:?}");
+    outcome
 }
 
 fn classify(status: u16, body: &str) -> Outcome {
@@ -373,7 +385,11 @@ fn a_request_over_a_minutes_tokens_is_unfit_whatever_it_says_of_waiting() {
     let headers = headers(&[("retry-after", "9")]);
     for status in [413, 429] {
         let outcome = classify_with(status, &headers, body.as_bytes());
-        assert_eq!(outcome, Outcome::unfit(Lack::TokensPerMinute), "{status}");
+        assert_eq!(
+            outcome,
+            Outcome::unfit(Lack::TokensPerMinute(Some(8_000))),
+            "{status}"
+        );
     }
 }
 
@@ -1255,6 +1271,13 @@ fn recorded(file: &str) -> Vec<Recorded> {
 
 impl Recorded {
     fn outcome(&self) -> Outcome {
+        Outcome {
+            limit: None,
+            ..self.with_limit()
+        }
+    }
+
+    fn with_limit(&self) -> Outcome {
         let pairs: Vec<_> = self
             .headers
             .iter()
@@ -1263,7 +1286,7 @@ impl Recorded {
         let body = self.body.strip_prefix("data: ").unwrap_or(&self.body);
         let endpoint = Endpoint::of(&http::Method::POST, &self.path);
         let endpoint = endpoint.unwrap_or(Endpoint::ChatCompletions);
-        classify_at(endpoint, self.status, &headers(&pairs), body.as_bytes())
+        with_limit(endpoint, self.status, &headers(&pairs), body.as_bytes())
     }
 }
 
@@ -1385,7 +1408,7 @@ fn recorded_lacks_are_named() {
         ("or_404_image", Lack::Capability(Capability::ImageInput)),
         ("or_404_params", Lack::Parameter),
         ("or_400_ctx", Lack::ContextLength(Some(32_768))),
-        ("groq_413_too_large", Lack::TokensPerMinute),
+        ("groq_413_too_large", Lack::TokensPerMinute(Some(8_000))),
         ("gemini_unknown_field", Lack::Parameter),
         ("openai_max_tokens", Lack::Parameter),
         ("llamacpp_ctx", Lack::ContextLength(Some(512))),
@@ -1396,6 +1419,46 @@ fn recorded_lacks_are_named() {
         if let Some((_, lack)) = expected.iter().find(|(id, _)| *id == recorded.id) {
             assert_eq!(recorded.outcome().lack, Some(*lack), "{}", recorded.id);
         }
+    }
+}
+
+#[test]
+fn recorded_limits_are_named() {
+    use LimitOf::{AtOnce, Requests, Tokens};
+    const MINUTE: Option<u64> = Some(60);
+    const DAY: Option<u64> = Some(86_400);
+    let expected = [
+        ("or_account_daily_no_credit", Requests, DAY, Some(50)),
+        (
+            "or_account_daily_no_credit_2026_09",
+            Requests,
+            DAY,
+            Some(50),
+        ),
+        ("or_account_daily_high_balance", Requests, DAY, Some(1000)),
+        ("or_account_minute_2025_12", Requests, MINUTE, Some(20)),
+        ("or_account_minute_2026", Requests, MINUTE, Some(20)),
+        ("groq_tpm", Tokens, MINUTE, Some(15_000)),
+        ("groq_rpm", Requests, MINUTE, Some(30)),
+        ("groq_tpd", Tokens, DAY, Some(200_000)),
+        ("cerebras_tpm", Tokens, MINUTE, None),
+        ("gemini_daily", Requests, DAY, Some(20)),
+        ("gemini_minute", Requests, MINUTE, None),
+        ("gemini_tpm", Tokens, MINUTE, Some(250_000)),
+        ("github_daily", Requests, DAY, Some(50)),
+        ("github_concurrent", AtOnce, None, Some(5)),
+        ("mistral_429", Requests, MINUTE, Some(23)),
+        ("mistral_429_old", Requests, None, None),
+        ("cohere_month", Requests, None, Some(1000)),
+        ("cohere_minute", Requests, MINUTE, Some(20)),
+        ("zai_1302", AtOnce, None, None),
+    ];
+    for recorded in recorded("verbatim_errors.jsonl") {
+        let row = expected.iter().find(|row| row.0 == recorded.id);
+        let limit = recorded.with_limit().limit;
+        let limit = limit.map(|hit| (hit.of, hit.window.map(|time| time.as_secs()), hit.limit));
+        let expected = row.map(|&(_, of, window, limit)| (of, window, limit));
+        assert_eq!(limit, expected, "{}", recorded.id);
     }
 }
 

@@ -82,7 +82,7 @@ pub(crate) fn exhausted(headers: &HeaderMap, now: SystemTime) -> Option<Duration
 }
 
 /// The upstream's own clock: an instant it names is meant by that.
-fn date(headers: &HeaderMap) -> Option<SystemTime> {
+pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
     httpdate::parse_http_date(text(headers, &header::DATE)?).ok()
 }
 

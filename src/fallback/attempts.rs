@@ -24,7 +24,7 @@ use crate::{
     ready_service::{holding, ready},
     refusal::Refusal,
     request::{Admitted, Parsed},
-    upstream::{Irregular, resets},
+    upstream::{Irregular, limits, resets},
 };
 
 /// Answers a routed request, with an instance of the inner service that was polled ready.
@@ -196,7 +196,9 @@ where
     }
     let attempt = &incoming.attempt;
     attempt.responded();
-    if let Some(reset) = resets::exhausted(&incoming.head.headers, attempt.map().wall()) {
+    let wall = attempt.map().wall();
+    attempt.stated(&limits::of(&incoming.head.headers, wall), None);
+    if let Some(reset) = resets::exhausted(&incoming.head.headers, wall) {
         attempt.exhausted(reset);
     }
     let limits = judge.limits(attempt.began());

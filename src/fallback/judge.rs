@@ -25,7 +25,7 @@ use crate::{
     request::Parsed,
     routed::mark_trail,
     session::{SecondTry, Session, Terms, WaitState},
-    upstream::{Classify, Evidence, UpstreamError},
+    upstream::{Classify, Evidence, UpstreamError, limits},
 };
 
 /// All that outlives one attempt.
@@ -199,6 +199,9 @@ impl<E> Judge<E> {
         let now = attempt.map().wall();
         let evidence = Evidence::new(&target, self.endpoint(), &head.headers, &error, now);
         let outcome = self.session.classify().classify(&evidence);
+        attempt.stated(&limits::of(&head.headers, now), None);
+        let stated = limits::of_refusal(&error, &head.headers, outcome.limit.as_ref(), now);
+        attempt.stated(&stated, Some(outcome.scope));
         // An error in a 2xx goes back as the failure that it is.
         head.status = error.answered_with();
         let failed = Failed {

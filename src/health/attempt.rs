@@ -16,7 +16,8 @@ use crate::{
         tally::Speed,
     },
     limits::Quota,
-    outcome::{Outcome, OutcomeKind},
+    outcome::{Outcome, OutcomeKind, Scope},
+    upstream::limits::Statement,
 };
 
 /// One call of the inner service for one target, from the pick to its outcome.
@@ -163,6 +164,31 @@ impl Attempt {
         self.cell.change_quotas(accepted, now);
     }
 
+    /// The upstream states limits: in the headers of its response (`scope` is `None`), or in a refusal, which is about
+    /// this scope.
+    pub(crate) fn stated(&self, statements: &[Statement], scope: Option<Scope>) {
+        if statements.is_empty() {
+            return;
+        }
+        let provider = self.target.provider();
+        if provider.takes_callers_credential() {
+            return;
+        }
+        let known = [provider.limits(), provider.usual_limits()].concat();
+        let now = self.map.now();
+        for statement in statements {
+            let stated = statement.stated(&known, now);
+            let scope = scope.or_else(|| statement.scope_in(&known));
+            self.map.knows(stated.of);
+            let mut both = self.cell.lock_both();
+            let quota = match scope.unwrap_or(Scope::Target) {
+                Scope::Target => &mut both.target.quota,
+                Scope::Provider => &mut both.provider.quota,
+            };
+            quota.state(Some(self.sequence), stated, now);
+        }
+    }
+
     /// A success says that nothing is left for this long, as `x-ratelimit-remaining: 0` on a 200 does: cools the target
     /// before the first refusal.
     pub fn exhausted(&self, reset: Duration) {
@@ -243,6 +269,7 @@ impl Attempt {
             target: &self.target,
             attempt: self.sequence,
             outcome,
+            tokens: self.tokens,
             speed,
             now,
         };

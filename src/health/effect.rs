@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::{
     capability::Capability,
     catalog::{Target, TargetId},
+    clock::later,
     health::{
         cell::{Both, TargetCell},
         cooldown::{Cooldown, Moment, Phase, Sequence},
@@ -16,7 +17,7 @@ use crate::{
         tally::Speed,
     },
     limits::Quota,
-    outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
+    outcome::{Lack, LimitHit, LimitOf, Outcome, OutcomeKind, Recovery, Scope},
 };
 
 /// A day's quota is back after this long at the latest, where no upstream names its reset.
@@ -39,6 +40,8 @@ pub(super) struct Ended<'a> {
     pub(super) target: &'a Target,
     pub(super) attempt: Sequence,
     pub(super) outcome: &'a Outcome,
+    /// As estimated; 0 where no limit of tokens is known.
+    pub(super) tokens: u64,
     /// How soon it was answered, if it had begun to be.
     pub(super) speed: Option<Speed>,
     pub(super) now: Instant,
@@ -93,12 +96,16 @@ impl State {
             if outcome.kind == OutcomeKind::RateLimited {
                 self.known.any.store(true, Ordering::Release);
             }
+            if outcome.limit.is_some_and(|hit| hit.of == LimitOf::Tokens) {
+                self.known.tokens.store(true, Ordering::Release);
+            }
             if is_our_network {
                 both.target.record.failure();
             } else if !is_callers_own(outcome.kind, ended.target) {
                 let wall = self.clock.wall(now);
                 Failure {
                     target: &cell.id,
+                    tokens: ended.tokens,
                     entry: &mut both.target,
                     provider: &mut both.provider,
                     outcome,
@@ -243,6 +250,8 @@ fn is_callers_own(kind: OutcomeKind, target: &Target) -> bool {
 /// A failure, and what is remembered of its target.
 struct Failure<'a> {
     target: &'a TargetId,
+    /// The tokens of the request, as estimated; 0 where that was not known to matter.
+    tokens: u64,
     entry: &'a mut TargetEntry,
     provider: &'a mut ProviderEntry,
     outcome: &'a Outcome,
@@ -266,16 +275,10 @@ impl Failure<'_> {
             Kind::Succeeded | Kind::Abandoned | Kind::Refused => {}
             Kind::Unfit => self.learn(),
             Kind::RateLimited | Kind::Unavailable | Kind::TooSlow => match stated {
-                Some(wait) => {
-                    if kind == Kind::RateLimited && wait <= SHORT {
-                        // Its end is known, and its amount is not.
-                        self.is_inferred();
-                    }
-                    self.hard_cooldown().state(wait, kind, at);
+                wait if kind == Kind::RateLimited && self.is_explained(wait) => {
+                    self.entry.record.failure();
                 }
-                None if kind == Kind::RateLimited && self.is_inferred() => {
-                    self.entry.record.failure()
-                }
+                Some(wait) => self.hard_cooldown().state(wait, kind, at),
                 None if kind == Kind::RateLimited || self.outcome.scope == Scope::Provider => {
                     self.hard_cooldown().guess(kind, at);
                 }
@@ -301,31 +304,64 @@ impl Failure<'_> {
         }
     }
 
-    /// Tells the quotas of a refusal whose end is not stated, and says whether one of them explains it: then it knows
-    /// better than a guess when there is room.
-    fn is_inferred(&mut self) -> bool {
-        // What another upstream behind the provider is busy with says nothing of this account.
-        if self.outcome.relayed {
-            self.entry.quota.not_taken(self.at.attempt, self.at.now);
-            self.provider.quota.not_taken(self.at.attempt, self.at.now);
-            return false;
+    /// Tells the quotas of a refusal because of a limit. Says whether one of them explains it: then it knows better than a
+    /// cooldown which requests have room, and when.
+    fn is_explained(&mut self, stated: Option<Duration>) -> bool {
+        let (call, now) = (self.at.attempt, self.at.now);
+        let hit = self.outcome.limit;
+        let is_explained = match hit.map(|hit| hit.of) {
+            // What another upstream behind the provider is busy with says nothing of this account.
+            _ if self.outcome.relayed => false,
+            Some(LimitOf::Tokens) => self.is_of_its_size(hit, stated),
+            // How many it allows is a fact: that was stated before.
+            Some(LimitOf::Requests)
+                if hit.is_some_and(|hit| hit.limit.and(hit.window).is_some()) =>
+            {
+                false
+            }
+            Some(LimitOf::Requests | LimitOf::AtOnce) | None => {
+                // A limit of a day says nothing of one of a minute.
+                stated.is_none_or(|wait| wait <= SHORT) && self.is_inferred() && stated.is_none()
+            }
+        };
+        for quota in [&mut self.entry.quota, &mut self.provider.quota] {
+            quota.not_taken(call, now);
         }
+        is_explained
+    }
+
+    /// Whether the refusal holds for requests of this size or more alone, until a stated end.
+    fn is_of_its_size(&mut self, hit: Option<LimitHit>, stated: Option<Duration>) -> bool {
+        let now = self.at.now;
+        let requested = hit.and_then(|hit| hit.requested).unwrap_or(self.tokens);
+        let left = hit.and_then(|hit| hit.limit?.checked_sub(hit.used?));
+        let Some(wait) = stated.filter(|_| requested > 0) else {
+            return false;
+        };
+        let quota = match self.outcome.scope {
+            Scope::Target => &mut self.entry.quota,
+            Scope::Provider => &mut self.provider.quota,
+        };
+        quota.refused_tokens(requested, left, later(now, wait), now);
+        true
+    }
+
+    /// Whether the refusal follows from a limit that can be inferred.
+    fn is_inferred(&mut self) -> bool {
         let (call, now) = (self.at.attempt, self.at.now);
         let meets_another = self.provider.meets_another(self.target, now);
         let may_be_of_account = meets_another || self.outcome.scope == Scope::Provider;
         let of_account = may_be_of_account && self.provider.quota.refused(call, now);
-        self.provider.quota.not_taken(call, now);
         if of_account {
             self.entry.quota.forget_inferred(now);
         }
-        let is_explained = of_account || self.entry.quota.refused(call, now);
-        if is_explained {
+        let is_inferred = of_account || self.entry.quota.refused(call, now);
+        if is_inferred {
             // What was guessed before is known better now.
-            self.entry
-                .cooldown
-                .forgive(OutcomeKind::RateLimited, |_| true);
+            let cooldown = &mut self.entry.cooldown;
+            cooldown.forgive(OutcomeKind::RateLimited, |_| true);
         }
-        is_explained
+        is_inferred
     }
 
     /// The cooldown at the scope of the evidence.
@@ -367,14 +403,14 @@ impl Failure<'_> {
                     self.entry.learn_lack(Capability::JsonSchema, self.at.now);
                 }
             }
-            Some(Lack::ContextLength(Some(tokens))) => {
+            Some(Lack::ContextLength(Some(tokens)) | Lack::TokensPerMinute(Some(tokens))) => {
                 self.entry.learn_window(tokens, self.at.now);
             }
             // Without a number there is nothing to remember of a window. A rate, a parameter or an endpoint says
             // something of the request or of the provider, and nothing of the model.
             Some(
                 Lack::ContextLength(None)
-                | Lack::TokensPerMinute(_)
+                | Lack::TokensPerMinute(None)
                 | Lack::Parameter
                 | Lack::Endpoint,
             )

@@ -23,6 +23,7 @@ use crate::{
         snapshot::{self, HealthSnapshot},
         state::{KnownLimits, State},
     },
+    provider::Quantity,
     rng::Rng,
 };
 
@@ -254,6 +255,15 @@ impl HealthMap {
     /// Whether any limit is known.
     pub(crate) fn knows_limits(&self) -> bool {
         self.shared().known.any.load(Ordering::Acquire)
+    }
+
+    /// A limit of this is known from now on.
+    pub(super) fn knows(&self, of: Quantity) {
+        let known = &self.shared().known;
+        known.any.store(true, Ordering::Release);
+        if of == Quantity::Tokens {
+            known.tokens.store(true, Ordering::Release);
+        }
     }
 
     /// How many events have freed something so far.

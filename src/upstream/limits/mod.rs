@@ -14,7 +14,5 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
-// Only tests call `of_refusal` so far.
-#[allow(unused_imports)]
 pub(crate) use self::{headers::of, refusal::of_refusal, statement::Statement};
 pub(super) use self::{hit::hit, hit::largest_request};

@@ -18,7 +18,6 @@ use crate::{
 /// `hit`, which says how many are allowed in which time. The headers are stated already.
 ///
 /// What a router passes on is stated of its own account at its upstream, and not of ours.
-#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) fn of_refusal(
     error: &UpstreamError,
     headers: &HeaderMap,

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::{
     clock::later,
     limits::StatedLimit,
+    outcome::Scope,
     provider::{Limit, Period, Quantity},
 };
 
@@ -52,7 +53,6 @@ impl Statement {
 
     /// For a quota. `table` has the limits that are known of the provider: they tell the window where the upstream
     /// does not (Groq, whose `requests` are those of a day, and `tokens` those of a minute).
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn stated(&self, table: &[Limit], now: Instant) -> StatedLimit {
         StatedLimit {
             of: self.of,
@@ -61,6 +61,15 @@ impl Statement {
             remaining: self.remaining,
             until: self.resets.map(|resets| later(now, resets)),
         }
+    }
+
+    /// Whether the account or each model has it, where a limit like it is in the table.
+    pub(crate) fn scope_in(&self, table: &[Limit]) -> Option<Scope> {
+        let window = self.window.or_else(|| self.window_in(table));
+        let is_like = |known: &&Limit| {
+            known.of == self.of && (window.is_none() || length(known.per) == window)
+        };
+        table.iter().find(is_like).map(|known| known.scope)
     }
 
     /// The window of the one limit in the table that has this amount; else of the one that, as a bucket which is refilled all

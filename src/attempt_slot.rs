@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::{
     catalog::Target,
     clock::later,
-    health::{Attempt, Place},
+    health::{Attempt, Place, Usual},
     refusal::Refusal,
     session::{Session, WaitState},
 };
@@ -199,9 +199,12 @@ impl AttemptSlot {
         }
     }
 
-    /// Whether a router has begun an attempt.
-    pub(crate) fn has_attempt(&self) -> bool {
-        matches!(*self.lock(), Taken::Attempt(_))
+    /// How long the target usually takes for which a router has begun an attempt.
+    pub(crate) fn usual(&self) -> Option<Usual> {
+        match &*self.lock() {
+            Taken::Attempt(attempt) => Some(attempt.usual()),
+            _ => None,
+        }
     }
 
     /// The attempt that is here has to wait for its turn at the server.

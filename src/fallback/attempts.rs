@@ -137,11 +137,11 @@ where
     // put off.
     let open = &slot.0;
     let deadline = move || {
-        let is_picked = open.has_attempt();
-        if !is_picked {
+        let usual = open.usual();
+        if usual.is_none() {
             began = Instant::now();
         }
-        judge.head_deadline(began, is_picked)
+        judge.head_deadline(began, usual)
     };
     let came = within(future, deadline).await;
     match (came, slot.0.take()) {
@@ -199,7 +199,7 @@ where
     if let Some(reset) = resets::exhausted(&incoming.head.headers, attempt.map().wall()) {
         attempt.exhausted(reset);
     }
-    let limits = judge.limits(attempt.began());
+    let limits = judge.limits(attempt);
     match look(&mut incoming, limits).await {
         Ok(answer) => Ok(commit(judge, incoming, answer)),
         Err(failure) => Err(judge.no_answer(incoming.attempt, incoming.head, failure)),

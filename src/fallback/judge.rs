@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     config::Config,
-    deadlines::{Deadlines, Wait},
+    deadlines::{Asked, Deadlines, Wait},
     final_response::{Account, Failed, LastError, OutOf},
     inspect::{self, Limits},
 };
@@ -19,7 +19,7 @@ use crate::{
     byte_budget::Held,
     catalog::{Target, TargetId},
     endpoint::Endpoint,
-    health::{Attempt, Place},
+    health::{Attempt, Place, Usual},
     outcome::{Lack, Outcome, OutcomeKind, Recovery, Scope},
     refusal::Refusal,
     request::Parsed,
@@ -69,7 +69,7 @@ pub(super) enum Next<E> {
 
 impl<E> Judge<E> {
     pub(super) fn new(config: Arc<Config>, parsed: Parsed, held: Held) -> Self {
-        let deadlines = Deadlines::new(Arc::clone(&config), parsed.streams());
+        let deadlines = Deadlines::new(Arc::clone(&config), &parsed);
         let (parsed, session) = (Arc::new(parsed), Arc::<Session>::default());
         let mut memory = session.lock();
         memory.parsed = Some(Arc::clone(&parsed));
@@ -114,22 +114,28 @@ impl<E> Judge<E> {
         self.parsed.endpoint()
     }
 
-    /// The end of the wait for a head. As long as no target `is_picked`, others may be left to ask.
-    pub(super) fn head_deadline(&self, began: Instant, is_picked: bool) -> Instant {
-        let others = match is_picked {
-            true => self.can_ask_others(),
-            false => self.may_go_on(),
+    /// The end of the wait for a head, of a target that `usual` is known of. As long as none is picked, others may be left
+    /// to ask.
+    pub(super) fn head_deadline(&self, began: Instant, usual: Option<Usual>) -> Instant {
+        let others = match usual {
+            Some(_) => self.can_ask_others(),
+            None => self.may_go_on(),
         };
-        self.deadlines.head(began, others)
+        self.deadlines.head(began, &Asked { others, usual })
     }
 
     /// Within which bounds a success of an attempt is read.
-    pub(super) fn limits(&self, began: Instant) -> Limits {
+    pub(super) fn limits(&self, attempt: &Attempt) -> Limits {
+        let began = attempt.began();
+        let asked = Asked {
+            others: self.can_ask_others(),
+            usual: Some(attempt.usual()),
+        };
         Limits {
             endpoint: self.endpoint(),
             bytes: self.config.peek_limit,
-            first_token: self.deadlines.first_token(began),
-            answer: self.deadlines.answer(began, self.can_ask_others()),
+            first_token: self.deadlines.first_token(began, &asked),
+            answer: self.deadlines.answer_of(began, &asked),
         }
     }
 

@@ -66,12 +66,21 @@ impl FallbackLayer {
 
     /// How long one attempt for a streamed answer may take until its first content; comments and empty
     /// events do not count. Default: 120 s, since reasoning models on free tiers do take minutes.
+    ///
+    /// Where other targets can still be asked, an attempt has at most three times as long as its target usually takes (or
+    /// the mean and six mean deviations, if that is longer), but never less than 10 s; 20 s if nothing is known of the target; and
+    /// a second more for each 8,000 bytes of the prompt. If it is given up then, the target has twice as long the
+    /// next time.
     #[must_use]
     pub fn first_token_timeout(self, limit: Duration) -> Self {
         self.with(|config| config.first_token_timeout = limit)
     }
 
     /// How long one attempt may take until the whole of an answer that is not streamed. Default: 300 s.
+    ///
+    /// Where other targets can still be asked for a text or an embedding, an attempt has less, as with
+    /// [`first_token_timeout`](Self::first_token_timeout): never less than 30 s, which is also the default; and five
+    /// seconds more for each 1,000 tokens that the request allows the answer.
     #[must_use]
     pub fn answer_timeout(self, limit: Duration) -> Self {
         self.with(|config| config.answer_timeout = limit)

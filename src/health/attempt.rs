@@ -13,7 +13,7 @@ use crate::{
         hooks::EndedAttempt,
         map::HealthMap,
         snapshot::Cooling,
-        tally::Speed,
+        tally::{Speed, Usual},
     },
     limits::Quota,
     outcome::{Outcome, OutcomeKind},
@@ -119,6 +119,11 @@ impl Attempt {
         &self.map
     }
 
+    /// How long its target usually takes to answer.
+    pub(crate) fn usual(&self) -> Usual {
+        self.cell.usual()
+    }
+
     /// The request has to wait for its turn at the server.
     pub(crate) const fn waits_in_line(&mut self) {
         self.in_line = true;
@@ -208,6 +213,9 @@ impl Attempt {
             first_content,
             total,
         });
+        if outcome.kind == OutcomeKind::TooSlow && self.committed.is_none() {
+            self.cell.lock().record.waited_in_vain(total);
+        }
         let cooled = match outcome.kind {
             kind @ (OutcomeKind::Succeeded | OutcomeKind::Abandoned) if !self.has_lease => {
                 self.cell.ended_well(kind, speed, now);

@@ -26,7 +26,7 @@ use crate::{
         entry::{ProviderEntry, TargetEntry},
         limits::Held as HeldByLimit,
         standing::{Standing, worse},
-        tally::Speed,
+        tally::{Speed, Usual},
     },
     limits::{Quota, Room},
     outcome::OutcomeKind,
@@ -207,6 +207,13 @@ impl TargetCell {
             first_token: read(&self.first_token).map(Duration::from_nanos),
             in_flight: self.in_flight.load(Ordering::Relaxed),
         }
+    }
+
+    /// How long it usually takes to answer.
+    pub(super) fn usual(&self) -> Usual {
+        // Nothing changes, so that nothing has to be published.
+        let entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner);
+        entry.record.usual()
     }
 
     /// How the target stands for a request of so many tokens, at a provider that stands like this.

@@ -8,6 +8,7 @@ mod crowd;
 mod dialects;
 mod endpoints;
 mod errors;
+mod expected_time;
 mod foreign_router;
 mod forms;
 mod free;

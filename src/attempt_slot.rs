@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::{
     catalog::Target,
     clock::later,
-    health::{Attempt, Place, Usual},
+    health::{Attempt, Place},
     refusal::Refusal,
     session::{Session, WaitState},
 };
@@ -199,10 +199,10 @@ impl AttemptSlot {
         }
     }
 
-    /// How long the target usually takes for which a router has begun an attempt.
-    pub(crate) fn usual(&self) -> Option<Usual> {
+    /// Reads something of the attempt that a router has begun, if it is here.
+    pub(crate) fn read_attempt<T>(&self, read: impl FnOnce(&Attempt) -> T) -> Option<T> {
         match &*self.lock() {
-            Taken::Attempt(attempt) => Some(attempt.usual()),
+            Taken::Attempt(attempt) => Some(read(attempt)),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@ use crate::{
     attempt_slot::NoTarget, clock::later, health::Usual, request::Parsed, session::WaitState,
 };
 
+#[derive(Clone)]
 pub(super) struct Deadlines {
     config: Arc<Config>,
     /// The answer is asked for as a stream of events.
@@ -93,6 +94,16 @@ impl Deadlines {
             }
             false => end,
         }
+    }
+
+    /// Whether a second target may be asked beside one that is slow: not where the time that an answer takes is not known.
+    pub(super) const fn may_hedge(&self) -> bool {
+        self.allowance.is_of_text()
+    }
+
+    /// When an attempt that began then takes longer than usual.
+    pub(super) fn late(&self, began: Instant, usual: Option<&Usual>) -> Instant {
+        self.until(began, self.allowance.late(self.streams, usual))
     }
 
     /// The end of the wait for an answer of this target that is not streamed.

@@ -18,23 +18,35 @@ use crate::{
 const FACTOR: f64 = 3.0;
 const DEVIATIONS: f64 = 6.0;
 
+/// The mean and two mean deviations are exceeded by about one answer of twenty, where the tail is not long. A target that
+/// always takes alike is not late because of a little more.
+const LATE_FACTOR: f64 = 1.5;
+const LATE_DEVIATIONS: f64 = 2.0;
+
 /// The wait for something that comes, without what a larger request takes longer.
 struct Expected {
     /// Where nothing is known of the target.
     unknown: Duration,
     /// The least: the next request may be harder than all before.
     floor: Duration,
+    /// The same for what takes longer than usual, so that a second target may be asked beside it.
+    late_unknown: Duration,
+    late_floor: Duration,
 }
 
 const FIRST_CONTENT: Expected = Expected {
     unknown: Duration::from_secs(20),
     floor: Duration::from_secs(10),
+    late_unknown: Duration::from_secs(4),
+    late_floor: Duration::from_secs(1),
 };
 
 /// The length of an answer is not known beforehand, so that the floor is as high as the default.
 const WHOLE: Expected = Expected {
     unknown: Duration::from_secs(30),
     floor: Duration::from_secs(30),
+    late_unknown: Duration::from_secs(10),
+    late_floor: Duration::from_secs(2),
 };
 
 /// How much longer a request may take because of its size.
@@ -66,22 +78,50 @@ impl Allowance {
         }
     }
 
+    /// Whether the answer is text or vectors.
+    pub(super) const fn is_of_text(&self) -> bool {
+        self.whole.is_some()
+    }
+
+    /// The time after which an answer takes longer than usual.
+    pub(super) fn late(&self, streams: bool, usual: Option<&Usual>) -> Duration {
+        let (expected, allowance) = match streams {
+            true => (&FIRST_CONTENT, self.first_content),
+            false => (&WHOLE, self.whole.unwrap_or_default()),
+        };
+        let by_pace = pace(streams, usual).map(|pace| {
+            let late = pace.at_most(LATE_FACTOR, LATE_DEVIATIONS);
+            late.max(expected.late_floor)
+        });
+        let late = by_pace.unwrap_or(expected.late_unknown);
+        late.saturating_add(allowance)
+    }
+
     /// The wait for the first content of a stream. `usual`: of the target, if it is known which one it is.
     pub(super) fn first_content(&self, usual: Option<&Usual>) -> Duration {
-        let pace = usual.and_then(|usual| usual.first_content.as_ref());
+        let pace = pace(true, usual);
         wait(&FIRST_CONTENT, pace, usual).saturating_add(self.first_content)
     }
 
     /// The wait for the whole of an answer that is not streamed, where it depends on the target.
     pub(super) fn whole(&self, usual: Option<&Usual>) -> Option<Duration> {
-        let pace = usual.and_then(|usual| usual.total.as_ref());
+        let pace = pace(false, usual);
         Some(wait(&WHOLE, pace, usual).saturating_add(self.whole?))
+    }
+}
+
+/// The pace of the first content of a stream, or of the whole answer.
+fn pace(streams: bool, usual: Option<&Usual>) -> Option<Pace> {
+    let usual = usual?;
+    match streams {
+        true => usual.first_content,
+        false => usual.total,
     }
 }
 
 /// A wait that was in vain is not repeated but doubled: a model that is slower than all that is known of it, or was never
 /// given enough time, is found to be healthy at last.
-fn wait(expected: &Expected, pace: Option<&Pace>, usual: Option<&Usual>) -> Duration {
+fn wait(expected: &Expected, pace: Option<Pace>, usual: Option<&Usual>) -> Duration {
     let by_pace = pace.map(|pace| pace.at_most(FACTOR, DEVIATIONS).max(expected.floor));
     let in_vain = usual.map_or(Duration::ZERO, |usual| usual.in_vain);
     by_pace

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tower_layer::Layer;
 
-use super::{config::Config, service::Fallback};
+use super::{config::Config, hedging::Hedges, service::Fallback};
 use crate::upstream::Classify;
 
 /// Applies [`Fallback`] to a service.
@@ -98,6 +98,22 @@ impl FallbackLayer {
     #[must_use]
     pub fn max_wait(self, limit: Duration) -> Self {
         self.with(|config| config.max_wait = limit)
+    }
+
+    /// Asks a second target beside one that takes longer than usual, for at most this share of the requests: 0.1 is one of
+    /// ten, and a good beginning. Default: no request; 0 and what is not a number mean the same.
+    ///
+    /// The first of both that begins to answer wins, and the other call is dropped at once: it counts as abandoned, and as
+    /// one of [`max_attempts`](Self::max_attempts). An attempt takes longer than usual where it has no content (if it is not
+    /// streamed: no whole answer) after one and a half times the mean of its target, or the mean and two mean deviations if that is longer, but at
+    /// least 1 s (2 s); where nothing is known of the target, after 4 s (10 s). Size counts as for the timeouts. A target
+    /// in probation is neither hedged nor asked second, and images, speech and what waits for a target have no second call.
+    ///
+    /// A second call costs quota, whatever comes of it. It is of use where models stall at times, and not where
+    /// requests are more than limits allow.
+    #[must_use]
+    pub fn hedge(self, share: f64) -> Self {
+        self.with(|config| config.hedges = (share > 0.0).then(|| Arc::new(Hedges::new(share))))
     }
 
     /// The most bytes of one answer that are held back before it is passed on, and of one event in a stream.

@@ -3,6 +3,7 @@
 //! `attempts` is the way of a request: it is collected and read; then, attempt after attempt, an instance of the inner
 //! service becomes ready and is called. The router inside leaves the attempt in a slot.
 //!
+//! - `call` is one call, until it is clear what came of it. `hedging` bounds how often a second one is made beside it.
 //! - `inspect` reads what came: a success until it is clear that it answers (`stream_buffer` holds the events of a stream
 //!   back), a failure for what it says of itself.
 //! - `judge` decides what an outcome means for this request: what the next pick has to know, whether another attempt is
@@ -13,12 +14,14 @@
 
 mod attempts;
 mod body;
+mod call;
 mod config;
 mod deadlines;
 mod expected_time;
 mod final_response;
 mod frames;
 mod future;
+mod hedging;
 mod inspect;
 mod judge;
 pub(crate) mod layer;

@@ -119,6 +119,11 @@ impl Attempt {
         &self.map
     }
 
+    /// Whether it began as a probe.
+    pub(crate) const fn is_probe(&self) -> bool {
+        self.has_lease
+    }
+
     /// How long its target usually takes to answer.
     pub(crate) fn usual(&self) -> Usual {
         self.cell.usual()

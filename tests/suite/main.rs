@@ -13,6 +13,7 @@ mod foreign_router;
 mod forms;
 mod free;
 mod health_model;
+mod hedging;
 mod hostile_callers;
 mod images;
 mod laws;

@@ -68,9 +68,9 @@ impl FallbackLayer {
     /// events do not count. Default: 120 s, since reasoning models on free tiers do take minutes.
     ///
     /// Where other targets can still be asked, an attempt has at most three times as long as its target usually takes (or
-    /// the mean and six mean deviations, if that is longer), but never less than 10 s; 20 s if nothing is known of the target; and
-    /// a second more for each 8,000 bytes of the prompt. If it is given up then, the target has twice as long the
-    /// next time.
+    /// the mean and six mean deviations, if that is longer), but never less than 10 s; 20 s if nothing is known of the
+    /// target; and about a second more for each 2,000 tokens of the prompt. If it is given up then, the target has twice as
+    /// long the next time.
     #[must_use]
     pub fn first_token_timeout(self, limit: Duration) -> Self {
         self.with(|config| config.first_token_timeout = limit)
@@ -105,9 +105,9 @@ impl FallbackLayer {
     ///
     /// The first of both that begins to answer wins, and the other call is dropped at once: it counts as abandoned, and as
     /// one of [`max_attempts`](Self::max_attempts). An attempt takes longer than usual where it has no content (if it is not
-    /// streamed: no whole answer) after one and a half times the mean of its target, or the mean and two mean deviations if that is longer, but at
-    /// least 1 s (2 s); where nothing is known of the target, after 4 s (10 s). Size counts as for the timeouts. A target
-    /// in probation is neither hedged nor asked second, and images, speech and what waits for a target have no second call.
+    /// streamed: no whole answer) after one and a half times the mean of its target, or the mean and two mean deviations if
+    /// that is longer, but at least 1 s (2 s); where nothing is known of the target, after 4 s (10 s). Size counts as for the
+    /// timeouts. A target in probation is neither hedged nor asked second, and images and speech have no second call.
     ///
     /// A second call costs quota, whatever comes of it. It is of use where models stall at times, and not where
     /// requests are more than limits allow.

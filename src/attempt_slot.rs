@@ -199,9 +199,12 @@ impl AttemptSlot {
         }
     }
 
-    /// Whether a router has begun an attempt.
-    pub(crate) fn has_attempt(&self) -> bool {
-        matches!(*self.lock(), Taken::Attempt(_))
+    /// Reads something of the attempt that a router has begun, if it is here.
+    pub(crate) fn read_attempt<T>(&self, read: impl FnOnce(&Attempt) -> T) -> Option<T> {
+        match &*self.lock() {
+            Taken::Attempt(attempt) => Some(read(attempt)),
+            _ => None,
+        }
     }
 
     /// The attempt that is here has to wait for its turn at the server.

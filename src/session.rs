@@ -25,12 +25,16 @@ pub(crate) struct Memory {
     pub(crate) avoided: Vec<Avoided>,
     /// A window of this size was too small.
     pub(crate) too_small: Option<u64>,
+    /// How often a limit has refused the request after its wait.
+    pub(crate) refused_after_wait: u32,
     /// Whether the request waits where a guess is all that holds targets back.
     pub(crate) wait: WaitState,
     /// Its place among the requests that wait, if it has waited and looks again now.
     pub(crate) place: Option<Place>,
     /// Other targets than the one that was picked last could have been tried.
     pub(crate) had_choice: bool,
+    /// The present attempt is made beside another one, which takes longer than usual.
+    pub(crate) is_hedge: bool,
     /// What the fallback grants for the present attempt; `None` where no fallback is around the router.
     pub(crate) terms: Option<Terms>,
     /// Calls that the router has made as further attempts, with their outcomes: the fallback adds them to the trail.
@@ -62,12 +66,16 @@ pub(crate) enum WaitState {
     Waits,
     /// It has waited as long as it may: it is sent, also beside other probes.
     Over,
+    /// It was sent like that, and limits have refused it twice: more such calls would most likely be in vain, and cost quota.
+    /// It is refused where a guess is all that is left.
+    Spent,
 }
 
 /// A target that a request has been sent to.
 #[derive(Clone, Debug)]
 pub(crate) struct Tried {
     pub(crate) id: TargetId,
+    /// How often it has failed; 0 if it is being asked for the first time.
     pub(crate) times: u32,
     /// When it may be tried once more.
     pub(crate) second_try: SecondTry,
@@ -116,28 +124,30 @@ impl Memory {
 
     /// An attempt for this target has failed.
     pub(crate) fn tried(&mut self, id: &TargetId, second_try: SecondTry) {
-        match self.tried.iter_mut().find(|tried| tried.id == *id) {
-            Some(tried) => {
-                *tried = Tried {
-                    times: tried.times + 1,
-                    second_try,
-                    again: false,
-                    ..tried.clone()
-                }
-            }
-            None => {
-                // There was another target after all: a target is asked twice without a wait only where it is the only one.
-                let asked = self.tried.iter_mut();
-                let without_a_wait = asked.filter(|tried| tried.second_try == SecondTry::Never);
-                without_a_wait.for_each(|tried| tried.again = false);
-                self.tried.push(Tried {
-                    id: id.clone(),
-                    times: 1,
-                    second_try,
-                    again: false,
-                });
-            }
-        }
+        let tried = self.asked(id);
+        tried.times += 1;
+        tried.second_try = second_try;
+    }
+
+    /// This target is being asked, so that another attempt goes elsewhere.
+    pub(crate) fn asked(&mut self, id: &TargetId) -> &mut Tried {
+        let index = self.tried.iter().position(|tried| tried.id == *id);
+        let index = index.unwrap_or_else(|| {
+            // There was another target after all: a target is asked twice without a wait only where it is the only one.
+            let asked = self.tried.iter_mut();
+            let without_a_wait = asked.filter(|tried| tried.second_try == SecondTry::Never);
+            without_a_wait.for_each(|tried| tried.again = false);
+            self.tried.push(Tried {
+                id: id.clone(),
+                times: 0,
+                second_try: SecondTry::Never,
+                again: false,
+            });
+            self.tried.len() - 1
+        });
+        let tried = &mut self.tried[index];
+        tried.again = false;
+        tried
     }
 
     /// Lets a target be tried a second time, where no untried one is left.

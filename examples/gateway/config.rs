@@ -42,7 +42,7 @@ use serde::Deserialize;
 
 pub(crate) use self::provider::{Free, Key, Modality, Model, Provider};
 use self::values::{
-    address, duration, duration_or_zero, host_names, origins, selector, size, some_id,
+    address, duration, duration_or_zero, host_names, origins, selector, share, size, some_id,
     variable_name,
 };
 use crate::{host::Name, listen::Listen, origin::Origin, selector::Selector};
@@ -86,6 +86,9 @@ pub(crate) struct Config {
     /// How long a request waits for a model while all that could serve it are cooling; zero refuses it at once.
     #[serde(deserialize_with = "duration_or_zero")]
     pub(crate) max_wait: Duration,
+    /// The share of requests for which a second model may be asked beside one that takes longer than usual: `true` is 0.1.
+    #[serde(deserialize_with = "share")]
+    pub(crate) hedge: f64,
     /// Streams: how long until the head of one attempt's response.
     #[serde(deserialize_with = "duration")]
     pub(crate) header_timeout: Duration,
@@ -182,6 +185,7 @@ impl Default for Config {
             max_attempts: NonZeroUsize::MIN.saturating_add(5),
             deadline: Duration::from_secs(300),
             max_wait: Duration::from_secs(10),
+            hedge: 0.0,
             header_timeout: Duration::from_secs(30),
             first_token_timeout: Duration::from_secs(120),
             answer_timeout: Duration::from_secs(300),

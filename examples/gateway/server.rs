@@ -62,6 +62,7 @@ pub(crate) fn stack(gateway: &Gateway, config: &Config) -> Stack {
                 .body_timeout(config.body_timeout)
                 .deadline(config.deadline)
                 .max_wait(config.max_wait)
+                .hedge(config.hedge)
                 .header_timeout(config.header_timeout)
                 .first_token_timeout(config.first_token_timeout)
                 .answer_timeout(config.answer_timeout)

@@ -9,22 +9,23 @@ use tower_service::Service;
 
 use super::{
     body::ResponseBody,
+    call::{Call, Came},
     config::Config,
     deadlines::Wait,
-    inspect::{Answer, DRAIN_TIME, Incoming, drain, look},
+    hedging::{Either, Hedges, either},
+    inspect::{Answer, Incoming},
     judge::{Judge, Next},
     watch::Watch,
 };
 use crate::{
-    attempt_slot::{NoTarget, OpenSlot, Taken},
+    attempt_slot::NoTarget,
     body::{Body, BoxError},
     byte_budget::Held,
     deadline::within,
-    health::Attempt,
     ready_service::{holding, ready},
     refusal::Refusal,
     request::{Admitted, Parsed},
-    upstream::{Irregular, limits, resets},
+    upstream::Irregular,
 };
 
 /// Answers a routed request, with an instance of the inner service that was polled ready.
@@ -42,7 +43,7 @@ where
     R: http_body::Body<Data = Bytes>,
 {
     // This one is never called: each later attempt gets a clone of it.
-    let spare = readied.clone();
+    let mut spare = readied.clone();
     let mut readied = Some(readied);
     let received = {
         let receive = pin!(receive(&config, admitted, parts, body));
@@ -62,24 +63,9 @@ where
         };
         let next = match service {
             None => judge.out_of_time(),
-            Some(service) => match call(&mut judge, service).await {
-                Came::Response(attempt, response) => {
-                    match inspect(&mut judge, attempt, response).await {
-                        Ok(response) => return Ok(response),
-                        Err(next) => next,
-                    }
-                }
-                Came::Error(attempt, error) => judge.unreachable(attempt, error),
-                Came::Nothing(Some(attempt)) => judge.too_slow(attempt),
-                Came::Nothing(None) => judge.out_of_time(),
-                Came::NoTarget(no_target) => wait(&mut judge, no_target).await,
-                Came::Unrouted(response) => {
-                    let mut response = response?.map(ResponseBody::passing);
-                    match judge.instead_of(&mut response) {
-                        None => return Ok(response),
-                        Some(next) => next,
-                    }
-                }
+            Some(service) => match attempt(&mut judge, service, &mut spare).await {
+                Ok(response) => return Ok(response),
+                Err(next) => next,
             },
         };
         match next {
@@ -110,48 +96,132 @@ where
     Ok((parsed, held))
 }
 
-/// What came of one call of the inner service.
-enum Came<R, E> {
-    Response(Attempt, Response<R>),
-    Error(Attempt, E),
-    /// The deadline came first.
-    Nothing(Option<Attempt>),
-    /// The router has found no target.
-    NoTarget(NoTarget),
-    /// There is no router, or it has refused the request: there is nothing to choose.
-    Unrouted(Result<Response<R>, E>),
+/// What became of a call: the answer, or what comes next.
+type Concluded<R, E> = Result<Response<ResponseBody<R>>, Next<E>>;
+
+/// Asks one target, and a second one beside it if the first takes too long and the layer is set so.
+///
+/// `spare` is cloned only, and `&mut` because it need not be `Sync`.
+async fn attempt<S, R>(
+    judge: &mut Judge<S::Error>,
+    service: S,
+    spare: &mut S,
+) -> Concluded<R, S::Error>
+where
+    S: Service<Request<Body>, Response = Response<R>> + Clone,
+    R: http_body::Body<Data = Bytes>,
+{
+    let call = judge.call();
+    match judge.hedges() {
+        None => {
+            let came = call.make(service).await;
+            conclude(judge, came).await
+        }
+        // On the heap, because it is larger than all else and rare.
+        Some(hedges) => Box::pin(hedged(judge, &hedges, call, service, spare)).await,
+    }
 }
 
-/// Calls the inner service, in which the router begins an attempt, and waits for the head of the response.
-async fn call<S, R>(judge: &mut Judge<S::Error>, mut service: S) -> Came<R, S::Error>
+/// Asks one target, and a second one beside it if the first takes longer than usual. The first answer wins.
+async fn hedged<S, R>(
+    judge: &mut Judge<S::Error>,
+    hedges: &Hedges,
+    mut call: Call,
+    service: S,
+    spare: &mut S,
+) -> Concluded<R, S::Error>
 where
-    S: Service<Request<Body>, Response = Response<R>>,
+    S: Service<Request<Body>, Response = Response<R>> + Clone,
+    R: http_body::Body<Data = Bytes>,
 {
-    let mut began = Instant::now();
-    let (request, slot) = judge.request(began);
-    let slot = OpenSlot(slot);
-    let future = pin!(service.call(request));
-    drop(service);
-    // Whether other targets could have been tried is known when the router has picked one. Where a layer in between queues
-    // requests, that takes longer than the first poll: as long as there is no attempt, none is too slow, and the deadline is
-    // put off.
-    let open = &slot.0;
-    let deadline = move || {
-        let is_picked = open.has_attempt();
-        if !is_picked {
-            began = Instant::now();
-        }
-        judge.head_deadline(began, is_picked)
+    let progress = call.watch();
+    let deadlines = judge.deadlines.clone();
+    let mut first = pin!(call.make(service));
+    let late = || match progress.picked() {
+        Some(picked) => deadlines.late(picked.began, Some(&picked.usual)),
+        None => deadlines.late(Instant::now(), None),
     };
-    let came = within(future, deadline).await;
-    match (came, slot.0.take()) {
-        (Some(Ok(response)), Taken::Attempt(attempt)) => Came::Response(attempt, response),
-        (Some(Err(error)), Taken::Attempt(attempt)) => Came::Error(attempt, error),
-        (None, Taken::Attempt(attempt)) => Came::Nothing(Some(attempt)),
-        (Some(Ok(_)), Taken::NoTarget(no_target)) => Came::NoTarget(no_target),
-        (Some(result), _) => Came::Unrouted(result),
-        (None, _) => Came::Nothing(None),
+    if let Some(came) = within(first.as_mut(), late).await {
+        return conclude(judge, came).await;
     }
+    let picked = progress.picked().filter(|picked| {
+        // What a probe finds out must not be cut off, and its target is not expected to answer soon.
+        !picked.is_probe && !deadlines.are_over()
+    });
+    let picked = match picked {
+        Some(picked) if hedges.take() => picked,
+        _ => {
+            let came = first.await;
+            return conclude(judge, came).await;
+        }
+    };
+    let mut call = judge.hedge(&picked.target);
+    let beside = call.watch();
+    let ready = ready(spare.clone());
+    let mut second = pin!(async {
+        match within(pin!(ready), || deadlines.end).await {
+            None => Came::OutOfTime,
+            Some(Err(error)) => Came::Unrouted(Err(error)),
+            Some(Ok(service)) => call.make(service).await,
+        }
+    });
+    match either(first.as_mut(), second.as_mut()).await {
+        Either::First(came) => {
+            judge.set_beside(beside.picked().map(|picked| picked.target));
+            match conclude(judge, came).await {
+                Err(Next::Attempt) => {}
+                concluded => return concluded,
+            }
+            judge.set_beside(None);
+            match second.await {
+                came if came.has_attempt() => conclude(judge, came).await,
+                _ => {
+                    hedges.give_back();
+                    Err(Next::Attempt)
+                }
+            }
+        }
+        Either::Second(came) if came.has_attempt() => {
+            judge.set_beside(Some(picked.target));
+            match conclude(judge, came).await {
+                Err(Next::Attempt) => {}
+                concluded => return concluded,
+            }
+            judge.set_beside(None);
+            let came = first.await;
+            conclude(judge, came).await
+        }
+        // There was no second target, or it could not be called: that changes nothing for the first.
+        Either::Second(_) => {
+            hedges.give_back();
+            let came = first.await;
+            conclude(judge, came).await
+        }
+    }
+}
+
+/// What a call means for the request.
+async fn conclude<R, E>(judge: &mut Judge<E>, came: Came<R, E>) -> Concluded<R, E>
+where
+    R: http_body::Body<Data = Bytes>,
+{
+    Err(match came {
+        Came::Answer(incoming, answer) => return Ok(commit(judge, incoming, answer)),
+        Came::NoAnswer(attempt, head, failure) => judge.no_answer(attempt, head, failure),
+        Came::Failure(attempt, head, body) => judge.failure(attempt, head, body),
+        Came::Error(attempt, error) => judge.unreachable(attempt, error),
+        Came::TooSlow(attempt) => judge.too_slow(attempt),
+        Came::OutOfTime => judge.out_of_time(),
+        Came::NoTarget(no_target) => wait(judge, no_target).await,
+        Came::Unrouted(Err(error)) => Next::Error(error),
+        Came::Unrouted(Ok(response)) => {
+            let mut response = response.map(ResponseBody::passing);
+            match judge.instead_of(&mut response) {
+                None => return Ok(response),
+                Some(next) => next,
+            }
+        }
+    })
 }
 
 /// Waits for a target, if there is one that is worth waiting for.
@@ -170,42 +240,6 @@ async fn wait<E>(judge: &mut Judge<E>, no_target: NoTarget) -> Next<E> {
     }
     judge.waited(no_target.place);
     Next::Attempt
-}
-
-/// Reads a response until it is clear what it is. A success is passed on; what a failure means, the judge says.
-async fn inspect<R, E>(
-    judge: &mut Judge<E>,
-    attempt: Attempt,
-    response: Response<R>,
-) -> Result<Response<ResponseBody<R>>, Next<E>>
-where
-    R: http_body::Body<Data = Bytes>,
-{
-    let (head, body) = response.into_parts();
-    let body = Box::pin(body);
-    let mut incoming = Incoming {
-        attempt,
-        head,
-        body,
-    };
-    if !incoming.head.status.is_success() {
-        let end = judge.deadlines.until(Instant::now(), DRAIN_TIME);
-        let body = drain(incoming.body.as_mut(), end).await;
-        let Incoming { attempt, head, .. } = incoming;
-        return Err(judge.failure(attempt, head, body));
-    }
-    let attempt = &incoming.attempt;
-    attempt.responded();
-    let wall = attempt.map().wall();
-    attempt.stated(&limits::of(&incoming.head.headers, wall), None);
-    if let Some(reset) = resets::exhausted(&incoming.head.headers, wall) {
-        attempt.exhausted(reset);
-    }
-    let limits = judge.limits(attempt.began());
-    match look(&mut incoming, limits).await {
-        Ok(answer) => Ok(commit(judge, incoming, answer)),
-        Err(failure) => Err(judge.no_answer(incoming.attempt, incoming.head, failure)),
-    }
 }
 
 /// From here on bytes reach the client.

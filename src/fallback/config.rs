@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use super::hedging::Hedges;
 use crate::{request::Bounds, upstream::Classify};
 
 /// The settings of [`FallbackLayer`](super::FallbackLayer), which documents them.
@@ -18,6 +19,8 @@ pub(super) struct Config {
     pub(super) idle_timeout: Duration,
     pub(super) max_wait: Duration,
     pub(super) peek_limit: usize,
+    /// Where a second target may be asked beside one that is slow.
+    pub(super) hedges: Option<Arc<Hedges>>,
 }
 
 impl Default for Config {
@@ -33,6 +36,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(120),
             max_wait: Duration::from_secs(10),
             peek_limit: 1024 * 1024,
+            hedges: None,
         }
     }
 }
@@ -48,6 +52,7 @@ impl fmt::Debug for Config {
             .field("idle_timeout", &self.idle_timeout)
             .field("max_wait", &self.max_wait)
             .field("peek_limit", &self.peek_limit)
+            .field("hedges", &self.hedges)
             .finish_non_exhaustive()
     }
 }

@@ -4,13 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::config::Config;
-use crate::{attempt_slot::NoTarget, clock::later, session::WaitState};
+use super::{config::Config, expected_time::Allowance};
+use crate::{
+    attempt_slot::NoTarget, clock::later, health::Usual, request::Parsed, session::WaitState,
+};
 
+#[derive(Clone)]
 pub(super) struct Deadlines {
     config: Arc<Config>,
     /// The answer is asked for as a stream of events.
     streams: bool,
+    allowance: Allowance,
     /// An answer must have begun by then.
     pub(super) end: Instant,
     /// How long the request may wait for a target, from the first time that it has to.
@@ -26,6 +30,14 @@ struct Waits {
     by_guess: Instant,
 }
 
+/// The target that is asked.
+pub(super) struct Asked {
+    /// Others can be asked instead.
+    pub(super) others: bool,
+    /// How long it usually takes; `None` as long as it is not known which target it is.
+    pub(super) usual: Option<Usual>,
+}
+
 /// What a request does that found no target.
 pub(super) enum Wait {
     Until(Instant),
@@ -36,9 +48,10 @@ pub(super) enum Wait {
 }
 
 impl Deadlines {
-    pub(super) fn new(config: Arc<Config>, streams: bool) -> Self {
+    pub(super) fn new(config: Arc<Config>, request: &Parsed) -> Self {
         Self {
-            streams,
+            streams: request.streams(),
+            allowance: Allowance::of(&request.envelope.needs),
             end: later(Instant::now(), config.deadline),
             waits: None,
             config,
@@ -61,20 +74,48 @@ impl Deadlines {
 
     /// The end of the wait for a head. The head of a stream comes before its first token; that of another answer may come
     /// with the whole of it.
-    pub(super) fn head(&self, began: Instant, others: bool) -> Instant {
-        let config = &self.config;
+    pub(super) fn head(&self, began: Instant, target: &Asked) -> Instant {
         match self.streams {
-            true => self.until(began, config.header_timeout.min(config.first_token_timeout)),
-            false => self.answer(began, others),
+            true => {
+                let head = self.until(began, self.config.header_timeout);
+                head.min(self.first_token(began, target))
+            }
+            false => self.answer_of(began, target),
         }
     }
 
     /// The end of the wait for the first content of a stream.
-    pub(super) fn first_token(&self, began: Instant) -> Instant {
-        self.until(began, self.config.first_token_timeout)
+    pub(super) fn first_token(&self, began: Instant, target: &Asked) -> Instant {
+        let end = self.until(began, self.config.first_token_timeout);
+        match target.others {
+            true => {
+                let expected = self.allowance.first_content(target.usual.as_ref());
+                end.min(later(began, expected))
+            }
+            false => end,
+        }
     }
 
-    /// The end of the wait for an answer that is not streamed.
+    /// Whether a second target may be asked beside one that is slow: not where the time that an answer takes is not known.
+    pub(super) const fn may_hedge(&self) -> bool {
+        self.allowance.is_of_text()
+    }
+
+    /// When an attempt that began then takes longer than usual.
+    pub(super) fn late(&self, began: Instant, usual: Option<&Usual>) -> Instant {
+        self.until(began, self.allowance.late(self.streams, usual))
+    }
+
+    /// The end of the wait for an answer of this target that is not streamed.
+    pub(super) fn answer_of(&self, began: Instant, target: &Asked) -> Instant {
+        let end = self.answer(began, target.others);
+        match self.allowance.whole(target.usual.as_ref()) {
+            Some(expected) if target.others => end.min(later(began, expected)),
+            _ => end,
+        }
+    }
+
+    /// The end of the wait for an answer that is not streamed, whatever target is asked for it.
     ///
     /// Where `others` can still be asked, a target that hangs may use up half of what is left, so that another can still
     /// answer; but never less than the head of a stream may take, because no other would answer in less.
@@ -113,7 +154,7 @@ impl Deadlines {
             }
         }
         // All that is left to wait for is further away, and a guess at that.
-        if no_target.by_guess && *state != WaitState::Over {
+        if no_target.by_guess && matches!(state, WaitState::Never | WaitState::Waits) {
             *state = WaitState::Over;
             return Wait::Over;
         }

@@ -4,18 +4,19 @@
 use std::{mem, sync::Arc};
 
 use bytes::Bytes;
-use http::{Request, Response, response};
+use http::{Response, response};
 use tokio::time::Instant;
 
 use super::{
+    call::Call,
     config::Config,
     deadlines::{Deadlines, Wait},
     final_response::{Account, Failed, LastError, OutOf},
-    inspect::{self, Limits},
+    hedging::Hedges,
+    inspect,
 };
 use crate::{
     attempt_slot::{AttemptSlot, NoTarget},
-    body::Body,
     byte_budget::Held,
     catalog::{Target, TargetId},
     endpoint::Endpoint,
@@ -24,7 +25,7 @@ use crate::{
     refusal::Refusal,
     request::Parsed,
     routed::mark_trail,
-    session::{SecondTry, Session, Terms, WaitState},
+    session::{SecondTry, Session, WaitState},
     upstream::{Classify, Evidence, UpstreamError, limits},
 };
 
@@ -46,6 +47,8 @@ pub(super) struct Judge<E> {
     error: Option<E>,
     /// The first end of a limit that an attempt has met.
     limit: Option<Instant>,
+    /// The target of the call that is under way beside the one that is judged.
+    beside: Option<TargetId>,
 }
 
 impl<E> Drop for Judge<E> {
@@ -69,7 +72,10 @@ pub(super) enum Next<E> {
 
 impl<E> Judge<E> {
     pub(super) fn new(config: Arc<Config>, parsed: Parsed, held: Held) -> Self {
-        let deadlines = Deadlines::new(Arc::clone(&config), parsed.streams());
+        let deadlines = Deadlines::new(Arc::clone(&config), &parsed);
+        if let Some(hedges) = &config.hedges {
+            hedges.earn();
+        }
         let (parsed, session) = (Arc::new(parsed), Arc::<Session>::default());
         let mut memory = session.lock();
         memory.parsed = Some(Arc::clone(&parsed));
@@ -89,21 +95,56 @@ impl<E> Judge<E> {
             last: None,
             error: None,
             limit: None,
+            beside: None,
         }
     }
 
-    /// The request for one attempt that begins `now`, with a fresh slot.
-    pub(super) fn request(&self, now: Instant) -> (Request<Body>, AttemptSlot) {
-        let slot = AttemptSlot::new(Arc::clone(&self.session));
-        self.session.lock().terms = Some(Terms {
-            calls: self.config.max_attempts.saturating_sub(self.trail.len()),
-            answer_by: self.deadlines.answer(now, false),
-            answer_by_with_choice: self.deadlines.answer(now, self.may_go_on()),
-        });
-        let mut parts = self.parsed.parts.clone();
-        parts.extensions.insert(slot.clone());
-        let body = Body::whole(self.parsed.body.segments(), None);
-        (Request::from_parts(parts, body), slot)
+    /// The next call.
+    pub(super) fn call(&self) -> Call {
+        self.call_beside(0)
+    }
+
+    /// A call beside so many others that are under way.
+    fn call_beside(&self, others: usize) -> Call {
+        Call {
+            parsed: Arc::clone(&self.parsed),
+            slot: AttemptSlot::new(Arc::clone(&self.session)),
+            deadlines: self.deadlines.clone(),
+            calls: self.calls_left().saturating_sub(others),
+            peek_limit: self.config.peek_limit,
+            is_hedge: others > 0,
+            picked: None,
+        }
+    }
+
+    fn calls_left(&self) -> usize {
+        self.config.max_attempts.saturating_sub(self.trail.len())
+    }
+
+    // ===== a second call beside the first =====
+
+    /// What a second call beside the next one takes its place from, if there may be one.
+    pub(super) fn hedges(&self) -> Option<Arc<Hedges>> {
+        let may_hedge = self.deadlines.may_hedge() && self.calls_left() >= 2;
+        self.config.hedges.clone().filter(|_| may_hedge)
+    }
+
+    /// A second call, beside the first one for this target, which is not asked twice.
+    pub(super) fn hedge(&self, first: &TargetId) -> Call {
+        self.session.lock().asked(first);
+        self.call_beside(1)
+    }
+
+    /// The target of the call that is under way beside the one that is judged.
+    pub(super) fn set_beside(&mut self, beside: Option<TargetId>) {
+        self.beside = beside;
+    }
+
+    /// The call beside this one is given up.
+    fn note_beside(&mut self) {
+        if let Some(target) = self.beside.take() {
+            self.note(&target, OutcomeKind::Abandoned);
+        }
     }
 
     pub(super) fn classify(&self) -> Arc<dyn Classify> {
@@ -114,39 +155,11 @@ impl<E> Judge<E> {
         self.parsed.endpoint()
     }
 
-    /// The end of the wait for a head. As long as no target `is_picked`, others may be left to ask.
-    pub(super) fn head_deadline(&self, began: Instant, is_picked: bool) -> Instant {
-        let others = match is_picked {
-            true => self.can_ask_others(),
-            false => self.may_go_on(),
-        };
-        self.deadlines.head(began, others)
-    }
-
-    /// Within which bounds a success of an attempt is read.
-    pub(super) fn limits(&self, began: Instant) -> Limits {
-        Limits {
-            endpoint: self.endpoint(),
-            bytes: self.config.peek_limit,
-            first_token: self.deadlines.first_token(began),
-            answer: self.deadlines.answer(began, self.can_ask_others()),
-        }
-    }
-
-    /// Whether other targets could have been picked for the present attempt, and one of them may still be asked.
-    fn can_ask_others(&self) -> bool {
-        self.may_go_on() && self.session.lock().had_choice
-    }
-
-    /// Whether another attempt may follow the present one.
-    fn may_go_on(&self) -> bool {
-        self.trail.len() + 1 < self.config.max_attempts
-    }
-
     // ===== what an attempt came to =====
 
     /// An answer begins: marks its head with all attempts.
     pub(super) fn succeeded<B>(&mut self, target: &TargetId, response: &mut Response<B>) {
+        self.note_beside();
         self.note(target, OutcomeKind::Succeeded);
         mark_trail(response, mem::take(&mut self.trail));
     }
@@ -284,6 +297,12 @@ impl<E> Judge<E> {
         };
         let mut memory = self.session.lock();
         memory.tried(target.id(), second_try);
+        if outcome.kind == Kind::RateLimited && memory.wait == WaitState::Over {
+            memory.refused_after_wait += 1;
+            if memory.refused_after_wait > 1 {
+                memory.wait = WaitState::Spent;
+            }
+        }
         match (outcome.kind, outcome.lack) {
             // An empty answer may be an accident: the only target is asked once more.
             (Kind::Empty, _) if memory.tried.len() == 1 => memory.allow_again(|_| true),
@@ -350,6 +369,7 @@ impl<E> Judge<E> {
     /// The final response, when no attempt answered.
     fn end(&mut self, out_of: OutOf) -> Next<E> {
         let alike = self.ended_alike();
+        self.note_beside();
         match self.error.take() {
             Some(error) if alike == Some(OutcomeKind::Unreachable) => return Next::Error(error),
             _ => {}

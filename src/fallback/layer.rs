@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tower_layer::Layer;
 
-use super::{config::Config, service::Fallback};
+use super::{config::Config, hedging::Hedges, service::Fallback};
 use crate::upstream::Classify;
 
 /// Applies [`Fallback`] to a service.
@@ -66,12 +66,21 @@ impl FallbackLayer {
 
     /// How long one attempt for a streamed answer may take until its first content; comments and empty
     /// events do not count. Default: 120 s, since reasoning models on free tiers do take minutes.
+    ///
+    /// Where other targets can still be asked, an attempt has at most three times as long as its target usually takes (or
+    /// the mean and six mean deviations, if that is longer), but never less than 10 s; 20 s if nothing is known of the
+    /// target; and about a second more for each 2,000 tokens of the prompt. If it is given up then, the target has twice as
+    /// long the next time.
     #[must_use]
     pub fn first_token_timeout(self, limit: Duration) -> Self {
         self.with(|config| config.first_token_timeout = limit)
     }
 
     /// How long one attempt may take until the whole of an answer that is not streamed. Default: 300 s.
+    ///
+    /// Where other targets can still be asked for a text or an embedding, an attempt has less, as with
+    /// [`first_token_timeout`](Self::first_token_timeout): never less than 30 s, which is also the default; and five
+    /// seconds more for each 1,000 tokens that the request allows the answer.
     #[must_use]
     pub fn answer_timeout(self, limit: Duration) -> Self {
         self.with(|config| config.answer_timeout = limit)
@@ -89,6 +98,22 @@ impl FallbackLayer {
     #[must_use]
     pub fn max_wait(self, limit: Duration) -> Self {
         self.with(|config| config.max_wait = limit)
+    }
+
+    /// Asks a second target beside one that takes longer than usual, for at most this share of the requests: 0.1 is one of
+    /// ten, and a good beginning. Default: no request; 0 and what is not a number mean the same.
+    ///
+    /// The first of both that begins to answer wins, and the other call is dropped at once: it counts as abandoned, and as
+    /// one of [`max_attempts`](Self::max_attempts). An attempt takes longer than usual where it has no content (if it is not
+    /// streamed: no whole answer) after one and a half times the mean of its target, or the mean and two mean deviations if
+    /// that is longer, but at least 1 s (2 s); where nothing is known of the target, after 4 s (10 s). Size counts as for the
+    /// timeouts. A target in probation is neither hedged nor asked second, and images and speech have no second call.
+    ///
+    /// A second call costs quota, whatever comes of it. It is of use where models stall at times, and not where
+    /// requests are more than limits allow.
+    #[must_use]
+    pub fn hedge(self, share: f64) -> Self {
+        self.with(|config| config.hedges = (share > 0.0).then(|| Arc::new(Hedges::new(share))))
     }
 
     /// The most bytes of one answer that are held back before it is passed on, and of one event in a stream.

@@ -13,7 +13,7 @@ use crate::{
         hooks::EndedAttempt,
         map::HealthMap,
         snapshot::Cooling,
-        tally::Speed,
+        tally::{Speed, Usual},
     },
     limits::Quota,
     outcome::{Outcome, OutcomeKind, Scope},
@@ -118,6 +118,16 @@ impl Attempt {
 
     pub(crate) const fn map(&self) -> &HealthMap {
         &self.map
+    }
+
+    /// Whether it began as a probe.
+    pub(crate) const fn is_probe(&self) -> bool {
+        self.has_lease
+    }
+
+    /// How long its target usually takes to answer.
+    pub(crate) fn usual(&self) -> Usual {
+        self.cell.usual()
     }
 
     /// The request has to wait for its turn at the server.
@@ -234,6 +244,9 @@ impl Attempt {
             first_content,
             total,
         });
+        if outcome.kind == OutcomeKind::TooSlow && self.committed.is_none() {
+            self.cell.lock().record.waited_in_vain(total);
+        }
         let cooled = match outcome.kind {
             kind @ (OutcomeKind::Succeeded | OutcomeKind::Abandoned) if !self.has_lease => {
                 self.cell.ended_well(kind, speed, now);

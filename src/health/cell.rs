@@ -26,7 +26,7 @@ use crate::{
         entry::{ProviderEntry, TargetEntry},
         limits::Held as HeldByLimit,
         standing::{Standing, worse},
-        tally::Speed,
+        tally::{Speed, Usual},
     },
     limits::{Left, Quota, Room},
     outcome::OutcomeKind,
@@ -253,6 +253,13 @@ impl TargetCell {
             allowance: self.allowance.read(),
             account_allowance: self.provider.allowance.read(),
         }
+    }
+
+    /// How long it usually takes to answer.
+    pub(super) fn usual(&self) -> Usual {
+        // Nothing changes, so that nothing has to be published.
+        let entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner);
+        entry.record.usual()
     }
 
     /// How the target stands for a request of so many tokens, at a provider that stands like this.

@@ -33,6 +33,7 @@ pub(crate) use self::{
     cooldown::Phase,
     place::Place,
     standing::Standing,
+    tally::{Pace, Usual},
 };
 pub use self::{
     hooks::EndedAttempt,

@@ -41,21 +41,71 @@ pub(super) struct Speed {
     pub(super) total: Duration,
 }
 
-/// The share of successes, and how soon they began to answer and ended: means over recent attempts.
+/// How long something usually takes, in seconds, over recent attempts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    mean: f64,
+    /// The mean distance from the mean.
+    deviation: f64,
+}
+
+impl Pace {
+    /// `factor` times the mean, or the mean and `deviations` times the mean distance from it: whichever is longer.
+    pub(crate) fn at_most(&self, factor: f64, deviations: f64) -> Duration {
+        let seconds = (factor * self.mean).max(self.mean + deviations * self.deviation);
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+
+    /// Adds a sample. What is known of the deviation after the first one is a guess, as in RFC 6298.
+    fn add(pace: &mut Option<Self>, sample: Duration) {
+        let sample = sample.as_secs_f64();
+        let (mean, deviation) = match *pace {
+            None => (sample, sample / 2.0),
+            Some(Self { mean, deviation }) => {
+                let distance = (sample - mean).abs();
+                (
+                    mean + WEIGHT * (sample - mean),
+                    deviation + WEIGHT * (distance - deviation),
+                )
+            }
+        };
+        *pace = Some(Self { mean, deviation });
+    }
+}
+
+/// What is known of the time that a target takes to answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usual {
+    /// Of successes only: a failure that comes back at once must never make its target look fast.
+    pub(crate) first_content: Option<Pace>,
+    pub(crate) total: Option<Pace>,
+    /// The longest wait since the last success that was given up before an answer had begun.
+    pub(crate) in_vain: Duration,
+}
+
+/// The share of successes among recent attempts, and how soon they began to answer and ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Record {
     rate: Option<f64>,
-    /// In seconds. Of successes only: a failure that comes back at once must never make its target look fast.
-    first_token: Option<f64>,
-    total: Option<f64>,
+    usual: Usual,
 }
 
 impl Record {
     /// A whole answer.
     pub(super) fn success(&mut self, speed: Speed) {
         add(&mut self.rate, 1.0);
-        add(&mut self.first_token, speed.first_content.as_secs_f64());
-        add(&mut self.total, speed.total.as_secs_f64());
+        Pace::add(&mut self.usual.first_content, speed.first_content);
+        Pace::add(&mut self.usual.total, speed.total);
+        self.usual.in_vain = Duration::ZERO;
+    }
+
+    /// An answer had not begun after so long, and was not waited for any longer.
+    pub(super) fn waited_in_vain(&mut self, waited: Duration) {
+        self.usual.in_vain = self.usual.in_vain.max(waited);
+    }
+
+    pub(super) const fn usual(&self) -> Usual {
+        self.usual
     }
 
     pub(super) fn failure(&mut self) {
@@ -67,18 +117,20 @@ impl Record {
     }
 
     pub(super) fn mean_first_token(&self) -> Option<Duration> {
-        Duration::try_from_secs_f64(self.first_token?).ok()
+        Duration::try_from_secs_f64(self.usual.first_content?.mean).ok()
     }
 
     pub(super) fn mean_total(&self) -> Option<Duration> {
-        Duration::try_from_secs_f64(self.total?).ok()
+        Duration::try_from_secs_f64(self.usual.total?.mean).ok()
     }
 }
 
-/// Adds a sample to a mean in which each new one weighs a fifth: it follows a change within a few attempts, and no single
-/// attempt decides.
+/// What a new sample weighs in a mean: it follows a change within a few attempts, and no single attempt decides.
+const WEIGHT: f64 = 0.2;
+
+/// Adds a sample to a mean.
 fn add(mean: &mut Option<f64>, sample: f64) {
-    *mean = Some(mean.map_or(sample, |mean| mean + 0.2 * (sample - mean)));
+    *mean = Some(mean.map_or(sample, |mean| mean + WEIGHT * (sample - mean)));
 }
 
 #[cfg(test)]
@@ -99,5 +151,40 @@ mod tests {
         assert!(record.success_rate().is_some_and(|rate| rate < 0.02));
         assert_eq!(record.mean_first_token(), Some(Duration::from_secs(4)));
         assert_eq!(record.mean_total(), Some(Duration::from_secs(8)));
+    }
+
+    #[test]
+    fn the_deviation_falls_where_attempts_take_alike_and_rises_where_they_do_not() {
+        let (mut even, mut uneven) = (None, None);
+        for n in 0..100 {
+            Pace::add(&mut even, Duration::from_secs(4));
+            Pace::add(
+                &mut uneven,
+                Duration::from_secs(if n % 2 == 0 { 1 } else { 7 }),
+            );
+            if n == 0 {
+                let first = even.expect("a sample").at_most(1.0, 4.0);
+                assert_eq!(first, Duration::from_secs(12), "half of the first sample");
+            }
+        }
+        let most = |pace: Option<Pace>| pace.expect("samples").at_most(1.0, 4.0).as_secs_f64();
+        assert!((most(even) - 4.0).abs() < 0.01, "{}", most(even));
+        assert!(most(uneven) > 14.0, "{}", most(uneven));
+        let thrice = even.expect("samples").at_most(3.0, 4.0);
+        assert_eq!(thrice, Duration::from_secs(12));
+    }
+
+    #[test]
+    fn a_success_ends_what_was_waited_in_vain() {
+        let mut record = Record::default();
+        for seconds in [20, 5] {
+            record.waited_in_vain(Duration::from_secs(seconds));
+        }
+        assert_eq!(record.usual().in_vain, Duration::from_secs(20));
+        record.success(Speed {
+            first_content: Duration::from_secs(30),
+            total: Duration::from_secs(30),
+        });
+        assert_eq!(record.usual().in_vain, Duration::ZERO);
     }
 }

@@ -57,7 +57,9 @@ fn first_end(why: HeldBack, id: &TargetId, memory: &Memory) -> Option<FirstEnd> 
         HeldBack::Cooling(until, _) | HeldBack::Guessed(until) => (until, true),
         HeldBack::Probing(until) => (until, false),
         HeldBack::Tried => (memory.second_try(id)?, false),
-        HeldBack::Quarantined | HeldBack::TooLarge | HeldBack::Avoided => return None,
+        HeldBack::Quarantined | HeldBack::TooLarge | HeldBack::Avoided | HeldBack::NotSecond => {
+            return None;
+        }
     };
     Some(FirstEnd { at, is_shared })
 }
@@ -73,6 +75,7 @@ fn reason(why: HeldBack, phase: Phase, now: Instant) -> (&'static str, Option<In
         (HeldBack::TooLarge, _) => ("too_large", None),
         (HeldBack::Tried, Phase::Guessed(until, _)) => ("tried", Some(until)),
         (HeldBack::Tried, _) => ("tried", Some(now)),
+        (HeldBack::NotSecond, _) => ("cooling", Some(now)),
         (HeldBack::Avoided, _) => ("provider_excluded", Some(now)),
     }
 }

@@ -142,7 +142,7 @@ fn join_line(
     place: &mut Option<Place>,
     freed: u64,
 ) -> bool {
-    if memory.wait != WaitState::Waits {
+    if memory.wait != WaitState::Waits || memory.is_hedge {
         return true;
     }
     // A target that was tried has to let its own time pass: until then a call is of no use to this request.

@@ -55,6 +55,8 @@ pub(super) enum HeldBack {
     /// It has more tokens than a limit of the target allows in all.
     TooLarge,
     Avoided,
+    /// It is not good enough to be asked beside another target.
+    NotSecond,
 }
 
 impl HeldBack {
@@ -64,7 +66,7 @@ impl HeldBack {
             Self::Cooling(..) => memory.may_wait_for(id),
             Self::Guessed(_) | Self::Probing(_) => true,
             Self::Tried => memory.second_try(id).is_some(),
-            Self::Quarantined | Self::TooLarge | Self::Avoided => false,
+            Self::Quarantined | Self::TooLarge | Self::Avoided | Self::NotSecond => false,
         }
     }
 }
@@ -129,13 +131,23 @@ pub(super) fn held_back(
     if avoided {
         return Err(HeldBack::Avoided);
     }
+    if memory.is_hedge && !may_be_asked_second(standing) {
+        return Err(HeldBack::NotSecond);
+    }
     match (standing.phase, memory.wait) {
-        (Phase::Probing(until), WaitState::Never | WaitState::Waits) => {
+        (Phase::Probing(until), WaitState::Never | WaitState::Waits | WaitState::Spent) => {
             Err(HeldBack::Probing(until))
         }
-        (Phase::Guessed(until, _), WaitState::Waits) => Err(HeldBack::Guessed(until)),
+        (Phase::Guessed(until, _), WaitState::Waits | WaitState::Spent) => {
+            Err(HeldBack::Guessed(until))
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether a target may be asked beside another one: that is a luxury, so that nothing may speak against the target.
+const fn may_be_asked_second(standing: &Standing) -> bool {
+    matches!(standing.phase, Phase::Healthy)
 }
 
 /// How good a target is that nothing holds back. `again`: the request has tried it.

@@ -88,7 +88,7 @@ async fn comments_for_ten_minutes_are_a_failover_when_the_first_token_is_due() {
     let upstream = Upstream::script([Reply::stream(steps), Reply::words(&["hello"])]);
     let began = Instant::now();
     let whole = send(&stack, &upstream, streamed_chat()).await;
-    assert_after(began, secs(120));
+    assert_after(began, secs(20));
     assert!(whole.text().contains("hello") && !whole.text().contains("PROCESSING"));
     assert!(
         whole
@@ -111,7 +111,7 @@ async fn a_first_token_just_in_time_is_an_answer() {
     let (stack, _) = two();
     let steps = [
         role(),
-        Step::Pause(millis(119_999)),
+        Step::Pause(millis(19_999)),
         delta("slow"),
         finish(),
         done(),
@@ -128,7 +128,7 @@ async fn a_stream_whose_head_does_not_come_is_a_failover() {
     let upstream = Upstream::script([Reply::hang(), Reply::words(&["hello"])]);
     let began = Instant::now();
     let whole = send(&stack, &upstream, streamed_chat()).await;
-    assert_after(began, secs(30));
+    assert_after(began, secs(20));
     assert!(
         whole
             .header("x-free-trail")
@@ -145,11 +145,11 @@ async fn a_whole_answer_has_longer_for_its_head_and_has_to_be_whole_in_time() {
     slow_body.steps.insert(0, Step::Hang);
     for slow in [slow_head, slow_body] {
         let (stack, _) = two();
-        let stack = stack.fallback(|f| f.answer_timeout(secs(60)));
+        let stack = stack.fallback(|f| f.answer_timeout(secs(25)));
         let upstream = Upstream::script([slow, Reply::answer("hello")]);
         let began = Instant::now();
         let whole = send(&stack, &upstream, chat()).await;
-        assert_after(began, secs(60));
+        assert_after(began, secs(25));
         assert_eq!(content(&whole), "hello");
         assert!(
             whole
@@ -163,11 +163,11 @@ async fn a_whole_answer_has_longer_for_its_head_and_has_to_be_whole_in_time() {
 #[tokio::test(start_paused = true)]
 async fn the_deadline_of_a_request_is_a_504_that_tells_of_its_attempts() {
     let (stack, health) = two();
-    let stack = stack.fallback(|f| f.deadline(secs(50)));
+    let stack = stack.fallback(|f| f.deadline(secs(35)));
     let upstream = Upstream::script([Reply::hang()]);
     let began = Instant::now();
     let whole = send(&stack, &upstream, streamed_chat()).await;
-    assert_after(began, secs(50));
+    assert_after(began, secs(35));
     assert_eq!(whole.status(), 504);
     let error = &whole.json()["error"];
     assert_eq!(error["code"], "deadline_exceeded");
@@ -726,20 +726,25 @@ async fn an_untried_target_that_is_cooling_by_a_guess_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hung_answer_leaves_half_of_the_time_to_an_untried_target() {
+    let hurried = |(stack, health): (Stack, HealthMap)| {
+        let stack = stack.fallback(|f| f.deadline(secs(40)).header_timeout(secs(5)));
+        (stack, health)
+    };
     for streamed in [false, true] {
-        let (stack, _) = two();
+        let (stack, _) = hurried(two());
         let upstream = Upstream::script([Reply::hang(), Reply::answer("hello")]);
         let began = Instant::now();
         let request = if streamed { streamed_chat() } else { chat() };
         assert_eq!(send(&stack, &upstream, request).await.status(), 200);
-        assert_after(began, secs(if streamed { 30 } else { 150 }));
+        assert_after(began, secs(if streamed { 5 } else { 20 }));
     }
     // Where there is no other, or the other was tried, it has all of it.
-    let slow = Reply::answer("hello").after(secs(299));
-    for ((stack, _), replies) in [
+    let slow = Reply::answer("hello").after(secs(39));
+    for (pool, replies) in [
         (one(), vec![slow.clone()]),
         (two(), vec![Reply::error(503), slow]),
     ] {
+        let (stack, _) = hurried(pool);
         let upstream = Upstream::script(replies);
         assert_eq!(send(&stack, &upstream, chat()).await.status(), 200);
     }
@@ -747,6 +752,7 @@ async fn a_hung_answer_leaves_half_of_the_time_to_an_untried_target() {
 
 /// A fallback, and a layer inside it that sends each request on to the router after so long.
 async fn behind_a_queue(
+    fallback: FallbackLayer,
     queue: Duration,
     providers: &[&str],
     replies: Vec<Reply>,
@@ -762,20 +768,25 @@ async fn behind_a_queue(
             route.oneshot(request).await
         }
     });
-    let service = FallbackLayer::new().layer(queued);
+    let service = fallback.layer(queued);
     read(service.oneshot(request).await.expect("a response")).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn behind_a_queue_a_hung_answer_leaves_half_of_the_time_to_an_untried_target() {
+    let hurried = || {
+        FallbackLayer::new()
+            .deadline(secs(40))
+            .header_timeout(secs(5))
+    };
     let began = Instant::now();
     let replies = vec![Reply::hang(), Reply::answer("hello")];
-    let whole = behind_a_queue(millis(10), &["a", "b"], replies, chat()).await;
+    let whole = behind_a_queue(hurried(), millis(10), &["a", "b"], replies, chat()).await;
     assert_eq!(whole.header("x-free-attempts"), Some("2"));
-    assert_after(began, secs(150) + millis(10));
+    assert_after(began, secs(20) + millis(10));
     // Where there is no other, it has all of it.
-    let replies = vec![Reply::answer("hello").after(secs(299))];
-    let whole = behind_a_queue(millis(10), &["a"], replies, chat()).await;
+    let replies = vec![Reply::answer("hello").after(secs(39))];
+    let whole = behind_a_queue(hurried(), millis(10), &["a"], replies, chat()).await;
     assert_eq!(whole.header("x-free-attempts"), Some("1"));
 }
 
@@ -783,7 +794,8 @@ async fn behind_a_queue_a_hung_answer_leaves_half_of_the_time_to_an_untried_targ
 async fn as_long_as_no_target_is_picked_none_is_too_slow() {
     for request in [streamed_chat(), chat()] {
         let replies = vec![Reply::error(503), Reply::answer("hello")];
-        let whole = behind_a_queue(secs(110), &["a", "b"], replies, request).await;
+        let fallback = FallbackLayer::new();
+        let whole = behind_a_queue(fallback, secs(110), &["a", "b"], replies, request).await;
         assert_eq!(
             (whole.status(), whole.header("x-free-attempts")),
             (200, Some("2"))

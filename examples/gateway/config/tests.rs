@@ -52,6 +52,7 @@ fn every_key_of_the_file_arrives() {
         max_attempts = 3
         deadline = "1h"
         max_wait = "3s"
+        hedge = 0.25
         header_timeout = "500ms"
         first_token_timeout = "10m"
         answer_timeout = "1m 30s"
@@ -101,6 +102,7 @@ fn every_key_of_the_file_arrives() {
     assert_eq!(config.max_attempts.get(), 3);
     assert_eq!(config.deadline, Duration::from_secs(3600));
     assert_eq!(config.max_wait, Duration::from_secs(3));
+    assert_eq!(format!("{}", config.hedge), "0.25");
     assert_eq!(config.header_timeout, Duration::from_millis(500));
     assert_eq!(config.first_token_timeout, Duration::from_secs(600));
     assert_eq!(config.answer_timeout, Duration::from_secs(90));
@@ -163,6 +165,7 @@ fn what_a_file_leaves_out_has_its_default() {
     ]
     .map(|duration| duration.as_secs());
     assert_eq!(seconds, [300, 10, 30, 120, 300, 120, 30, 30, 600]);
+    assert_eq!(format!("{}", config.hedge), "0");
 }
 
 #[test]

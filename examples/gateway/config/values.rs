@@ -35,6 +35,40 @@ pub(super) fn duration_or_zero<'de, D: Deserializer<'de>>(from: D) -> Result<Dur
     )
 }
 
+/// A share, or `true` for one of ten.
+pub(super) fn share<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    struct Share;
+
+    impl de::Visitor<'_> for Share {
+        type Value = f64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("true, false, or a share from 0.0 to 1.0")
+        }
+
+        fn visit_bool<E: de::Error>(self, is_on: bool) -> Result<f64, E> {
+            Ok(if is_on { 0.1 } else { 0.0 })
+        }
+
+        fn visit_f64<E: de::Error>(self, share: f64) -> Result<f64, E> {
+            match (0.0..=1.0).contains(&share) {
+                true => Ok(share),
+                false => Err(E::invalid_value(de::Unexpected::Float(share), &self)),
+            }
+        }
+
+        fn visit_i64<E: de::Error>(self, share: i64) -> Result<f64, E> {
+            match share {
+                0 => Ok(0.0),
+                1 => Ok(1.0),
+                _ => Err(E::invalid_value(de::Unexpected::Signed(share), &self)),
+            }
+        }
+    }
+
+    from.deserialize_any(Share)
+}
+
 fn parse_duration(text: &str) -> Option<Duration> {
     text.parse::<SignedDuration>().ok()?.try_into().ok()
 }

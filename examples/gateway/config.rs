@@ -184,7 +184,7 @@ impl Default for Config {
             seed: None,
             max_attempts: NonZeroUsize::MIN.saturating_add(5),
             deadline: Duration::from_secs(300),
-            max_wait: Duration::from_secs(10),
+            max_wait: Duration::from_secs(25),
             hedge: 0.0,
             header_timeout: Duration::from_secs(30),
             first_token_timeout: Duration::from_secs(120),

@@ -34,7 +34,7 @@ impl Default for Config {
             first_token_timeout: Duration::from_secs(120),
             answer_timeout: Duration::from_secs(300),
             idle_timeout: Duration::from_secs(120),
-            max_wait: Duration::from_secs(10),
+            max_wait: Duration::from_secs(25),
             peek_limit: 1024 * 1024,
             hedges: None,
         }

@@ -351,11 +351,10 @@ impl Failure<'_> {
         let (call, now) = (self.at.attempt, self.at.now);
         let meets_another = self.provider.meets_another(self.target, now);
         let may_be_of_account = meets_another || self.outcome.scope == Scope::Provider;
-        let of_account = may_be_of_account && self.provider.quota.refused(call, now);
-        if of_account {
-            self.entry.quota.forget_inferred(now);
-        }
-        let is_inferred = of_account || self.entry.quota.refused(call, now);
+        self.entry.quota.allow_fixed_windows(now);
+        let of_model = self.entry.quota.refused(call, now);
+        // What the model's own limit explains is no evidence of one of the account.
+        let is_inferred = of_model || may_be_of_account && self.provider.quota.refused(call, now);
         if is_inferred {
             // What was guessed before is known better now.
             let cooldown = &mut self.entry.cooldown;
@@ -515,66 +514,63 @@ mod tests {
         let call = place.unwrap().called().now_or_never();
         assert!(call.is_none());
     }
-}
 
-#[cfg(test)]
-mod probe {
-    use super::*;
-    use crate::{
-        catalog::Model,
-        health::HealthMap,
-        provider::{FreeRule, Provider},
-    };
-    #[tokio::test(start_paused = true)]
-    async fn probe_inference() {
-        let p = Provider::new("nv")
-            .base_url("http://p.test/v1")
-            .free(FreeRule::All)
-            .build()
-            .unwrap();
-        let targets: Vec<_> = (0..4)
-            .map(|n| p.target(Model::new(format!("m{n}"))).unwrap())
-            .collect();
+    /// The upstream allows so many requests of the account, or of each model, within any time of this length, and states
+    /// nothing. Says how many were accepted and refused in ten minutes by callers who never rest.
+    async fn saturated(
+        models: usize,
+        of_account: bool,
+        amount: usize,
+        window: Duration,
+    ) -> (usize, usize) {
+        let provider = Provider::new("p").base_url("http://p.test/v1");
+        let provider = provider.free(FreeRule::All).build().unwrap();
+        let target = |n| provider.target(Model::new(format!("m{n}"))).unwrap();
+        let targets: Vec<_> = (0..models).map(target).collect();
         let health = HealthMap::seeded(1);
-        let mut accepted: Vec<Instant> = Vec::new();
-        let (mut refused, mut sent) = (0, 0);
-        for step in 0..6000 {
+        let (mut accepted, mut refused) = (Vec::new(), 0);
+        for _ in 0..6_000 {
             let now = Instant::now();
-            for target in &targets {
-                let (state, now2) = health.lock();
-                let standing = state.standing(target, now2);
-                drop(state);
-                if !matches!(standing.phase, Phase::Healthy | Phase::Probation { .. }) {
+            for (model, target) in targets.iter().enumerate() {
+                let phase = standing(&health, target).phase;
+                if !matches!(phase, Phase::Healthy | Phase::Probation { .. }) {
                     continue;
                 }
-                let Some(mut attempt) = health.begin(target) else {
+                let Some(attempt) = health.begin(target) else {
                     continue;
                 };
-                sent += 1;
-                let within = accepted
-                    .iter()
-                    .filter(|at| now - **at < Duration::from_secs(60))
-                    .count();
-                if within < 40 {
-                    accepted.push(now);
-                    attempt.commit();
+                let counts = |&&(of, at): &&(usize, Instant)| {
+                    (of_account || of == model) && now - at < window
+                };
+                if accepted.iter().filter(counts).count() < amount {
+                    accepted.push((model, now));
                     attempt.succeed();
                 } else {
                     refused += 1;
                     attempt.fail(&Outcome::of(OutcomeKind::RateLimited));
                 }
             }
-            if step % 600 == 0 {
-                let snap = health.snapshot();
-                println!(
-                    "{step}: sent {sent} refused {refused} {:?}",
-                    snap.providers[0].limits
-                );
-                for t in &snap.targets {
-                    println!("   {:?} {:?}", t.state, t.limits);
-                }
-            }
             tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        (accepted.len(), refused)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_is_not_stated_is_learned_and_kept_be_it_of_a_model_or_of_the_account() {
+        let secs = Duration::from_secs;
+        for (models, of_account, amount, window) in [
+            (4, true, 40, secs(60)),
+            (4, false, 20, secs(60)),
+            (2, false, 1, secs(1)),
+            (1, false, 3, secs(5)),
+        ] {
+            let (accepted, refused) = saturated(models, of_account, amount, window).await;
+            let each = if of_account { 1 } else { models };
+            let most = each * amount * 600 / window.as_secs() as usize;
+            let why =
+                format!("{amount} in {window:?}, {accepted} of {most} accepted, {refused} refused");
+            assert!(accepted * 100 >= most * 95, "{why}");
+            assert!(refused * 8 <= accepted, "{why}");
         }
     }
 }

@@ -29,10 +29,12 @@ impl Held {
         let reason = OutcomeKind::RateLimited;
         let phase = match room {
             Room::Now | Room::TooLarge { .. } => Phase::Healthy,
-            Room::Estimated(until) => Phase::Guessed(until, reason),
+            // One call at a time may go beyond an estimate: if it is accepted, the estimate was wrong.
+            Room::Estimated(_) | Room::AtOnce { is_fact: false } => {
+                Phase::Probation { rested: false }
+            }
             Room::Stated(until) | Room::Confirmed(until) => Phase::Stated(until, reason),
             Room::AtOnce { is_fact: true } => Phase::Stated(now + NEXT_END, reason),
-            Room::AtOnce { is_fact: false } => Phase::Guessed(now + NEXT_END, reason),
         };
         let (most_tokens, too_large) = match room {
             Room::TooLarge { most, is_fact } => (Some(most), is_fact),

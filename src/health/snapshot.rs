@@ -159,7 +159,7 @@ pub(super) fn take(
 ) -> HealthSnapshot {
     let of_provider = |cell: &Arc<ProviderCell>| {
         let mut entry = cell.lock();
-        let limits = Held::by(entry.quota.room(0, now), now).phase;
+        let limits = phase_by_limit(&mut entry.quota, now);
         let by_limit = cooling_by_limit(limits, Scope::Provider, clock, now);
         let by_cooldown = cooling(&entry.cooldown, Scope::Provider, clock, now);
         let whole = Whole {
@@ -230,7 +230,7 @@ fn target_health(
     now: Instant,
 ) -> TargetHealth {
     let mut entry = cell.lock();
-    let limits = Held::by(entry.quota.room(0, now), now).phase;
+    let limits = phase_by_limit(&mut entry.quota, now);
     let by_limit = cooling_by_limit(limits, Scope::Target, clock, now);
     let own = cooling(&entry.cooldown, Scope::Target, clock, now);
     let cooling = longest([own, by_limit, whole.cooling]);
@@ -264,6 +264,14 @@ fn longest<const N: usize>(all: [Option<Cooling>; N]) -> Option<Cooling> {
     all.max_by_key(|cooling| (cooling.stated, cooling.until))
 }
 
+/// Whether a limit leaves no room. An estimate is no such limit: what is left by it stands among the limits.
+fn phase_by_limit(quota: &mut Quota, now: Instant) -> Phase {
+    match Held::by(quota.room(0, now), now).phase {
+        full @ Phase::Stated(..) => full,
+        _ => Phase::Healthy,
+    }
+}
+
 /// A limit that leaves no room, as a cooldown.
 fn cooling_by_limit(
     phase: Phase,
@@ -271,15 +279,13 @@ fn cooling_by_limit(
     clock: &SharedClock,
     now: Instant,
 ) -> Option<Cooling> {
-    let (until, reason, stated) = match phase {
-        Phase::Stated(until, reason) => (until, reason, true),
-        Phase::Guessed(until, reason) => (until, reason, false),
-        Phase::Healthy | Phase::Probation { .. } | Phase::Probing(_) => return None,
+    let Phase::Stated(until, reason) = phase else {
+        return None;
     };
     Some(Cooling {
         until: clock.wall(until),
         remaining: until - now,
-        stated,
+        stated: true,
         scope,
         reason,
     })

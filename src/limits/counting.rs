@@ -30,6 +30,8 @@ pub(crate) struct Counting {
     pub(super) holds: Holds,
     pub(super) log: Log,
     trials: Trials,
+    /// Windows of an unstated limit may be fixed ones.
+    pub(super) may_be_fixed: bool,
     pub(super) evidence: Evidence,
     /// Until when calls are counted although no limit is known, because there was one.
     pub(super) watched: Instant,
@@ -46,6 +48,7 @@ impl Counting {
             holds: Holds::default(),
             log: Log::default(),
             trials: Trials::default(),
+            may_be_fixed: false,
             evidence,
             watched: later(now, DAY),
         }
@@ -75,12 +78,6 @@ impl Counting {
     pub(super) fn known_rules(&self) -> Vec<Rule> {
         let rules = self.rules.iter().map(|counted| counted.rule);
         rules.filter(|rule| rule.source != Source::Stated).collect()
-    }
-
-    /// Forgets what was inferred.
-    pub(super) fn forget_inferred(&mut self, now: Instant) {
-        self.inferred = None;
-        self.evidence.begin(now);
     }
 
     /// Where the operator or the upstream has stated a limit, the table's is not applied.
@@ -309,7 +306,7 @@ impl Counting {
     fn infer(&mut self, now: Instant) {
         self.evidence.forget(now);
         // With less evidence a rule that was known before a restart stays.
-        if let Some(rule) = self.evidence.rule(&self.log, now) {
+        if let Some(rule) = self.evidence.rule(self.may_be_fixed, &self.log, now) {
             let rule = rule.zip(self.evidence.until());
             let counted = rule.map(|(rule, until)| (Counted::new(rule, &self.log, now), until));
             self.inferred = counted;
@@ -360,7 +357,10 @@ impl Counting {
             .counters
             .iter()
             .filter_map(|counter| counter.report(now));
-        counters.chain(rules).collect()
+        counters
+            .chain(rules)
+            .chain(self.holds.report(now))
+            .collect()
     }
 
     /// Forgets what is over. Says whether nothing is left to be counted.

@@ -4,7 +4,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::limits::room::Room;
+use crate::{
+    limits::{
+        room::{Reported, Room},
+        rule::Source,
+    },
+    provider::Quantity,
+};
 
 /// Refusals of different sizes that are remembered. Of more, the two that end closest to each other become one, which
 /// holds for the smaller size until the later end.
@@ -55,6 +61,20 @@ impl Holds {
     pub(super) fn fits(&self, now: Instant) -> u64 {
         let held = self.0.iter().find(|&&(_, until)| until > now);
         held.map_or(u64::MAX, |&(least, _)| least.saturating_sub(1))
+    }
+
+    /// The size below which calls have room, for those who look from outside.
+    pub(super) fn report(&self, now: Instant) -> impl Iterator<Item = Reported> {
+        let held = self.0.iter().filter(move |&&(_, until)| until > now);
+        held.map(|&(least, until)| Reported {
+            of: Quantity::Tokens,
+            window: None,
+            at_once: false,
+            limit: None,
+            left: least.saturating_sub(1),
+            resets: Some(until),
+            source: Source::Stated,
+        })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Instant)> {

@@ -111,7 +111,7 @@ impl Refusal {
     }
 
     /// The most generous rule that this and all accepted calls allow.
-    fn rule(&self, log: &Log, now: Instant) -> Option<Rule> {
+    fn rule(&self, may_be_fixed: bool, log: &Log, now: Instant) -> Option<Rule> {
         let mut best: Option<(f64, Rule)> = None;
         let mut offer = |amount: u64, window, seconds: f64| {
             let rate = amount as f64 / seconds;
@@ -128,8 +128,11 @@ impl Refusal {
                 best = Some((rate, rule));
             }
         };
+        // Where windows are fixed, the end of one and the beginning of the next are as long as one together.
+        let windows = if may_be_fixed { 2 } else { 1 };
         for (bound, window) in self.within.iter().zip(WINDOWS) {
-            let is_possible = |&most: &u64| most >= accepted_within(window, log).max(1);
+            let is_possible =
+                |&most: &u64| most.saturating_mul(windows) >= accepted_within(window, log).max(1);
             if let Some(most) = bound.most().filter(is_possible) {
                 offer(most, Window::Rolling(window), window.as_secs_f64());
             }
@@ -249,13 +252,13 @@ impl Evidence {
 
     /// The most generous rule that all calls allow. `None`: there are not refusals enough to say that a rule holds, or that
     /// none does.
-    pub(super) fn rule(&self, log: &Log, now: Instant) -> Option<Option<Rule>> {
+    pub(super) fn rule(&self, may_be_fixed: bool, log: &Log, now: Instant) -> Option<Option<Rule>> {
         let settled = self.refusals.iter().copied();
         let fresh = self.fresh.iter().map(|fresh| self.bounds_of(fresh, log));
         let known = settled.chain(fresh).reduce(|all, one| all.and(&one))?;
         let mut all = known.within.iter().chain([&known.at_once]);
         all.any(|bound| bound.most().is_some())
-            .then(|| known.rule(log, now))
+            .then(|| known.rule(may_be_fixed, log, now))
     }
 
     /// The machine was suspended for this long while tokio's clock stood still.

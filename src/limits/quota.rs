@@ -51,11 +51,11 @@ impl Quota {
         *self = Self::new(&rules.unwrap_or_default(), now);
     }
 
-    /// Forgets what was inferred: the refusals had another reason.
-    pub(crate) fn forget_inferred(&mut self, now: Instant) {
-        if let Some(counting) = &mut self.0 {
-            counting.forget_inferred(now);
-        }
+    /// The windows of a limit that is inferred may be fixed ones, of which two follow each other. So fewer limits are ruled
+    /// out, which is right where all calls are of one kind: of a model, and not of an account, whose models may each have a
+    /// limit of their own.
+    pub(crate) fn allow_fixed_windows(&mut self, now: Instant) {
+        self.begin(now).may_be_fixed = true;
     }
 
     /// Begins to count, if it does not yet.

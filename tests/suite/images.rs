@@ -727,7 +727,7 @@ async fn a_checkpoint_that_is_not_there_is_gone_and_no_other_one_answers_for_it(
             .filter(|asked| asked.ends_with("/sd-models"))
             .count()
     };
-    for (seconds, times) in [(49, 1), (11, 2)] {
+    for (seconds, times) in [(34, 1), (26, 2)] {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         let whole = ask(&stack, &sdnext, asked()).await;
         assert!(!(200..300).contains(&whole.status()), "{whole:?}");

@@ -1078,13 +1078,13 @@ async fn a_seed_makes_serial_choices_reproducible() {
 async fn a_429_names_the_earliest_stated_recovery() {
     let pool = targets(&["a", "b", "c"], &["m"]);
     let (stack, health) = seeded(pool.clone());
-    for (target, seconds) in pool.iter().zip([50, 17, 900]) {
+    for (target, seconds) in pool.iter().zip([50, 27, 900]) {
         fail(&health, target, &limited(Duration::from_secs(seconds)));
     }
     let upstream = healthy();
     let response = send(&stack, &upstream, chat()).await;
     assert_eq!((response.status(), upstream.calls()), (429, 0));
-    assert_eq!(response.header("retry-after"), Some("17"));
+    assert_eq!(response.header("retry-after"), Some("27"));
     assert_eq!(response.header("x-should-retry"), None);
     assert_eq!(response.header("x-free-attempts"), Some("0"));
     let error = &response.json()["error"];
@@ -1095,7 +1095,7 @@ async fn a_429_names_the_earliest_stated_recovery() {
     assert_eq!(error["metadata"]["held_back"], json!({ "rate_limited": 3 }));
     assert_eq!(error["metadata"]["targets"], 3);
     assert!(
-        error["message"].as_str().unwrap().contains("in 17 s"),
+        error["message"].as_str().unwrap().contains("in 27 s"),
         "{error}"
     );
 }

@@ -17,9 +17,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tower_free_models::{
     HealthMap, Model, Provider, Target,
-    catalog::{Capability, CapabilitySet},
+    catalog::{Capability, CapabilitySet, TargetId},
     classify::Scope,
-    provider::{Auth, Day, Endpoint, FreeRule, ImageApi, KnownProvider, Limit, Rule},
+    health::{HealthSnapshot, LimitSource},
+    provider::{Auth, Day, Endpoint, FreeRule, ImageApi, KnownProvider, Limit, Quantity, Rule},
 };
 
 #[path = "../../examples/providers.rs"]
@@ -887,10 +888,50 @@ async fn goes_on_elsewhere(entry: Arc<Entry>, index: usize) {
     assert_cooling(&met, case, entry.known.day, &what);
 }
 
+/// For whom requests of some size and more are held back, and for how long.
+pub(crate) fn tokens_held(snapshot: &HealthSnapshot, id: &TargetId) -> Option<(Scope, Duration)> {
+    let target = snapshot.target(id.provider(), id.model())?;
+    let provider = snapshot
+        .providers
+        .iter()
+        .find(|known| known.name == id.provider())?;
+    let all = [
+        (Scope::Target, &target.limits),
+        (Scope::Provider, &provider.limits),
+    ];
+    all.into_iter().find_map(|(scope, limits)| {
+        let held = limits.iter().find(|limit| {
+            let is_hold = limit.limit.is_none() && limit.window.is_none();
+            limit.of == Quantity::Tokens && is_hold && limit.source == LimitSource::Stated
+        });
+        let until = held?.resets?;
+        Some((
+            scope,
+            until.duration_since(SystemTime::now()).unwrap_or_default(),
+        ))
+    })
+}
+
 fn assert_cooling(met: &Met, case: &ErrorCase, day: Day, what: &str) {
     let id = met.asked.id();
     let snapshot = met.health.snapshot();
     let health = snapshot.target(id.provider(), id.model()).expect(what);
+    if let Some((scope, remaining)) = tokens_held(&snapshot, id) {
+        // A refusal for tokens holds for requests of that size: smaller ones may go.
+        assert_eq!(
+            (scope.name(), health.cooling),
+            (&*case.scope, None),
+            "{what}"
+        );
+        let Recovers::After(seconds) = case.recovers_in_s else {
+            panic!("{what}: its end is not stated");
+        };
+        assert!(
+            (remaining.as_secs_f64() - seconds).abs() <= 1.0,
+            "{what}: {remaining:?}"
+        );
+        return;
+    }
     let cools = !["unfit", "refused", "empty"].contains(&case.outcome.as_str());
     assert_eq!(health.cooling.is_some(), cools, "{what}: {health:?}");
     let Some(cooling) = health.cooling else {

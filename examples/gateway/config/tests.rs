@@ -164,7 +164,7 @@ fn what_a_file_leaves_out_has_its_default() {
         config.catalog_refresh,
     ]
     .map(|duration| duration.as_secs());
-    assert_eq!(seconds, [300, 10, 30, 120, 300, 120, 30, 30, 600]);
+    assert_eq!(seconds, [300, 25, 30, 120, 300, 120, 30, 30, 600]);
     assert_eq!(format!("{}", config.hedge), "0");
 }
 

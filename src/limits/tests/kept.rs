@@ -85,7 +85,13 @@ fn statements_refusals_and_inferred_rules_are_known_after_a_restart_until_they_e
         let limits = quota.report(at);
         limits.iter().map(|limit| limit.source).collect::<Vec<_>>()
     };
-    let all = [Source::Stated, Source::Operator, Source::Inferred];
+    // The last is the refusal for tokens.
+    let all = [
+        Source::Stated,
+        Source::Operator,
+        Source::Inferred,
+        Source::Stated,
+    ];
     assert_eq!(sources(&quota_then, then), all);
     let (mut quota, then) = restart(&quota, &rules, now, secs(700));
     assert_eq!(quota.fits(then), u64::MAX);

@@ -182,11 +182,9 @@ impl Both<'_> {
         use OutcomeKind as Kind;
         for quota in [&mut self.target.quota, &mut self.provider.quota] {
             match outcome.kind {
-                // Of one that was too slow it is not known whether it was taken.
-                Kind::TooSlow => {}
+                // Of one that was too slow it is not known whether it was taken; which limit refused one is known later.
+                Kind::TooSlow | Kind::RateLimited => {}
                 Kind::OutOfQuota => quota.not_taken(call, now),
-                // Once it is clear which limit it may have been.
-                Kind::RateLimited => {}
                 Kind::Unreachable => quota.give_back(call, now),
                 _ => quota.accepted(call, now),
             }

@@ -43,7 +43,11 @@ pub use self::rule::Source;
 pub(crate) use self::{
     quota::Quota,
     room::{Left, Reported, Room},
-    rule::{Ends, Rule, Window},
-    saved::{Anchor, SavedQuota},
+    rule::{Ends, Rule},
     stated::StatedLimit,
+};
+#[cfg(test)]
+pub(crate) use self::{
+    rule::Window,
+    saved::{Anchor, SavedQuota},
 };

@@ -889,6 +889,10 @@ async fn goes_on_elsewhere(entry: Arc<Entry>, index: usize) {
 }
 
 /// For whom requests of some size and more are held back, and for how long.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the end is a time of the wall clock, which the map reads as well"
+)]
 pub(crate) fn tokens_held(snapshot: &HealthSnapshot, id: &TargetId) -> Option<(Scope, Duration)> {
     let target = snapshot.target(id.provider(), id.model())?;
     let provider = snapshot

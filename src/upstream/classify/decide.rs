@@ -247,17 +247,15 @@ impl<'a> Case<'a> {
     }
 
     /// With the limit that the error names.
-    fn with_limit(&self, outcome: Outcome) -> Outcome {
+    fn with_limit(&self, mut outcome: Outcome) -> Outcome {
         let Evidence {
             error,
             headers,
             now,
             ..
         } = *self.evidence;
-        Outcome {
-            limit: limits::hit(error, headers, now),
-            ..outcome
-        }
+        outcome.limit = limits::hit(error, headers, now);
+        outcome
     }
 
     /// When a model that is not there may be again. A wait of seconds is not believed.

@@ -89,7 +89,8 @@ fn parts(hit: LimitHit) -> Parts {
 
 #[test]
 fn headers_state_the_limits_that_their_names_say() {
-    let rows: &[(&[(&str, &str)], &[Row])] = &[
+    type Headers = [(&'static str, &'static str)];
+    let rows: &[(&Headers, &[Row])] = &[
         (
             &[
                 ("content-type", "text/plain"),

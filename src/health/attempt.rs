@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use crate::{
     catalog::Target,
     health::{
-        cell::{Against, TargetCell},
+        both::Against,
+        cell::TargetCell,
         cooldown::Sequence,
         effect::Ended,
         hooks::EndedAttempt,

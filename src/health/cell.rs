@@ -5,8 +5,8 @@
 //! has read may be out of date when it begins an attempt: beginning looks again, under the lock.
 //!
 //! Locks are taken in this order: that of the map, of a provider, of a target. Whatever is changed of a provider, and all
-//! that is not the plain life of an attempt at a healthy target, is changed under the lock of the map as well. Only what is
-//! over is forgotten without it, by the thread that reads an entry.
+//! that is not the plain life of an attempt at a healthy target, is changed under the lock of the map as well. Quotas are
+//! changed without it, and what is over is forgotten without it, by the thread that reads an entry.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -22,60 +22,17 @@ use tokio::time::Instant;
 use crate::{
     catalog::TargetId,
     health::{
-        cooldown::{Moment, Phase, Sequence},
+        cooldown::Sequence,
         entry::{ProviderEntry, TargetEntry},
         limits::Held as HeldByLimit,
+        published::{Glance, Held, NONE, PublishedAllowance, nanos, publish_counts, refresh},
         standing::{Standing, worse},
         tally::{Speed, Usual},
     },
-    limits::{Left, Quota, Room},
+    limits::{Quota, Room},
     outcome::OutcomeKind,
     select::Allowance,
 };
-
-/// What a pick sees of a target or of a provider without its lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Glance {
-    /// Nothing is held against it.
-    Clear,
-    /// It must not be tried now.
-    Out,
-    /// Its entry has to be read.
-    Look,
-}
-
-/// What a [`Glance`] is made of: 0 for nothing, 1 for look, else the end of a stated cooldown, in nanoseconds after the
-/// epoch of the map. After that end the entry has to be read.
-#[derive(Debug, Default)]
-struct Held(AtomicU64);
-
-impl Held {
-    const NOTHING: u64 = 0;
-    const LOOK: u64 = 1;
-    const FOR_EVER: u64 = u64::MAX;
-
-    const fn until(end: u64) -> u64 {
-        if end > Self::LOOK { end } else { Self::LOOK }
-    }
-
-    fn glance(&self, now: u64) -> Glance {
-        match self.0.load(Ordering::SeqCst) {
-            Self::NOTHING => Glance::Clear,
-            end if end > now && end > Self::LOOK => Glance::Out,
-            _ => Glance::Look,
-        }
-    }
-
-    fn is_nothing(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == Self::NOTHING
-    }
-}
-
-/// Nanoseconds from the epoch of a map to an instant.
-pub(super) fn nanos(epoch: Instant, at: Instant) -> u64 {
-    let after = at.saturating_duration_since(epoch).as_nanos();
-    u64::try_from(after).unwrap_or(u64::MAX)
-}
 
 /// A provider, as the map knows it.
 #[derive(Debug)]
@@ -83,18 +40,18 @@ pub(crate) struct ProviderCell {
     pub(super) name: Arc<str>,
     epoch: Instant,
     /// Also says [`Glance::Look`] where an answer would change something.
-    held: Held,
+    pub(super) held: Held,
     /// Whether calls of its account are counted, so that its limits have to be asked.
     counts: AtomicBool,
     allowance: PublishedAllowance,
-    newest: Newest,
+    pub(super) newest: Newest,
     entry: Mutex<ProviderEntry>,
 }
 
 /// The number of the newest attempt at a provider: written by each attempt, and so apart from what each pick reads.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Newest(AtomicU64);
+pub(super) struct Newest(pub(super) AtomicU64);
 
 /// A target, as the map knows it.
 #[derive(Debug)]
@@ -114,44 +71,6 @@ pub(crate) struct TargetCell {
     success_rate: AtomicU64,
     first_token: AtomicU64,
     entry: Mutex<TargetEntry>,
-}
-
-/// Stands for no instant, no duration and no rate: as the bits of an `f64` it is not a number.
-const NONE: u64 = u64::MAX;
-
-/// A copy of what limits leave: two numbers of requests a second, as their bits.
-#[derive(Debug)]
-struct PublishedAllowance {
-    left: AtomicU64,
-    granted: AtomicU64,
-}
-
-impl Default for PublishedAllowance {
-    fn default() -> Self {
-        Self {
-            left: AtomicU64::new(NONE),
-            granted: AtomicU64::new(NONE),
-        }
-    }
-}
-
-impl PublishedAllowance {
-    fn publish(&self, left: Option<Left>) {
-        refresh(
-            &self.left,
-            left.map_or(NONE, |left| left.per_second.to_bits()),
-        );
-        refresh(
-            &self.granted,
-            left.map_or(NONE, |left| left.granted.to_bits()),
-        );
-    }
-
-    fn read(&self) -> Option<Allowance> {
-        let left = self.left.load(Ordering::Relaxed);
-        let granted = f64::from_bits(self.granted.load(Ordering::Relaxed));
-        (left != NONE).then(|| Allowance::new(f64::from_bits(left), granted))
-    }
 }
 
 /// What is known of the record of a target.
@@ -204,7 +123,7 @@ impl ProviderCell {
     }
 
     /// The number of an attempt that begins.
-    fn next(&self) -> Sequence {
+    pub(super) fn next(&self) -> Sequence {
         self.newest.0.fetch_add(1, Ordering::SeqCst) + 1
     }
 }
@@ -284,18 +203,6 @@ impl TargetCell {
 
     pub(super) fn lock(&self) -> Locked<'_, Self> {
         Locked::of(self, &self.entry)
-    }
-
-    /// The entries of both, to be changed.
-    pub(super) fn lock_both(&self) -> Both<'_> {
-        let provider = self.provider.lock();
-        // An attempt that begins meanwhile at another target of this provider draws its number and then reads this. So
-        // either it sees that it has to wait, or its number is drawn before `Both::moment` reads the newest.
-        self.provider.held.0.store(Held::LOOK, Ordering::SeqCst);
-        Both {
-            target: self.lock(),
-            provider,
-        }
     }
 
     /// Begins an attempt, if nothing is held against the target and its provider; `row` is that of its listing.
@@ -418,22 +325,9 @@ impl Publish for TargetCell {
     }
 }
 
-fn publish_counts(counts: &AtomicBool, quota: &Quota) {
-    if counts.load(Ordering::Relaxed) != quota.is_counting() {
-        counts.store(quota.is_counting(), Ordering::Release);
-    }
-}
-
-/// Writes a copy if it has changed: other threads read what is next to it, and a write makes that slow.
-fn refresh(copy: &AtomicU64, value: u64) {
-    if copy.load(Ordering::Relaxed) != value {
-        copy.store(value, Ordering::Release);
-    }
-}
-
 /// An entry under its lock. What picks read of it is published when this is dropped.
 pub(super) struct Locked<'a, C: Publish> {
-    cell: &'a C,
+    pub(super) cell: &'a C,
     entry: MutexGuard<'a, C::Entry>,
 }
 
@@ -462,72 +356,5 @@ impl<C: Publish> DerefMut for Locked<'_, C> {
 impl<C: Publish> Drop for Locked<'_, C> {
     fn drop(&mut self) {
         self.cell.publish(&mut self.entry);
-    }
-}
-
-/// What an attempt may begin against.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Against {
-    /// A guess that has not ended.
-    pub(crate) guess: bool,
-    /// As many probes under way as are allowed: the attempt begins without a lease then.
-    pub(crate) probes: bool,
-}
-
-/// What is remembered of a target and of its provider, under both locks.
-pub(super) struct Both<'a> {
-    pub(super) target: Locked<'a, TargetCell>,
-    pub(super) provider: Locked<'a, ProviderCell>,
-}
-
-impl Both<'_> {
-    /// The id of the target.
-    pub(super) const fn id(&self) -> &TargetId {
-        &self.target.cell.id
-    }
-
-    /// What a change goes by that this attempt is the reason for.
-    pub(super) fn moment(&self, attempt: Sequence, now: Instant, chance: f64) -> Moment {
-        let last = self.provider.cell.newest.0.load(Ordering::SeqCst);
-        Moment {
-            attempt,
-            last,
-            now,
-            chance,
-        }
-    }
-
-    /// Begins an attempt of so many tokens, if it may be tried now. Says as well whether the attempt has taken a lease.
-    pub(super) fn begin(
-        &mut self,
-        against: Against,
-        tokens: u64,
-        now: Instant,
-    ) -> Option<(Sequence, bool)> {
-        self.target.drop_past(now);
-        self.provider.drop_past(now);
-        let rooms = [&mut self.target.quota, &mut self.provider.quota];
-        let limits = rooms.map(|quota| HeldByLimit::by(quota.room(tokens, now), now));
-        let cooldowns = [&self.target.cooldown, &self.provider.cooldown];
-        let phases = cooldowns.map(|cooldown| cooldown.phase(now));
-        let phases = phases.into_iter().chain(limits.map(|limit| limit.phase));
-        match phases.fold(Phase::Healthy, worse) {
-            _ if self.target.quarantined || limits.iter().any(|limit| limit.too_large) => {
-                return None;
-            }
-            Phase::Stated(..) => return None,
-            Phase::Probing(_) if !against.probes => return None,
-            Phase::Guessed(..) if !against.guess => return None,
-            _ => {}
-        }
-        let sequence = self.provider.cell.next();
-        self.target.tally.started += 1;
-        for quota in [&mut self.target.quota, &mut self.provider.quota] {
-            quota.reserve(sequence, tokens, now);
-        }
-        let has_lease = [&mut self.target.cooldown, &mut self.provider.cooldown]
-            .map(|cooldown| cooldown.take_lease(sequence, now))
-            .contains(&true);
-        Some((sequence, has_lease))
     }
 }

@@ -16,10 +16,11 @@ use crate::{
     catalog::{Snapshot, Target, TargetId},
     clock::SharedClock,
     health::{
-        cell::{TargetCell, nanos},
+        cell::TargetCell,
         cooldown::{FIRST_GUESS, Phase, jittered},
         hooks::{EndedAttempt, Hooks},
         line::Interest,
+        published::nanos,
         snapshot::{self, HealthSnapshot},
         state::{KnownLimits, State},
     },

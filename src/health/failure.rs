@@ -15,8 +15,6 @@ use crate::{
 
 /// A refused credential is tried again after this long, then after twice as long, and so on.
 const UNAUTHORISED: Duration = Duration::from_secs(3600);
-/// A limit that ends within this time may be one of a minute, whose amount can be inferred.
-const SHORT: Duration = Duration::from_secs(90);
 /// This many soft failures in a row cool a target, and so do this many failures that may be accidents, of a target that
 /// is doing well.
 const SOFT_LIMIT: u32 = 3;
@@ -97,9 +95,9 @@ impl Failure<'_> {
             {
                 false
             }
+            // Where the end is stated there is nothing to guess: the refusal may be one of congestion.
             Some(LimitOf::Requests | LimitOf::AtOnce) | None => {
-                // A limit of a day says nothing of one of a minute.
-                stated.is_none_or(|wait| wait <= SHORT) && self.is_inferred() && stated.is_none()
+                stated.is_none() && self.is_inferred()
             }
         };
         for quota in [&mut self.entry.quota, &mut self.provider.quota] {

@@ -152,9 +152,7 @@ impl TargetCell {
     /// epoch.
     pub(crate) fn glance(&self, tokens: u64, now: u64) -> Glance {
         match self.held.glance(now) {
-            Glance::Clear if tokens > 0 && tokens > self.fits.load(Ordering::Acquire) => {
-                Glance::Look
-            }
+            Glance::Clear if tokens > self.fits.load(Ordering::Acquire) => Glance::Look,
             glance => glance,
         }
     }

@@ -238,7 +238,7 @@ impl Counted {
         is_of_requests.then(|| spread(left, self.amount(now), until, length, now))
     }
 
-    /// For those who look from outside. What is over may still be counted.
+    /// For snapshots. What is over may still be counted.
     pub(super) fn report(&self, log: &Log, now: Instant) -> Reported {
         let mut present = Self {
             trials: VecDeque::new(),

@@ -63,7 +63,7 @@ impl Holds {
         held.map_or(u64::MAX, |&(least, _)| least.saturating_sub(1))
     }
 
-    /// The size below which calls have room, for those who look from outside.
+    /// The size below which calls have room, for snapshots.
     pub(super) fn report(&self, now: Instant) -> impl Iterator<Item = Reported> {
         let held = self.0.iter().filter(move |&&(_, until)| until > now);
         held.map(|&(least, until)| Reported {

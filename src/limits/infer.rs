@@ -1,4 +1,4 @@
-//! A limit that nobody states, from which calls were accepted and which were refused.
+//! A limit that no upstream states, from which calls were accepted and which were refused.
 //!
 //! Of the rules "N within 1, 5, 10 or 60 seconds" and "N at once" those are possible that allow all accepted calls and
 //! none of the refused ones. Of them the one with the highest sustained rate is taken. Where none is possible, the refusals

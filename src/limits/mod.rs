@@ -10,7 +10,7 @@
 //! | `statements` | what such a statement changes |
 //! | `refill` | whether that is refilled all the time, or begins anew at its end |
 //! | `holds` | refusals of requests of some size |
-//! | `infer` | a limit that nobody states, from what was accepted and refused |
+//! | `infer` | a limit that no upstream states, from what was accepted and refused |
 //! | `trial` | calls beyond an estimate |
 //! | `log` | the calls that still count |
 //! | `room` | what a quota answers |

@@ -144,7 +144,7 @@ impl Quota {
         self.0.as_mut()?.left(now)
     }
 
-    /// All limits, for those who look from outside.
+    /// All limits, for snapshots.
     pub(crate) fn report(&self, now: Instant) -> Vec<Reported> {
         let counting = self.0.as_ref();
         counting.map_or_else(Vec::new, |counting| counting.report(now))

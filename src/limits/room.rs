@@ -70,7 +70,7 @@ pub(crate) struct Left {
     pub(crate) granted: f64,
 }
 
-/// One limit, for those who look from outside.
+/// One limit, for snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reported {
     /// What it counts.

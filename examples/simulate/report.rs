@@ -52,7 +52,7 @@ impl Summary {
         }
     }
 
-    /// Calls that served nobody, in percent of those that served.
+    /// Calls that served no client, in percent of those that served.
     pub(crate) fn wasted(&self) -> f64 {
         percent(self.tally.wasted(), self.served)
     }

@@ -1,4 +1,4 @@
-//! The upstream calls of a run, and what came of those that served nobody.
+//! The upstream calls of a run, and what came of those that served no client.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ impl Cause {
 
 /// All upstream calls of a run.
 ///
-/// A call that served nobody is *knowable* if the caller of the provider's API could have known it when it sent the call,
+/// A call that served no client is *knowable* if the caller of the provider's API could have known it when it sent the call,
 /// from what had arrived by then:
 ///
 /// - A limit of requests, of tokens or of calls under way refused it, and one of these holds. The same limit had refused a

@@ -124,7 +124,7 @@ impl World {
         self.lock().tally.clone()
     }
 
-    /// A call had an answer that nobody waited for.
+    /// A call had an answer after its client had left.
     pub(crate) fn dropped(&self, call: &Call) {
         let mut state = self.lock();
         state

@@ -122,7 +122,7 @@ impl Call {
             Err(came) => return came,
         };
         if let Some(picked) = &self.picked {
-            // Nobody else sets it.
+            // Nothing else sets it.
             let _ = picked.set(Picked::of(&attempt));
         }
         let (head, body) = response.into_parts();

@@ -103,22 +103,21 @@ impl Counting {
         rules.chain(inferred)
     }
 
-    fn each_rule(&mut self) -> impl Iterator<Item = &mut Counted> {
+    /// All rules, to be changed by what the log says.
+    fn rules_and_log(&mut self) -> (impl Iterator<Item = &mut Counted>, &Log) {
         let inferred = self.inferred.iter_mut().map(|(counted, _)| counted);
-        self.rules.iter_mut().chain(inferred)
+        (self.rules.iter_mut().chain(inferred), &self.log)
+    }
+
+    fn each_rule(&mut self) -> impl Iterator<Item = &mut Counted> {
+        self.rules_and_log().0
     }
 
     /// Forgets what no longer counts.
     pub(super) fn advance(&mut self, now: Instant) {
         self.inferred.take_if(|(_, until)| *until <= now);
-        let Self {
-            rules,
-            inferred,
-            log,
-            ..
-        } = self;
-        let inferred = inferred.iter_mut().map(|(counted, _)| counted);
-        for counted in rules.iter_mut().chain(inferred) {
+        let (rules, log) = self.rules_and_log();
+        for counted in rules {
             counted.advance(log, now);
         }
         let known = self.counters.len();
@@ -172,14 +171,8 @@ impl Counting {
         self.advance(now);
         self.log.forget(self.horizon(), now);
         if self.log.compact(now) {
-            let Self {
-                rules,
-                inferred,
-                log,
-                ..
-            } = self;
-            let inferred = inferred.iter_mut().map(|(counted, _)| counted);
-            for counted in rules.iter_mut().chain(inferred) {
+            let (rules, log) = self.rules_and_log();
+            for counted in rules {
                 counted.recount(log, now);
             }
         }
@@ -189,15 +182,9 @@ impl Counting {
         let Some(&entry) = self.log.at(place) else {
             return;
         };
-        let Self {
-            rules,
-            inferred,
-            log,
-            ..
-        } = self;
-        let inferred = inferred.iter_mut().map(|(counted, _)| counted);
+        let (rules, log) = self.rules_and_log();
         let mut is_trial = false;
-        for counted in rules.iter_mut().chain(inferred) {
+        for counted in rules {
             is_trial |= counted.add(&entry, place, log, now);
         }
         for counter in &mut self.counters {

@@ -1,4 +1,4 @@
-//! Who decides where a request is sent: the layers of the crate, and what they are compared with.
+//! What decides where a request is sent: the layers of the crate, and what they are compared with.
 
 mod oracle;
 mod ours;

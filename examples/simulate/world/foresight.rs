@@ -1,4 +1,4 @@
-//! What the oracle asks of the world, and nobody else can.
+//! What the oracle asks of the world, and no other policy can.
 
 use super::{Times, World};
 use crate::{demand::Ask, window::Millis};
